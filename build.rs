@@ -1,0 +1,119 @@
+//! Link flags that libtorch needs, and what the program tells about its own build.
+
+use std::env;
+use std::error::Error;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    // torch-sys hands over the folder it links from; it has none when built for its docs alone.
+    println!("cargo:rerun-if-env-changed=DEP_TCH_LIBTORCH_LIB");
+    let lib_dir = env::var_os("DEP_TCH_LIBTORCH_LIB").map(PathBuf::from);
+    if let Some(lib_dir) = &lib_dir {
+        link(lib_dir, &env::var("CARGO_CFG_TARGET_OS")?);
+    }
+    let unknown = || "unknown".to_owned();
+    let libtorch = lib_dir.and_then(|dir| libtorch_version(&dir));
+
+    set("SEQLAB_LIBTORCH_VERSION", &libtorch.unwrap_or_else(unknown));
+    set("SEQLAB_GIT_COMMIT", &git_commit().unwrap_or_else(unknown));
+    set("SEQLAB_TARGET", &env::var("TARGET")?);
+    set("SEQLAB_RUSTC_VERSION", &rustc_version()?);
+    watch_sources();
+    Ok(())
+}
+
+/// Makes `name` readable with `env!` in the crate.
+fn set(name: &str, value: &str) {
+    println!("cargo:rustc-env={name}={value}");
+}
+
+fn link(lib_dir: &Path, os: &str) {
+    let dir = lib_dir.display();
+    match os {
+        "linux" => {
+            // An RPATH, not a RUNPATH: it also serves the libraries that libtorch loads in turn,
+            // and another libtorch in LD_LIBRARY_PATH does not get in its way.
+            println!("cargo:rustc-link-arg=-Wl,--disable-new-dtags,-rpath,{dir}");
+            // No symbol of libtorch_cuda is referred to: it registers its kernels when it is
+            // loaded. Unless told otherwise the linker drops it, and CUDA is never available.
+            if lib_dir.join("libtorch_cuda.so").exists() {
+                println!(
+                    "cargo:rustc-link-arg=-Wl,--push-state,--no-as-needed,-ltorch_cuda,-lc10_cuda,--pop-state"
+                );
+            }
+        }
+        "macos" => println!("cargo:rustc-link-arg=-Wl,-rpath,{dir}"),
+        _ => {}
+    }
+}
+
+/// libtorch's version as its headers tell it.
+fn libtorch_version(lib_dir: &Path) -> Option<String> {
+    println!("cargo:rerun-if-env-changed=LIBTORCH_INCLUDE");
+    let root = env::var_os("LIBTORCH_INCLUDE").map(PathBuf::from);
+    let root = root.or_else(|| lib_dir.parent().map(Path::to_path_buf))?;
+    let header = root.join("include/torch/headeronly/version.h");
+    let text = fs::read_to_string(&header).ok()?;
+    println!("cargo:rerun-if-changed={}", header.display());
+    let (_, definition) = text.split_once("#define TORCH_VERSION ")?;
+    definition.split('"').nth(1).map(str::to_owned)
+}
+
+/// The short hash of the commit, with `-dirty` where tracked files differ from it.
+fn git_commit() -> Option<String> {
+    // A copy of the sources inside some other project's repository is not a commit of that one.
+    if !git(&["rev-parse", "--show-cdup"])?.is_empty() {
+        return None;
+    }
+    watch_git();
+    let hash = git(&["rev-parse", "--short", "HEAD"])?;
+    let changes = git(&["status", "--porcelain", "--untracked-files=no"])?;
+    let mark = if changes.is_empty() { "" } else { "-dirty" };
+    Some(hash + mark)
+}
+
+/// Reruns this script when HEAD moves. HEAD's log grows with every move, in worktrees and with
+/// packed refs too; only where none is kept are the refs themselves looked at. The index is left
+/// out: a mere `git status` may rewrite it.
+fn watch_git() {
+    if !watch_git_path("logs/HEAD") {
+        watch_git_path("refs");
+        watch_git_path("packed-refs");
+    }
+    watch_git_path("HEAD");
+}
+
+/// A missing file would count as changed every time: it is left out, and the answer is false.
+fn watch_git_path(name: &str) -> bool {
+    let path = git(&["rev-parse", "--git-path", name]).filter(|path| Path::new(path).exists());
+    if let Some(path) = &path {
+        println!("cargo:rerun-if-changed={path}");
+    }
+    path.is_some()
+}
+
+/// With any file named, cargo watches the named ones alone; `-dirty` can change with these.
+fn watch_sources() {
+    for path in ["build.rs", "Cargo.toml", "Cargo.lock", "src"] {
+        println!("cargo:rerun-if-changed={path}");
+    }
+}
+
+/// What git prints, without the line's end; none when there is no git or it fails.
+fn git(args: &[&str]) -> Option<String> {
+    // Without optional locks `git status` does not write the index behind the user's back.
+    let output = Command::new("git").arg("--no-optional-locks").args(args).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    output.status.success().then(|| text.trim_end().to_owned())
+}
+
+fn rustc_version() -> Result<String, Box<dyn Error>> {
+    let rustc = env::var("RUSTC")?;
+    let output = Command::new(&rustc)
+        .arg("--version")
+        .output()
+        .map_err(|error| format!("cannot run {rustc} --version: {error}"))?;
+    Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+}

@@ -1,0 +1,248 @@
+//! The command line: the only module that knows clap.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::builder::PossibleValuesParser;
+use clap::{Args, Parser, Subcommand};
+use serde::Serialize;
+
+use crate::config::{Config, DeviceChoice, Dtype, Family, Feedback, GateActivation, TaskKind};
+use crate::error::UserError;
+use crate::{commands, presets, report, resolve, run_dir, versions};
+
+/// Trains LSTM sequence-to-sequence experiments on libtorch, with Keras's numbers.
+#[derive(Debug, Parser)]
+#[command(version = versions::LONG, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show the published experiments: family, size and published numbers
+    List,
+    /// Train an experiment, evaluate it and write a run directory
+    Train(TrainArgs),
+    /// Evaluate a run on fresh sequences, free-running
+    Evaluate(EvaluateArgs),
+    /// Predict targets with a trained run, one line of ids a source
+    Predict(PredictArgs),
+    /// Show a model's layers, Keras-layout shapes and parameter counts
+    Summary(Experiment),
+    /// Check libtorch, CUDA, cuDNN and threads; each failure comes with its fix
+    Doctor,
+}
+
+#[derive(Debug, Args)]
+struct TrainArgs {
+    #[command(flatten)]
+    experiment: Experiment,
+    /// Run directory to write [default: a new one under runs/]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Replace a run that is in the directory
+    #[arg(long)]
+    force: bool,
+    /// Print nothing but errors
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+#[derive(Debug, Args)]
+struct EvaluateArgs {
+    /// Run directory
+    #[arg(value_name = "RUN")]
+    run: PathBuf,
+    /// Fresh samples a replica, rounded up to whole sequences of windows [default: as after training]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    samples: Option<i64>,
+    /// Print JSON: the `replicas` list of summary.json with this evaluation
+    #[arg(long)]
+    json: bool,
+    /// auto, cpu, cuda or cuda:N
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    device: DeviceChoice,
+}
+
+#[derive(Debug, Args)]
+struct PredictArgs {
+    /// Run directory
+    #[arg(value_name = "RUN")]
+    run: PathBuf,
+    /// Source ids separated by spaces [default: standard input, one source a line]
+    #[arg(long, value_name = "IDS", allow_hyphen_values = true)]
+    source: Option<String>,
+    /// Which replica of the run predicts
+    #[arg(long, value_name = "K", default_value_t = 0, allow_negative_numbers = true)]
+    replica: i64,
+    /// auto, cpu, cuda or cuda:N
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    device: DeviceChoice,
+}
+
+/// What to train: a preset or a TOML file, with any field overridden.
+#[derive(Debug, Args)]
+struct Experiment {
+    /// Published experiment
+    #[arg(value_parser = PossibleValuesParser::new(presets::names()), required_unless_present = "config")]
+    preset: Option<String>,
+    /// TOML file with the configuration, such as a run's config.toml
+    #[arg(long, value_name = "FILE", conflicts_with = "preset")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    fields: Fields,
+}
+
+/// The fields of `Config` as flags; what is not given stays as it is.
+#[derive(Debug, Args, Serialize)]
+#[command(next_help_heading = "Configuration", allow_negative_numbers = true)]
+struct Fields {
+    /// What the model learns
+    #[arg(long, value_parser = PossibleValuesParser::new(TaskKind::WORDS))]
+    task: Option<String>,
+    /// V: ids are below it
+    #[arg(long, value_name = "N")]
+    vocab: Option<i64>,
+    /// Smallest id in sequences
+    #[arg(long, value_name = "ID")]
+    id_min: Option<i64>,
+    /// Largest id in sequences [follows --vocab]
+    #[arg(long, value_name = "ID")]
+    id_max: Option<i64>,
+    /// Ids in the sequence that an epoch's windows are cut from (echo, lag)
+    #[arg(long, value_name = "N")]
+    length: Option<i64>,
+    /// Samples in an epoch (reverse)
+    #[arg(long, value_name = "N")]
+    samples: Option<i64>,
+    /// Ids in a source
+    #[arg(long, value_name = "N")]
+    n_in: Option<i64>,
+    /// Ids in a target
+    #[arg(long, value_name = "N")]
+    n_out: Option<i64>,
+    /// How many steps before the last source id the target lies (lag)
+    #[arg(long, value_name = "N")]
+    lag: Option<i64>,
+    /// Architecture
+    #[arg(long, value_parser = PossibleValuesParser::new(Family::WORDS))]
+    family: Option<String>,
+    /// LSTM units
+    #[arg(long, value_name = "N")]
+    units: Option<i64>,
+    /// Whether a batch continues the state of the one before; reset every epoch (lstm, repeat_vector)
+    #[arg(long, value_name = "BOOL")]
+    stateful: Option<bool>,
+    /// Whether the LSTM answers every step or only the last (lstm)
+    #[arg(long, value_name = "BOOL")]
+    return_sequences: Option<bool>,
+    /// What the gates pass through
+    #[arg(long, value_parser = PossibleValuesParser::new(GateActivation::WORDS))]
+    gate_activation: Option<String>,
+    /// What the free-running decoder is fed (teacher_forced)
+    #[arg(long, value_parser = PossibleValuesParser::new(Feedback::WORDS))]
+    feedback: Option<String>,
+    /// Samples in a batch of one replica
+    #[arg(long, value_name = "N")]
+    batch_size: Option<i64>,
+    /// Passes over fresh data
+    #[arg(long, value_name = "N")]
+    epochs: Option<i64>,
+    /// Adam's step size
+    #[arg(long, visible_alias = "lr", value_name = "X")]
+    learning_rate: Option<f64>,
+    /// Adam's decay of the gradient's mean
+    #[arg(long = "beta-1", value_name = "X")]
+    beta_1: Option<f64>,
+    /// Adam's decay of the squared gradient's mean
+    #[arg(long = "beta-2", value_name = "X")]
+    beta_2: Option<f64>,
+    /// Adam's ε, where Keras adds it
+    #[arg(long, value_name = "X")]
+    epsilon: Option<f64>,
+    /// Scale a replica's whole gradient down to this norm, and log the norm
+    #[arg(long, value_name = "X")]
+    global_clipnorm: Option<f64>,
+    /// Element type
+    #[arg(long, value_parser = PossibleValuesParser::new(Dtype::WORDS))]
+    dtype: Option<String>,
+    /// Seed; replica k has this plus k
+    #[arg(long, value_name = "N")]
+    seed: Option<i64>,
+    /// Independent models trained side by side
+    #[arg(long, value_name = "N")]
+    replicas: Option<i64>,
+    /// Steps between rows of curves.csv [default: an epoch's]
+    #[arg(long, value_name = "STEPS")]
+    log_every: Option<i64>,
+    /// Fill the validation columns of every so many rows [default: never]
+    #[arg(long, value_name = "ROWS")]
+    validate_every: Option<i64>,
+    /// Fresh samples behind a row's validation columns
+    #[arg(long, value_name = "N")]
+    validation_samples: Option<i64>,
+    /// Fresh samples that the trained model is evaluated on
+    #[arg(long, value_name = "N")]
+    evaluation_samples: Option<i64>,
+    /// auto, cpu, cuda or cuda:N; only auto falls back to the CPU
+    #[arg(long)]
+    device: Option<DeviceChoice>,
+    /// CPU threads of an operation [default: by size]
+    #[arg(long, value_name = "N")]
+    threads: Option<i64>,
+}
+
+impl Experiment {
+    /// The whole configuration, validated.
+    fn resolve(&self) -> Result<Config> {
+        let mut given = match &self.config {
+            Some(path) => run_dir::read_table(path)?,
+            None => toml::Table::new(),
+        };
+        if let Some(preset) = &self.preset {
+            given.insert("preset".to_owned(), preset.as_str().into());
+        }
+        given.extend(resolve::table(&self.fields)?);
+        resolve::resolve(given).map_err(|error| match &self.config {
+            Some(path) => error.context(path.display().to_string()),
+            None => error,
+        })
+    }
+}
+
+impl Cli {
+    /// Runs the command; what it prints as its result goes to `out`.
+    ///
+    /// # Errors
+    /// Those of the command; `crate::error` tells what they look like and how to exit.
+    pub fn run(self, out: &mut dyn Write) -> Result<ExitCode> {
+        match self.command {
+            Command::List => write!(out, "{}", report::list())?,
+            Command::Summary(experiment) => {
+                write!(out, "{}", report::architecture(&experiment.resolve()?))?
+            }
+            Command::Doctor => return commands::doctor(out),
+            Command::Train(TrainArgs { experiment, out: path, force, quiet }) => {
+                let config = experiment.resolve()?;
+                return commands::train(commands::Train { config, out: path, force, quiet }, out);
+            }
+            Command::Evaluate(EvaluateArgs { run, samples, json, device }) => {
+                if let Some(samples) = samples.filter(|n| !(1..=1_000_000).contains(n)) {
+                    let error =
+                        format!("--samples {samples}: expected a whole number from 1 to 1000000");
+                    return Err(UserError::usage(error).into());
+                }
+                commands::evaluate(&run, samples, device, json, out)?
+            }
+            Command::Predict(PredictArgs { run, source, replica, device }) => {
+                let input = &mut std::io::stdin().lock();
+                commands::predict(&run, source.as_deref(), replica, device, input, out)?
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}

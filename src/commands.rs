@@ -1,0 +1,11 @@
+//! What the commands do, once their arguments are known.
+
+mod doctor;
+mod evaluate;
+mod predict;
+mod train;
+
+pub use doctor::doctor;
+pub use evaluate::evaluate;
+pub use predict::predict;
+pub use train::{Train, train};

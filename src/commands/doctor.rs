@@ -1,0 +1,103 @@
+//! `seqlab doctor`.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use tch::{Cuda, Tensor};
+
+use crate::config::{DeviceChoice, GateActivation};
+use crate::error::FAILURE;
+use crate::layers::Lstm;
+use crate::parameters::Parameters;
+use crate::{device, versions};
+
+/// Prints what seqlab runs on to `out`, and every failure with its fix.
+///
+/// # Errors
+/// If `out` cannot be written.
+pub fn doctor(out: &mut dyn Write) -> Result<ExitCode> {
+    writeln!(out, "seqlab    {}", versions::LONG)?;
+    writeln!(
+        out,
+        "libtorch  {}, MKL {}, oneDNN {}, OpenMP {}, CUDA {}",
+        versions::LIBTORCH,
+        yes(tch::utils::has_mkl()),
+        yes(tch::utils::has_mkldnn()),
+        yes(tch::utils::has_openmp()),
+        yes(tch::utils::has_cuda()),
+    )?;
+    let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
+    writeln!(out, "threads   {cores} usable, {} by libtorch's default", tch::get_num_threads())?;
+
+    let mut healthy = true;
+    match lstm_works(DeviceChoice::Cpu) {
+        Ok(()) => writeln!(out, "cpu       ok: an LSTM step with its gradient")?,
+        Err(error) => {
+            healthy = false;
+            writeln!(out, "cpu       FAILED: {error:#}")?;
+            writeln!(
+                out,
+                "          fix: this libtorch is damaged; remove its directory and set up again"
+            )?;
+        }
+    }
+    if !Cuda::is_available() {
+        // Without a GPU there is nothing to mend; with one, its owner wants to know.
+        healthy &= !device::driver_present();
+        writeln!(out, "cuda      not available: {}", device::cuda_problem())?;
+        writeln!(out, "          fix: {}", device::cuda_fix())?;
+        return Ok(status(healthy));
+    }
+    let cudnn = if Cuda::cudnn_is_available() { versions::cudnn() } else { "missing".to_owned() };
+    writeln!(
+        out,
+        "cuda      runtime {}, cuDNN {cudnn}, {} GPU(s)",
+        versions::cuda(),
+        Cuda::device_count()
+    )?;
+    for index in 0..Cuda::device_count() as usize {
+        match lstm_works(DeviceChoice::Cuda(index)) {
+            Ok(()) => writeln!(
+                out,
+                "cuda:{index}    ok: an LSTM step with its gradient, equal to the CPU's"
+            )?,
+            Err(error) => {
+                healthy = false;
+                writeln!(out, "cuda:{index}    FAILED: {error:#}")?;
+                writeln!(out, "          fix: {}", device::cuda_fix())?;
+            }
+        }
+    }
+    Ok(status(healthy))
+}
+
+fn status(healthy: bool) -> ExitCode {
+    if healthy { ExitCode::SUCCESS } else { ExitCode::from(FAILURE) }
+}
+
+fn yes(value: bool) -> &'static str {
+    if value { "yes" } else { "no" }
+}
+
+/// Computes the gradient of an LSTM on the device and compares it with the CPU's.
+fn lstm_works(choice: DeviceChoice) -> Result<()> {
+    let here = lstm_gradient(choice)?;
+    let reference = lstm_gradient(DeviceChoice::Cpu)?;
+    let error = here.iter().zip(&reference).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+    anyhow::ensure!(error < 1e-4, "its gradient differs from the CPU's by {error:e}");
+    Ok(())
+}
+
+fn lstm_gradient(choice: DeviceChoice) -> Result<Vec<f64>> {
+    let device = device::choose(choice)?.device;
+    let specs = Lstm::specs("lstm", 5, 4);
+    let mut parameters = Parameters::zeros(specs, 1, tch::Kind::Float, device)?;
+    parameters.initialise(&[0])?;
+    let lstm = Lstm::new(&parameters, "lstm", GateActivation::Sigmoid)?;
+    let ids = device::upload(&[0, 1, 2, 3, 4, 0], &[1, 2, 3], device)?;
+    let (output, _) = lstm.run(&lstm.project_ids(&ids)?, &lstm.zero_state(2)?, true)?;
+    let loss: Tensor = output.f_square()?.f_sum(tch::Kind::Float)?;
+    parameters.backward(&loss)?;
+    Ok(device::download(parameters.gradient())?)
+}

@@ -1,0 +1,47 @@
+//! `seqlab evaluate`.
+
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::Result;
+
+use super::predict::Trained;
+use crate::config::DeviceChoice;
+use crate::report;
+use crate::rng::Purpose;
+use crate::run_dir::{ReplicaSummary, RunDir};
+use crate::task::Task;
+
+/// Evaluates every replica of the run at `path` on fresh sequences and prints the result to `out`.
+/// With the run's own number of samples this is the evaluation of `summary.json` again.
+///
+/// # Errors
+/// A missing or damaged run, and libtorch's.
+pub fn evaluate(
+    path: &Path,
+    samples: Option<i64>,
+    device: DeviceChoice,
+    json: bool,
+    out: &mut dyn Write,
+) -> Result<()> {
+    let (run, config) = RunDir::open(path)?;
+    let samples = samples.unwrap_or(config.evaluation_samples) as usize;
+    let before = run.read_summary()?.map(|summary| summary.replicas).unwrap_or_default();
+    let trained = Trained::load(&run, config, None, device)?;
+    let task = Task::new(&trained.config);
+    let evaluations = trained.evaluator(&task).run(Purpose::Evaluation, samples, |_| Ok(()))?;
+    let replica = |(k, (seed, evaluation)): (usize, (u64, _))| ReplicaSummary {
+        seed,
+        loss: before.get(k).and_then(|replica| replica.loss),
+        accuracy: before.get(k).and_then(|replica| replica.accuracy),
+        evaluation,
+    };
+    let replicas: Vec<_> =
+        trained.config.seeds().into_iter().zip(evaluations).enumerate().map(replica).collect();
+    if json {
+        writeln!(out, "{}", serde_json::to_string_pretty(&replicas)?)?;
+    } else {
+        write!(out, "{}", report::results(&replicas))?;
+    }
+    Ok(())
+}

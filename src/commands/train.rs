@@ -1,0 +1,159 @@
+//! `seqlab train`.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+
+use crate::config::Config;
+use crate::curves::{CsvFile, CurveRow, PredictionRow};
+use crate::meter::Means;
+use crate::progress::Progress;
+use crate::rng::Purpose;
+use crate::run_dir::{ReplicaSummary, RunDir, Summary};
+use crate::train::{Observer, Outcome, Trainer};
+use crate::{checkpoint, clock, device, report, versions};
+
+/// Example predictions that the final summary shows.
+const EXAMPLES: usize = 10;
+
+/// What to train and where to leave it.
+pub struct Train {
+    /// A validated configuration.
+    pub config: Config,
+    /// The run's directory; `None`: a free one under `runs`.
+    pub out: Option<PathBuf>,
+    /// Whether to replace a run that is there.
+    pub force: bool,
+    /// Whether to print nothing but errors.
+    pub quiet: bool,
+}
+
+/// Trains, evaluates and writes a run directory. Prints the result to `out`.
+///
+/// # Errors
+/// Those of the run: device, directory, divergence, I/O, memory.
+pub fn train(what: Train, out: &mut dyn Write) -> Result<ExitCode> {
+    let Train { config, force, quiet, .. } = what;
+    let chosen = device::choose(config.device)?;
+    let threads = device::set_threads(&config);
+    let path = what.out.unwrap_or_else(|| RunDir::free(&config.preset));
+    let run = RunDir::create(&path, &config, force)?;
+    let mut recorder = Recorder {
+        curves: CsvFile::create(&run.curves_path())?,
+        progress: Progress::new(&config, quiet),
+    };
+    let stop = stop_on_signal()?;
+    let mut trainer = Trainer::new(&config, chosen.device)?;
+    let device = device::name(chosen.device);
+    if !quiet {
+        let note = chosen.note.map(|note| format!(" ({note})")).unwrap_or_default();
+        eprintln!(
+            "training {} on {device}{note}, threads: {threads}; writing {}",
+            config.preset,
+            path.display()
+        );
+    }
+
+    let startup_seconds = clock::since_process_start().map_or(0.0, |time| time.as_secs_f64());
+    let start = Instant::now();
+    let outcome = trainer.run(&mut recorder, &stop);
+    let train_seconds = start.elapsed().as_secs_f64();
+    recorder.progress.end();
+    let outcome = outcome?;
+    checkpoint::save(&run.checkpoint_path(), &trainer)?;
+    let Outcome::Finished(means) = outcome else {
+        eprintln!("interrupted after step {}; state saved in {}", trainer.step, path.display());
+        return Ok(ExitCode::from(130));
+    };
+
+    let (replicas, examples) = evaluate(&config, &trainer, &means, &run)?;
+    let summary = Summary {
+        preset: config.preset.clone(),
+        steps: trainer.step,
+        train_seconds,
+        startup_seconds,
+        device,
+        threads,
+        versions: versions::all(),
+        git_commit: versions::GIT_COMMIT.to_owned(),
+        replicas,
+    };
+    run.write_summary(&summary)?;
+    if !quiet {
+        let speed = trainer.step as f64 / train_seconds;
+        writeln!(out, "{}", report::predictions(&examples))?;
+        writeln!(out, "{}", report::results(&summary.replicas))?;
+        writeln!(out, "{} steps in {train_seconds:.1} s ({speed:.0} steps/s)", trainer.step)?;
+        writeln!(
+            out,
+            "{}: config.toml curves.csv predictions.csv summary.json checkpoint/",
+            path.display()
+        )?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Evaluates every replica, writes `predictions.csv` and keeps the first examples.
+fn evaluate(
+    config: &Config,
+    trainer: &Trainer,
+    means: &[Means],
+    run: &RunDir,
+) -> Result<(Vec<ReplicaSummary>, Vec<PredictionRow>)> {
+    let mut file = CsvFile::create(&run.predictions_path())?;
+    let mut examples = Vec::new();
+    let samples = config.evaluation_samples as usize;
+    let evaluations = trainer.evaluator().run(Purpose::Evaluation, samples, |prediction| {
+        let row = PredictionRow::from(prediction);
+        if examples.len() < EXAMPLES {
+            examples.push(row.clone());
+        }
+        file.add(row)
+    })?;
+    file.flush()?;
+    let replica = |((seed, means), evaluation): ((u64, &Means), _)| ReplicaSummary {
+        seed,
+        loss: Some(means.loss),
+        accuracy: Some(means.accuracy),
+        evaluation,
+    };
+    let replicas = config.seeds().into_iter().zip(means).zip(evaluations).map(replica);
+    Ok((replicas.collect(), examples))
+}
+
+/// Writes rows as they come and shows how far the training is.
+struct Recorder {
+    curves: CsvFile<CurveRow>,
+    progress: Progress,
+}
+
+impl Observer for Recorder {
+    fn step(&mut self) {
+        self.progress.step();
+    }
+
+    fn rows(&mut self, rows: Vec<CurveRow>) -> Result<()> {
+        self.progress.rows(&rows);
+        rows.into_iter().try_for_each(|row| self.curves.add(row))?;
+        self.curves.flush()
+    }
+}
+
+/// A flag that SIGINT and SIGTERM set. The second of them ends the process at once.
+fn stop_on_signal() -> Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let set = Arc::clone(&stop);
+    let handler = move || {
+        if set.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+        eprintln!("interrupted: finishing the step; once more ends at once");
+    };
+    ctrlc::set_handler(handler).context("cannot handle SIGINT")?;
+    Ok(stop)
+}

@@ -1,0 +1,470 @@
+//! The configuration of a run: what `config.toml` holds and what the flags of `train` set.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// Defines an enum of words that are spelled alike in TOML, on the command line and in messages.
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+        pub enum $name {
+            $($(#[$variant_doc])* #[serde(rename = $word)] $variant,)+
+        }
+
+        impl $name {
+            /// Every word, in order of definition.
+            pub const WORDS: &'static [&'static str] = &[$($word),+];
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(match self { $(Self::$variant => $word),+ })
+            }
+        }
+    };
+}
+
+words! {
+    /// What the model learns; `crate::task` defines each.
+    TaskKind {
+        /// Say the first `n_out` ids of a window of `n_in` again.
+        Echo = "echo",
+        /// Say the id `lag` steps before the last one.
+        Lag = "lag",
+        /// Say the first `n_out` of `n_in` ids in reverse order.
+        Reverse = "reverse",
+    }
+}
+
+words! {
+    /// The model's architecture; `crate::model` defines each.
+    Family {
+        /// LSTM → dense.
+        Lstm = "lstm",
+        /// LSTM → RepeatVector → LSTM → dense.
+        RepeatVector = "repeat_vector",
+        /// Encoder LSTM, whose state starts a decoder LSTM that is fed the target.
+        TeacherForced = "teacher_forced",
+    }
+}
+
+words! {
+    /// Keras's `recurrent_activation`: what the input, forget and output gates pass through.
+    GateActivation {
+        /// clip(0.2x + 0.5, 0, 1), Keras's default up to 2.2.
+        HardSigmoid = "hard_sigmoid",
+        /// 1 / (1 + e⁻ˣ), Keras's default since 2.3.
+        Sigmoid = "sigmoid",
+    }
+}
+
+words! {
+    /// What a free-running decoder is fed after its first step.
+    Feedback {
+        /// The vector of output probabilities, as the tutorial does.
+        Softmax = "softmax",
+        /// The most probable id.
+        Argmax = "argmax",
+    }
+}
+
+words! {
+    /// Element type of weights and arithmetic.
+    Dtype {
+        /// 32 bits.
+        Float32 = "float32",
+        /// 64 bits.
+        Float64 = "float64",
+    }
+}
+
+/// Which device to compute on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum DeviceChoice {
+    /// CUDA where there is a usable GPU, otherwise the CPU.
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// The GPU of this number.
+    Cuda(usize),
+}
+
+impl fmt::Display for DeviceChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Cpu => f.write_str("cpu"),
+            Self::Cuda(index) => write!(f, "cuda:{index}"),
+        }
+    }
+}
+
+impl From<DeviceChoice> for String {
+    fn from(choice: DeviceChoice) -> String {
+        choice.to_string()
+    }
+}
+
+impl TryFrom<String> for DeviceChoice {
+    type Error = String;
+    fn try_from(word: String) -> Result<Self, String> {
+        word.parse()
+    }
+}
+
+impl std::str::FromStr for DeviceChoice {
+    type Err = String;
+    fn from_str(word: &str) -> Result<Self, String> {
+        match word {
+            "auto" => Ok(Self::Auto),
+            "cpu" => Ok(Self::Cpu),
+            "cuda" => Ok(Self::Cuda(0)),
+            _ => word
+                .strip_prefix("cuda:")
+                .and_then(|index| index.parse().ok())
+                .map(Self::Cuda)
+                .ok_or_else(|| format!("device '{word}' is none of auto, cpu, cuda, cuda:N")),
+        }
+    }
+}
+
+/// Everything that determines a run. `None` means that the field does not apply to the task or
+/// family, or that the option is off.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The preset that the run started from, or `custom`.
+    #[serde(default = "custom")]
+    pub preset: String,
+
+    /// What the model learns.
+    pub task: TaskKind,
+    /// V: ids are below it, and so many are the outputs' classes.
+    pub vocab: i64,
+    /// Smallest id that sequences contain.
+    pub id_min: i64,
+    /// Largest id that sequences contain.
+    pub id_max: i64,
+    /// Ids in the random sequence that an epoch's windows are cut from (echo, lag).
+    pub length: Option<i64>,
+    /// Samples in an epoch (reverse).
+    pub samples: Option<i64>,
+    /// Tin: ids in a source.
+    pub n_in: i64,
+    /// Tout: ids in a target.
+    pub n_out: i64,
+    /// How many steps before the last source id the target lies (lag).
+    pub lag: Option<i64>,
+
+    /// The model's architecture.
+    pub family: Family,
+    /// H: units of every LSTM.
+    pub units: i64,
+    /// Whether row i of a batch continues row i of the batch before; the state is zero at the
+    /// start of every epoch (lstm, repeat_vector).
+    #[serde(default)]
+    pub stateful: bool,
+    /// Whether the dense layer sees every step's output or only the last (lstm).
+    pub return_sequences: Option<bool>,
+    /// What the LSTMs' gates pass through.
+    pub gate_activation: GateActivation,
+    /// What the free-running decoder is fed (teacher_forced).
+    pub feedback: Option<Feedback>,
+
+    /// B: samples in a batch of one replica.
+    pub batch_size: i64,
+    /// Passes over fresh data: one new sequence each (echo, lag) or `samples` samples (reverse).
+    pub epochs: i64,
+    /// Adam's step size.
+    #[serde(default = "learning_rate")]
+    pub learning_rate: f64,
+    /// Adam's decay of the gradient's running mean.
+    #[serde(default = "beta_1")]
+    pub beta_1: f64,
+    /// Adam's decay of the squared gradient's running mean.
+    #[serde(default = "beta_2")]
+    pub beta_2: f64,
+    /// Added to the root of the squared gradient's mean, where Keras adds it.
+    #[serde(default = "epsilon")]
+    pub epsilon: f64,
+    /// Largest norm of a replica's whole gradient; a longer one is scaled down to it.
+    pub global_clipnorm: Option<f64>,
+    /// Element type of weights and arithmetic.
+    #[serde(default = "dtype")]
+    pub dtype: Dtype,
+
+    /// Seed of replica 0; replica k has `seed + k`.
+    #[serde(default)]
+    pub seed: i64,
+    /// R: independent models trained side by side.
+    #[serde(default = "one")]
+    pub replicas: i64,
+    /// Optimiser steps between rows of `curves.csv`; `None`: one row an epoch.
+    pub log_every: Option<i64>,
+    /// Every so many rows of `curves.csv` have their validation columns filled.
+    pub validate_every: Option<i64>,
+    /// Fresh samples behind a row's validation columns.
+    #[serde(default = "evaluation_samples")]
+    pub validation_samples: i64,
+    /// Fresh samples that the trained model is evaluated on.
+    #[serde(default = "evaluation_samples")]
+    pub evaluation_samples: i64,
+    /// Which device to compute on.
+    #[serde(default = "device")]
+    pub device: DeviceChoice,
+    /// CPU threads of an operation; `None`: chosen by size.
+    pub threads: Option<i64>,
+}
+
+fn custom() -> String {
+    "custom".to_owned()
+}
+fn learning_rate() -> f64 {
+    1e-3
+}
+fn beta_1() -> f64 {
+    0.9
+}
+fn beta_2() -> f64 {
+    0.999
+}
+fn epsilon() -> f64 {
+    1e-7
+}
+fn dtype() -> Dtype {
+    Dtype::Float32
+}
+fn one() -> i64 {
+    1
+}
+fn evaluation_samples() -> i64 {
+    2_000
+}
+fn device() -> DeviceChoice {
+    DeviceChoice::Auto
+}
+
+/// A value that no run can have.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("--{} {found}: expected {expected}", field.replace('_', "-"))]
+pub struct Invalid {
+    /// The field's name in `config.toml`; its flag has hyphens for underscores.
+    pub field: &'static str,
+    /// The value.
+    pub found: String,
+    /// The values that are possible.
+    pub expected: String,
+}
+
+impl Invalid {
+    fn new(field: &'static str, found: impl ToString, expected: impl Into<String>) -> Self {
+        Self { field, found: found.to_string(), expected: expected.into() }
+    }
+}
+
+/// The largest size of anything that is counted in memory: keeps products of sizes within `i64`.
+const MANY: i64 = 1_000_000;
+/// The largest number of anything that is only counted.
+const COUNT: i64 = 1_000_000_000_000;
+
+impl Config {
+    /// The seed of each replica.
+    pub fn seeds(&self) -> Vec<u64> {
+        (0..self.replicas).map(|k| (self.seed + k) as u64).collect()
+    }
+
+    /// Samples in an epoch; meaningful once the sizes are valid.
+    pub fn samples_per_epoch(&self) -> i64 {
+        let length = self.length.unwrap_or(0);
+        match self.task {
+            TaskKind::Echo => length + 1 - self.n_in,
+            TaskKind::Lag => length - self.n_in.max(self.lag.unwrap_or(0)),
+            TaskKind::Reverse => self.samples.unwrap_or(0),
+        }
+    }
+
+    /// Optimiser steps in an epoch.
+    pub fn steps_per_epoch(&self) -> i64 {
+        (self.samples_per_epoch() + self.batch_size - 1) / self.batch_size
+    }
+
+    /// Checks every value, alone and against the others.
+    ///
+    /// # Errors
+    /// The first value that no run can have, with the values that are possible.
+    pub fn validate(&self) -> Result<(), Invalid> {
+        self.validate_sizes()?;
+        self.validate_task()?;
+        self.validate_model()?;
+        self.validate_training()
+    }
+
+    fn validate_sizes(&self) -> Result<(), Invalid> {
+        within("vocab", self.vocab, 2, MANY)?;
+        within("id_min", self.id_min, 0, self.vocab - 1)?;
+        within("id_max", self.id_max, self.id_min, self.vocab - 1)?;
+        within("n_in", self.n_in, 1, MANY)?;
+        within("n_out", self.n_out, 1, MANY)?;
+        within("units", self.units, 1, MANY)?;
+        within("batch_size", self.batch_size, 1, MANY)?;
+        within("replicas", self.replicas, 1, 65_536)?;
+        within("seed", self.seed, 0, i64::MAX - self.replicas)
+    }
+
+    fn validate_task(&self) -> Result<(), Invalid> {
+        let windows = self.task != TaskKind::Reverse;
+        applies("length", &self.length, windows, "tasks echo and lag")?;
+        applies("samples", &self.samples, !windows, "task reverse")?;
+        applies("lag", &self.lag, self.task == TaskKind::Lag, "task lag")?;
+        if let Some(lag) = self.lag {
+            within("lag", lag, 1, MANY)?;
+        }
+        if let Some(samples) = self.samples {
+            within("samples", samples, 1, COUNT)?;
+        }
+        if let Some(length) = self.length {
+            let least = self.n_in.max(self.lag.unwrap_or(0)) + i64::from(self.lag.is_some());
+            let least = least.max(2);
+            if !(least..=MANY).contains(&length) {
+                let why =
+                    format!("{least} to {MANY}, so that it holds a window (--n-in {})", self.n_in);
+                return Err(Invalid::new("length", length, why));
+            }
+        }
+        match self.task {
+            TaskKind::Lag if self.n_out != 1 => {
+                Err(Invalid::new("n_out", self.n_out, "1, the one id that task lag asks for"))
+            }
+            _ if self.n_out > self.n_in => Err(Invalid::new(
+                "n_out",
+                self.n_out,
+                format!("1 to {}, the ids of a source (--n-in)", self.n_in),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn validate_model(&self) -> Result<(), Invalid> {
+        let forced = self.family == Family::TeacherForced;
+        applies(
+            "return_sequences",
+            &self.return_sequences,
+            self.family == Family::Lstm,
+            "family lstm",
+        )?;
+        applies("feedback", &self.feedback, forced, "family teacher_forced")?;
+        match self.return_sequences {
+            Some(true) if self.n_out != self.n_in => Err(Invalid::new(
+                "n_out",
+                self.n_out,
+                format!(
+                    "{}, as many as --n-in, since the LSTM answers every step (--return-sequences true)",
+                    self.n_in
+                ),
+            )),
+            Some(false) if self.n_out != 1 => Err(Invalid::new(
+                "n_out",
+                self.n_out,
+                "1, since the LSTM answers its last step only (--return-sequences false)",
+            )),
+            _ if forced && self.stateful => Err(Invalid::new(
+                "stateful",
+                true,
+                "false: the decoder of family teacher_forced starts from its encoder's state",
+            )),
+            _ if forced && self.id_min == 0 => Err(Invalid::new(
+                "id_min",
+                0,
+                format!(
+                    "1 to {}: id 0 starts the decoder of family teacher_forced",
+                    self.vocab - 1
+                ),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn validate_training(&self) -> Result<(), Invalid> {
+        let samples = self.samples_per_epoch();
+        // A window task's batches are read in order, and a stateful row has to go on for ever.
+        if (self.stateful || self.length.is_some()) && samples % self.batch_size != 0 {
+            let divisors: Vec<String> = (1..=samples.min(MANY))
+                .filter(|n| samples % n == 0)
+                .take(12)
+                .map(|n| n.to_string())
+                .collect();
+            let expected = format!(
+                "a divisor of the {samples} samples of an epoch: {}{}",
+                divisors.join(", "),
+                if divisors.len() == 12 { ", …" } else { "" }
+            );
+            return Err(Invalid::new("batch_size", self.batch_size, expected));
+        }
+        within("epochs", self.epochs, 1, COUNT)?;
+        if self.epochs.checked_mul(samples).is_none_or(|total| total > i64::MAX / 2) {
+            return Err(Invalid::new("epochs", self.epochs, "fewer, for so many samples each"));
+        }
+        positive("learning_rate", self.learning_rate)?;
+        fraction("beta_1", self.beta_1)?;
+        fraction("beta_2", self.beta_2)?;
+        positive("epsilon", self.epsilon)?;
+        if let Some(norm) = self.global_clipnorm {
+            positive("global_clipnorm", norm)?;
+        }
+        for (field, value) in
+            [("log_every", self.log_every), ("validate_every", self.validate_every)]
+        {
+            if let Some(every) = value {
+                within(field, every, 1, COUNT)?;
+            }
+        }
+        within("validation_samples", self.validation_samples, 1, MANY)?;
+        within("evaluation_samples", self.evaluation_samples, 1, MANY)?;
+        self.threads.map_or(Ok(()), |threads| within("threads", threads, 1, 1024))
+    }
+}
+
+fn within(field: &'static str, value: i64, low: i64, high: i64) -> Result<(), Invalid> {
+    if (low..=high).contains(&value) {
+        return Ok(());
+    }
+    Err(Invalid::new(field, value, format!("a whole number from {low} to {high}")))
+}
+
+fn positive(field: &'static str, value: f64) -> Result<(), Invalid> {
+    if value.is_finite() && value > 0.0 {
+        return Ok(());
+    }
+    Err(Invalid::new(field, value, "a finite number above 0"))
+}
+
+fn fraction(field: &'static str, value: f64) -> Result<(), Invalid> {
+    if (0.0..1.0).contains(&value) {
+        return Ok(());
+    }
+    Err(Invalid::new(field, value, "a number from 0 to below 1"))
+}
+
+/// `value` is there exactly where it `applies`.
+fn applies<T: fmt::Debug>(
+    field: &'static str,
+    value: &Option<T>,
+    applies: bool,
+    whom: &str,
+) -> Result<(), Invalid> {
+    match value {
+        None if applies => {
+            Err(Invalid::new(field, "(not given)", format!("a value: {whom} needs it")))
+        }
+        Some(value) if !applies => Err(Invalid::new(
+            field,
+            format!("{value:?}").to_lowercase(),
+            format!("nothing: it applies to {whom} only"),
+        )),
+        _ => Ok(()),
+    }
+}

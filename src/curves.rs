@@ -1,0 +1,160 @@
+//! The CSV files of a run: the only module that knows the CSV library.
+
+use std::fs::File;
+use std::marker::PhantomData;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+/// A row of `curves.csv`: one replica at one logging point. `None` is written as nothing.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CurveRow {
+    /// k.
+    pub replica: usize,
+    /// The replica's own seed.
+    pub seed: u64,
+    /// The epoch that the row ends in, from 1.
+    pub epoch: i64,
+    /// Optimiser steps done.
+    pub step: i64,
+    /// Training samples seen.
+    pub samples: i64,
+    /// Mean over the batches since the row before, each scored before its update.
+    pub loss: f64,
+    /// Token accuracy, likewise.
+    pub accuracy: f64,
+    /// Free-running loss on fresh samples.
+    pub val_loss: Option<f64>,
+    /// Free-running token accuracy on fresh samples.
+    pub val_accuracy: Option<f64>,
+    /// Share of fresh sequences that are right as a whole.
+    pub val_sequence_accuracy: Option<f64>,
+    /// Adam's step size.
+    pub learning_rate: f64,
+    /// Mean norm of the gradient before clipping, where it is clipped.
+    pub grad_norm: Option<f64>,
+    /// Wall time since training began, in seconds.
+    pub seconds: f64,
+}
+
+/// A row of `predictions.csv`: one sequence, ids separated by spaces.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PredictionRow {
+    /// k.
+    pub replica: usize,
+    /// What the model read.
+    pub source: String,
+    /// What it should have said.
+    pub expected: String,
+    /// What it said.
+    pub predicted: String,
+    /// Whether that is the same.
+    pub correct: bool,
+}
+
+/// Ids as the CSV files hold them.
+pub fn spaced(ids: &[i64]) -> String {
+    ids.iter().map(i64::to_string).collect::<Vec<_>>().join(" ")
+}
+
+/// A CSV file of `Row`s, with a header.
+#[derive(Debug)]
+pub struct CsvFile<Row> {
+    path: PathBuf,
+    writer: csv::Writer<File>,
+    rows: PhantomData<Row>,
+}
+
+impl<Row: Serialize> CsvFile<Row> {
+    /// An empty file at `path`.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn create(path: &Path) -> Result<Self> {
+        let file =
+            File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(Self {
+            path: path.to_owned(),
+            writer: csv::Writer::from_writer(file),
+            rows: PhantomData,
+        })
+    }
+
+    /// Appends `row`.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn add(&mut self, row: Row) -> Result<()> {
+        self.writer.serialize(row).with_context(|| format!("cannot write {}", self.path.display()))
+    }
+
+    /// Brings all rows so far to the file.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn flush(&mut self) -> Result<()> {
+        self.writer.flush().with_context(|| format!("cannot write {}", self.path.display()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text<Row: Serialize>(rows: Vec<Row>) -> String {
+        let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
+        let mut file = CsvFile::create(&path).unwrap();
+        rows.into_iter().for_each(|row| file.add(row).unwrap());
+        file.flush().unwrap();
+        std::fs::read_to_string(path).unwrap()
+    }
+
+    #[test]
+    fn curves_are_written_exactly_so() {
+        let row = CurveRow {
+            replica: 1,
+            seed: 8,
+            epoch: 2,
+            step: 50,
+            samples: 1600,
+            loss: 0.5,
+            accuracy: 1.0,
+            val_loss: None,
+            val_accuracy: None,
+            val_sequence_accuracy: None,
+            learning_rate: 0.001,
+            grad_norm: None,
+            seconds: 0.25,
+        };
+        let validated = CurveRow {
+            val_loss: Some(0.125),
+            val_accuracy: Some(0.75),
+            val_sequence_accuracy: Some(0.0),
+            grad_norm: Some(2.5),
+            ..row.clone()
+        };
+        assert_eq!(
+            text(vec![row, validated]),
+            "replica,seed,epoch,step,samples,loss,accuracy,val_loss,val_accuracy,\
+             val_sequence_accuracy,learning_rate,grad_norm,seconds\n\
+             1,8,2,50,1600,0.5,1.0,,,,0.001,,0.25\n\
+             1,8,2,50,1600,0.5,1.0,0.125,0.75,0.0,0.001,2.5,0.25\n"
+        );
+    }
+
+    #[test]
+    fn predictions_are_written_exactly_so() {
+        let row = PredictionRow {
+            replica: 0,
+            source: spaced(&[3, 14, 15]),
+            expected: spaced(&[14, 3]),
+            predicted: spaced(&[14, 9]),
+            correct: false,
+        };
+        assert_eq!(
+            text(vec![row]),
+            "replica,source,expected,predicted,correct\n0,3 14 15,14 3,14 9,false\n"
+        );
+    }
+}

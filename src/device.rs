@@ -1,0 +1,122 @@
+//! Where tensors live: the only module that names a device, and the only way between it and the
+//! host.
+
+use tch::{Cuda, Device, TchError, Tensor};
+
+use crate::config::{Config, DeviceChoice};
+use crate::error::UserError;
+
+/// A device, with the reason where it was not the obvious choice.
+#[derive(Debug)]
+pub struct Chosen {
+    /// The device.
+    pub device: Device,
+    /// Why `auto` fell back to the CPU, for a user who may have expected the GPU they have.
+    pub note: Option<String>,
+}
+
+/// The device that `choice` asks for. Only `auto` falls back.
+///
+/// # Errors
+/// If the GPU asked for cannot be used, with the way to get it.
+pub fn choose(choice: DeviceChoice) -> Result<Chosen, UserError> {
+    let gpus = if Cuda::is_available() { Cuda::device_count() as usize } else { 0 };
+    match choice {
+        DeviceChoice::Cpu => Ok(Chosen { device: Device::Cpu, note: None }),
+        DeviceChoice::Auto if gpus > 0 => Ok(Chosen { device: Device::Cuda(0), note: None }),
+        DeviceChoice::Auto => {
+            let note = driver_present().then(|| format!("running on the CPU: {}", cuda_problem()));
+            Ok(Chosen { device: Device::Cpu, note })
+        }
+        DeviceChoice::Cuda(index) if index < gpus => {
+            Ok(Chosen { device: Device::Cuda(index), note: None })
+        }
+        DeviceChoice::Cuda(_) if gpus == 0 => {
+            let error = UserError::usage(format!("--device {choice}: {}", cuda_problem()));
+            Err(error.hint(format!("{}, or give --device cpu", cuda_fix())))
+        }
+        DeviceChoice::Cuda(_) => {
+            let found = format!("--device {choice}: this machine has {gpus} GPU(s)");
+            Err(UserError::usage(found).hint(format!("give cuda:0 to cuda:{}", gpus - 1)))
+        }
+    }
+}
+
+/// Why CUDA cannot be used; meaningful where it cannot.
+pub fn cuda_problem() -> &'static str {
+    if !tch::utils::has_cuda() {
+        "this build has a libtorch without CUDA"
+    } else if !driver_present() {
+        "no NVIDIA driver is running"
+    } else {
+        "libtorch finds no usable GPU behind the NVIDIA driver"
+    }
+}
+
+/// What makes [`cuda_problem`] go away.
+pub fn cuda_fix() -> &'static str {
+    if !tch::utils::has_cuda() && driver_present() {
+        "build with the CUDA libtorch: SEQLAB_LIBTORCH=cuda scripts/seqlab doctor"
+    } else if !driver_present() {
+        "install an NVIDIA driver (nvidia-smi shows it), then SEQLAB_LIBTORCH=cuda scripts/seqlab doctor"
+    } else {
+        "update the driver (this libtorch wants one for CUDA 13) and check CUDA_VISIBLE_DEVICES"
+    }
+}
+
+/// Whether an NVIDIA kernel driver is loaded.
+pub fn driver_present() -> bool {
+    ["/proc/driver/nvidia/version", "/dev/nvidiactl", "/dev/dxg"]
+        .iter()
+        .any(|path| std::path::Path::new(path).exists())
+}
+
+/// `device` as `--device` and `summary.json` spell it.
+pub fn name(device: Device) -> String {
+    match device {
+        Device::Cuda(index) => format!("cuda:{index}"),
+        _ => "cpu".to_owned(),
+    }
+}
+
+/// The CPU, which files are read to and written from.
+pub fn host() -> Device {
+    Device::Cpu
+}
+
+/// Sets the threads that libtorch's CPU operations use and returns their number: what `config`
+/// says, or what its size makes worthwhile.
+pub fn set_threads(config: &Config) -> i64 {
+    let most = std::thread::available_parallelism().map_or(1, |n| n.get() as i64);
+    // Below some hundred thousand multiplications a step, threads cost more than they compute.
+    let work = config.replicas * config.batch_size * config.units * config.units;
+    let threads = config.threads.unwrap_or(if work < 1 << 17 { 1 } else { most });
+    tch::set_num_threads(threads as i32);
+    threads
+}
+
+/// Ids from the host, as an int64 tensor of `shape` on `device`.
+///
+/// # Errors
+/// libtorch's.
+pub fn upload(ids: &[i64], shape: &[i64], device: Device) -> Result<Tensor, TchError> {
+    Tensor::f_from_slice(ids)?.f_view(shape)?.f_to_device(device)
+}
+
+/// The numbers of `tensor`, row-major, on the host. Waits for the device.
+///
+/// # Errors
+/// libtorch's.
+pub fn download(tensor: &Tensor) -> Result<Vec<f64>, TchError> {
+    let tensor = tensor.f_to_device(Device::Cpu)?.f_to_kind(tch::Kind::Double)?;
+    Vec::try_from(tensor.f_contiguous()?.f_view([-1])?)
+}
+
+/// The ids of `tensor`, row-major, on the host. Waits for the device.
+///
+/// # Errors
+/// libtorch's.
+pub fn download_ids(tensor: &Tensor) -> Result<Vec<i64>, TchError> {
+    let tensor = tensor.f_to_device(Device::Cpu)?;
+    Vec::try_from(tensor.f_contiguous()?.f_view([-1])?)
+}

@@ -1,0 +1,106 @@
+//! Errors that know what the user can do about them.
+
+use std::fmt;
+
+use tch::TchError;
+
+/// Exit status for a failure in the run: I/O, divergence, out of memory.
+pub const FAILURE: u8 = 1;
+/// Exit status for bad usage or input.
+pub const USAGE: u8 = 2;
+
+/// An error with the fix beside it and the exit status it leads to.
+#[derive(Debug)]
+pub struct UserError {
+    message: String,
+    hint: Option<String>,
+    status: u8,
+}
+
+impl UserError {
+    /// Bad usage or input.
+    pub fn usage(message: impl fmt::Display) -> Self {
+        Self { message: message.to_string(), hint: None, status: USAGE }
+    }
+
+    /// A failure in the run.
+    pub fn failure(message: impl fmt::Display) -> Self {
+        Self { message: message.to_string(), hint: None, status: FAILURE }
+    }
+
+    /// The same with what to do about it.
+    pub fn hint(self, hint: impl fmt::Display) -> Self {
+        Self { hint: Some(hint.to_string()), ..self }
+    }
+}
+
+impl fmt::Display for UserError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for UserError {}
+
+/// What `error` looks like to the user: the chain of causes, then the hint if there is one.
+pub fn describe(error: &anyhow::Error) -> String {
+    let causes: Vec<String> = error.chain().map(message).collect();
+    let hint = error.chain().find_map(hint).map(|hint| format!("\nhint: {hint}"));
+    format!("error: {}{}", causes.join(": "), hint.unwrap_or_default())
+}
+
+/// The exit status that `error` leads to.
+pub fn status(error: &anyhow::Error) -> u8 {
+    let known = error.chain().find_map(|cause| cause.downcast_ref::<UserError>());
+    known.map_or(FAILURE, |error| error.status)
+}
+
+/// Whether whoever read standard output stopped reading, as `head` does.
+pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let io = error.chain().find_map(|cause| cause.downcast_ref::<std::io::Error>());
+    io.is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+/// libtorch appends its own stack trace to a message; the user gets the first line.
+fn message(cause: &(dyn std::error::Error + 'static)) -> String {
+    let text = cause.to_string();
+    match cause.downcast_ref::<TchError>() {
+        Some(_) => text.lines().next().unwrap_or_default().to_owned(),
+        None => text,
+    }
+}
+
+fn hint(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
+    if let Some(error) = cause.downcast_ref::<UserError>() {
+        return error.hint.clone();
+    }
+    let text = cause.downcast_ref::<TchError>()?.to_string();
+    let short = text.contains("out of memory") || text.contains("can't allocate memory");
+    short.then(|| "memory is short: lower --batch-size, --units or --replicas".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::Context;
+
+    #[test]
+    fn shows_the_chain_the_hint_and_no_stack_trace() {
+        let torch = TchError::Torch("CUDA out of memory.\nException raised from malloc".to_owned());
+        let error = Err::<(), _>(torch).context("step 3").unwrap_err();
+        assert_eq!(
+            describe(&error),
+            "error: step 3: Internal torch error: CUDA out of memory.\n\
+             hint: memory is short: lower --batch-size, --units or --replicas"
+        );
+        assert_eq!(status(&error), FAILURE);
+    }
+
+    #[test]
+    fn usage_errors_exit_with_2_also_below_a_context() {
+        let usage = UserError::usage("--units 0").hint("give one");
+        let error = Err::<(), _>(usage).context("in run.toml").unwrap_err();
+        assert_eq!(describe(&error), "error: in run.toml: --units 0\nhint: give one");
+        assert_eq!(status(&error), USAGE);
+    }
+}

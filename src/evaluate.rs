@@ -1,0 +1,177 @@
+//! Evaluation on fresh sequences: no gradient, no target in sight of the model.
+
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+use tch::{Device, TchError, Tensor};
+
+use crate::config::Config;
+use crate::device;
+use crate::model::{SeqModel, State};
+use crate::rng::Purpose;
+use crate::task::{Batch, Epoch, Task};
+
+/// How one replica did on fresh sequences, free-running.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Evaluation {
+    /// Sequences tried.
+    pub samples: usize,
+    /// Share of ids that are right.
+    pub token_accuracy: f64,
+    /// Share of sequences that are right as a whole.
+    pub sequence_accuracy: f64,
+    /// Mean cross-entropy of the free-running probabilities, each taken as at least 1e-7, as
+    /// Keras does.
+    #[serde(skip)]
+    pub loss: f64,
+}
+
+/// One evaluated sequence.
+#[derive(Debug)]
+pub struct Prediction<'a> {
+    /// Replica.
+    pub replica: usize,
+    /// What the model read.
+    pub source: &'a [i64],
+    /// What it should have said.
+    pub expected: &'a [i64],
+    /// What it said.
+    pub predicted: &'a [i64],
+}
+
+/// A trained model with what it takes to evaluate it.
+pub struct Evaluator<'a> {
+    /// The run's configuration.
+    pub config: &'a Config,
+    /// Its task.
+    pub task: &'a Task,
+    /// Its model.
+    pub model: &'a dyn SeqModel,
+    /// Where the model computes.
+    pub device: Device,
+}
+
+impl Evaluator<'_> {
+    /// Evaluates every replica on at least `samples` samples of its own stream for `purpose` (whole
+    /// sequences of windows), and hands each sequence to `each`.
+    ///
+    /// A stateful model reads a sequence's windows as in training: batch by batch, its state
+    /// carried from one to the next, starting at zero.
+    ///
+    /// # Errors
+    /// libtorch's and those of `each`.
+    pub fn run(
+        &self,
+        purpose: Purpose,
+        samples: usize,
+        mut each: impl FnMut(Prediction<'_>) -> Result<()>,
+    ) -> Result<Vec<Evaluation>> {
+        let _guard = tch::no_grad_guard();
+        let seeds = self.config.seeds();
+        let mut tallies: Vec<Tally> = seeds.iter().map(|_| Tally::default()).collect();
+        let (epochs, per_epoch) = self.task.fresh_set(samples);
+        let most = self.rows_at_once();
+        let stride = if self.config.stateful {
+            self.config.batch_size as usize
+        } else {
+            per_epoch.min(most)
+        };
+        let side_by_side = (most / stride).max(1);
+        for first in (0..epochs).step_by(side_by_side) {
+            let last = epochs.min(first + side_by_side as u64);
+            let group: Vec<Epoch> =
+                (first..last).map(|e| self.task.epoch(&seeds, purpose, e)).collect();
+            let mut carried = None;
+            for start in (0..per_epoch).step_by(stride) {
+                let range = start..per_epoch.min(start + stride);
+                let batches: Vec<Batch> = group.iter().map(|e| e.batch(range.clone())).collect();
+                let batch = Batch::concat(&batches);
+                let (predicted, losses, next) = self.predict(&batch, carried.take())?;
+                carried = self.config.stateful.then_some(next);
+                for (k, tally) in tallies.iter_mut().enumerate() {
+                    tally.loss += losses[k] * batch.size as f64;
+                }
+                for prediction in batch.predictions(&predicted) {
+                    tallies[prediction.replica].add(&prediction);
+                    each(prediction)?;
+                }
+            }
+        }
+        Ok(tallies.iter().map(Tally::evaluation).collect())
+    }
+
+    /// Free-running ids `(R, B, Tout)`, each replica's mean loss, and the state after the batch.
+    fn predict(
+        &self,
+        batch: &Batch,
+        state: Option<State>,
+    ) -> Result<(Vec<i64>, Vec<f64>, State), TchError> {
+        let (replicas, size) = (batch.replicas as i64, batch.size as i64);
+        let source = device::upload(&batch.source, &[replicas, size, -1], self.device)?;
+        let state = state.map_or_else(|| self.model.zero_state(size), Ok)?;
+        let (probabilities, next) = self.model.predict(&source, &state)?;
+        let target = device::upload(&batch.target, &[replicas, size, -1], self.device)?;
+        let of_target =
+            probabilities.f_gather(-1, &target.f_transpose(1, 2)?.f_unsqueeze(-1)?, false)?;
+        let loss = of_target.f_clamp_min(1e-7)?.f_log()?.f_neg()?.f_flatten(1, -1)?;
+        let loss = loss.f_mean_dim([-1].as_slice(), false, None::<tch::Kind>)?;
+        Ok((most_probable(&probabilities)?, device::download(&loss)?, next))
+    }
+
+    /// Rows of a batch that keep its probabilities within some tens of megabytes.
+    fn rows_at_once(&self) -> usize {
+        let row = self.config.replicas * self.config.n_out * self.config.vocab;
+        ((1 << 22) / row).clamp(1, 4096) as usize
+    }
+}
+
+/// The most probable ids `(R, B, Tout)`, row-major, of probabilities `(R, Tout, B, V)`.
+///
+/// # Errors
+/// libtorch's.
+pub fn most_probable(probabilities: &Tensor) -> Result<Vec<i64>, TchError> {
+    device::download_ids(&probabilities.f_argmax(-1, false)?.f_transpose(1, 2)?)
+}
+
+impl Batch {
+    /// Every sample beside the ids `(R, B, Tout)` predicted for it.
+    fn predictions<'a>(&'a self, predicted: &'a [i64]) -> impl Iterator<Item = Prediction<'a>> {
+        let rows = self.replicas * self.size;
+        let (n_in, n_out) = (self.source.len() / rows, self.target.len() / rows);
+        (0..rows).map(move |row| Prediction {
+            replica: row / self.size,
+            source: &self.source[row * n_in..(row + 1) * n_in],
+            expected: &self.target[row * n_out..(row + 1) * n_out],
+            predicted: &predicted[row * n_out..(row + 1) * n_out],
+        })
+    }
+}
+
+/// One replica's running counts.
+#[derive(Debug, Default)]
+struct Tally {
+    samples: usize,
+    tokens: usize,
+    right_tokens: usize,
+    right_samples: usize,
+    loss: f64,
+}
+
+impl Tally {
+    fn add(&mut self, prediction: &Prediction<'_>) {
+        let pairs = prediction.expected.iter().zip(prediction.predicted);
+        let right = pairs.filter(|(expected, predicted)| expected == predicted).count();
+        self.samples += 1;
+        self.tokens += prediction.expected.len();
+        self.right_tokens += right;
+        self.right_samples += usize::from(right == prediction.expected.len());
+    }
+
+    fn evaluation(&self) -> Evaluation {
+        Evaluation {
+            samples: self.samples,
+            token_accuracy: self.right_tokens as f64 / self.tokens as f64,
+            sequence_accuracy: self.right_samples as f64 / self.samples as f64,
+            loss: self.loss / self.samples as f64,
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! Layers: equations, shapes and initialisers. None knows a model, a task or a device.
+//!
+//! Every tensor has the replica axis R first; replicas never mix.
+
+mod dense;
+mod lstm;
+mod recurrence;
+
+pub use dense::Dense;
+pub use lstm::{Lstm, LstmState};

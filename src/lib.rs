@@ -1,0 +1,56 @@
+//! LSTM sequence-to-sequence experiments on libtorch, with Keras's numbers.
+//!
+//! # Words
+//!
+//! | symbol | meaning |
+//! | --- | --- |
+//! | R | replicas: independent models trained side by side, each with its own seed, initial weights and data; 1 in the ordinary case |
+//! | B | batch size |
+//! | T | time steps; Tin of a source, Tout of a target |
+//! | V | vocabulary: ids are below it |
+//! | H | LSTM units |
+//! | P | trainable numbers of one replica |
+//! | step | one optimiser update |
+//! | epoch | one fresh sequence (tasks echo and lag) or one pass over n fresh samples (reverse) |
+//!
+//! Shapes are written `(R, B, T)`; "id" is an int64 below V. Nothing is ever one-hot encoded.
+//!
+//! # Reading order
+//!
+//! From a command to a row of `curves.csv`: [`cli`] → [`resolve`] → [`config`] → [`train`]:
+//! [`task`] → [`model`] → [`loss`] → [`parameters`] → [`optim`] → [`meter`] → [`curves`].
+//! Below the model lie [`layers`]; beside the loop, [`evaluate`] and [`checkpoint`]; around it,
+//! [`commands`], [`run_dir`], [`progress`] and [`report`]. Imports point downwards.
+
+pub mod cli;
+pub mod commands;
+
+pub mod progress;
+pub mod report;
+
+pub mod checkpoint;
+pub mod train;
+
+pub mod evaluate;
+pub mod meter;
+pub mod run_dir;
+
+pub mod loss;
+pub mod model;
+pub mod optim;
+
+pub mod layers;
+pub mod parameters;
+
+pub mod curves;
+pub mod device;
+pub mod task;
+
+pub mod config;
+pub mod presets;
+pub mod resolve;
+pub mod rng;
+
+pub mod clock;
+pub mod error;
+pub mod versions;

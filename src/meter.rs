@@ -1,0 +1,148 @@
+//! Running means of what training reports, gathered without waiting for the device.
+
+use anyhow::Result;
+use tch::Tensor;
+
+use crate::device;
+use crate::error::UserError;
+use crate::loss::BatchScore;
+
+/// Batches whose scores may wait on the device before they are fetched.
+const PENDING: usize = 256;
+
+/// Means over a stretch of batches, weighted by their samples, as Keras takes them.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Means {
+    /// Cross-entropy.
+    pub loss: f64,
+    /// Token accuracy.
+    pub accuracy: f64,
+    /// Norm of the gradient before clipping, where it is clipped.
+    pub grad_norm: Option<f64>,
+}
+
+/// Scores of the batches since the last row and since the start of the epoch.
+#[derive(Debug)]
+pub struct Meter {
+    seeds: Vec<u64>,
+    /// The step that the oldest pending batch belongs to, from 1.
+    first_step: i64,
+    pending: Vec<Pending>,
+    row: Vec<Sums>,
+    epoch: Vec<Sums>,
+}
+
+#[derive(Debug)]
+struct Pending {
+    /// `(R)` each: loss, accuracy and, with clipping, gradient norm.
+    scores: Vec<Tensor>,
+    samples: f64,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Sums {
+    loss: f64,
+    accuracy: f64,
+    grad_norm: Option<f64>,
+    samples: f64,
+}
+
+impl Sums {
+    fn means(&self) -> Means {
+        Means {
+            loss: self.loss / self.samples,
+            accuracy: self.accuracy / self.samples,
+            grad_norm: self.grad_norm.map(|sum| sum / self.samples),
+        }
+    }
+}
+
+impl Meter {
+    /// A meter of the replicas with these seeds, before the first step.
+    pub fn new(seeds: &[u64]) -> Self {
+        let sums = vec![Sums::default(); seeds.len()];
+        Self {
+            seeds: seeds.to_vec(),
+            first_step: 1,
+            pending: Vec::new(),
+            row: sums.clone(),
+            epoch: sums,
+        }
+    }
+
+    /// Adds a batch of `samples` samples a replica.
+    ///
+    /// # Errors
+    /// If the loss of a batch was not finite (noticed when it is fetched), and libtorch's.
+    pub fn add(
+        &mut self,
+        score: &BatchScore,
+        grad_norm: Option<Tensor>,
+        samples: usize,
+    ) -> Result<()> {
+        let mut scores = vec![score.loss.f_detach()?, score.accuracy.shallow_clone()];
+        scores.extend(grad_norm);
+        self.pending.push(Pending { scores, samples: samples as f64 });
+        if self.pending.len() < PENDING { Ok(()) } else { self.fetch() }
+    }
+
+    /// Means of each replica over the batches since the last call.
+    ///
+    /// # Errors
+    /// As [`Meter::add`].
+    pub fn take_row(&mut self) -> Result<Vec<Means>> {
+        self.fetch()?;
+        Ok(take(&mut self.row))
+    }
+
+    /// Means of each replica over the epoch, which ends here.
+    ///
+    /// # Errors
+    /// As [`Meter::add`].
+    pub fn take_epoch(&mut self) -> Result<Vec<Means>> {
+        self.fetch()?;
+        Ok(take(&mut self.epoch))
+    }
+
+    /// Fetches all pending scores in one transfer.
+    fn fetch(&mut self) -> Result<()> {
+        let Some(columns) = self.pending.first().map(|batch| batch.scores.len()) else {
+            return Ok(());
+        };
+        let tensors: Vec<&Tensor> = self.pending.iter().flat_map(|batch| &batch.scores).collect();
+        let values = device::download(&Tensor::f_stack(&tensors, 0)?)?;
+        let replicas = self.seeds.len();
+        for (batch, scores) in self.pending.drain(..).zip(values.chunks_exact(columns * replicas)) {
+            for replica in 0..replicas {
+                let score = |column: usize| scores[column * replicas + replica];
+                if !score(0).is_finite() {
+                    return Err(diverged(self.first_step, replica, self.seeds[replica], score(0)));
+                }
+                for sums in [&mut self.row[replica], &mut self.epoch[replica]] {
+                    sums.loss += score(0) * batch.samples;
+                    sums.accuracy += score(1) * batch.samples;
+                    if columns > 2 {
+                        *sums.grad_norm.get_or_insert(0.0) += score(2) * batch.samples;
+                    }
+                    sums.samples += batch.samples;
+                }
+            }
+            self.first_step += 1;
+        }
+        Ok(())
+    }
+}
+
+fn take(sums: &mut [Sums]) -> Vec<Means> {
+    let means = sums.iter().map(Sums::means).collect();
+    sums.fill(Sums::default());
+    means
+}
+
+fn diverged(step: i64, replica: usize, seed: u64, loss: f64) -> anyhow::Error {
+    let message =
+        format!("training diverged: loss {loss} at step {step}, replica {replica} (seed {seed})");
+    UserError::failure(message)
+        .hint("lower --learning-rate, or bound the gradient with --global-clipnorm 1")
+        .into()
+}

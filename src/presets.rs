@@ -1,0 +1,257 @@
+//! The published experiments: what they train and what was published.
+
+use crate::config::{Config, DeviceChoice, Dtype, Family, Feedback, GateActivation, TaskKind};
+
+/// A published figure, or the range of several runs of the same script.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Published {
+    /// Smallest.
+    pub low: f64,
+    /// Largest.
+    pub high: f64,
+}
+
+impl std::fmt::Display for Published {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let text = if self.low == self.high {
+            format!("{}", self.low)
+        } else {
+            format!("{}–{}", self.low, self.high)
+        };
+        f.pad(&text)
+    }
+}
+
+/// A published experiment.
+#[derive(Debug, Clone)]
+pub struct Preset {
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// What it is, in a line.
+    pub about: &'static str,
+    /// Its configuration.
+    pub config: Config,
+    /// Loss of the last epoch as Keras logs it: the mean over batches, each before its update.
+    pub loss: Published,
+    /// Token accuracy of the last epoch, likewise.
+    pub accuracy: Published,
+    /// Where the figures come from, with sequences right of sequences tried where published.
+    pub source: &'static str,
+}
+
+/// Every published experiment, in the order in which `seqlab list` shows them.
+pub fn all() -> Vec<Preset> {
+    vec![
+        Preset {
+            name: "echo",
+            about: "stateful LSTM echoes every step",
+            config: Config { preset: "echo".into(), ..echo() },
+            loss: one(1.7123),
+            accuracy: one(1.0),
+            source: "notebook",
+        },
+        partial_echo("partial-echo-2", 2, 150, (0.3368, 0.9286)),
+        partial_echo("partial-echo-4", 4, 300, (2.8951, 0.3929)),
+        Preset {
+            name: "reverse",
+            about: "teacher-forced encoder-decoder, first 3 of 6 ids reversed",
+            config: reverse(),
+            loss: Published { low: 0.6344, high: 0.6460 },
+            accuracy: Published { low: 0.7954, high: 0.7968 },
+            source: "notebook; 100 of 100 and 98 of 100 exact",
+        },
+        Preset {
+            name: "echo-tutorial",
+            about: "as echo, with the tutorial's sizes",
+            config: Config {
+                preset: "echo-tutorial".into(),
+                id_max: 99,
+                n_in: 5,
+                n_out: 5,
+                units: 20,
+                batch_size: 7,
+                ..echo()
+            },
+            loss: Published { low: 1.57, high: 1.74 },
+            accuracy: one(1.0),
+            source: "tutorial; 21 of 21 windows exact",
+        },
+        Preset {
+            name: "echo-current",
+            about: "LSTM echoes the one id it sees",
+            config: Config {
+                preset: "echo-current".into(),
+                id_max: 99,
+                n_in: 1,
+                n_out: 1,
+                units: 15,
+                stateful: false,
+                return_sequences: Some(false),
+                batch_size: 1,
+                ..echo()
+            },
+            loss: Published { low: 0.0785, high: 0.0927 },
+            accuracy: one(1.0),
+            source: "tutorial",
+        },
+        Preset {
+            name: "echo-lag",
+            about: "stateful LSTM says the id before the last of a window",
+            config: Config { preset: "echo-lag".into(), n_in: 5, batch_size: 5, ..lag() },
+            loss: Published { low: 0.126, high: 0.239 },
+            accuracy: Published { low: 0.95, high: 1.0 },
+            source: "tutorial; 20 of 20 exact",
+        },
+        Preset {
+            name: "echo-lag-no-context",
+            about: "the same, one id a sample: meant to fail, no gradient crosses a batch",
+            config: Config {
+                preset: "echo-lag-no-context".into(),
+                n_in: 1,
+                batch_size: 6,
+                ..lag()
+            },
+            loss: Published { low: 4.58, high: 4.62 },
+            accuracy: Published { low: 0.0, high: 0.04 },
+            source: "tutorial",
+        },
+    ]
+}
+
+/// The preset called `name`.
+pub fn find(name: &str) -> Option<Preset> {
+    all().into_iter().find(|preset| preset.name == name)
+}
+
+/// The names of all presets.
+pub fn names() -> Vec<&'static str> {
+    all().into_iter().map(|preset| preset.name).collect()
+}
+
+fn one(figure: f64) -> Published {
+    Published { low: figure, high: figure }
+}
+
+/// `echo`, which the other windows of one sequence are variations of.
+fn echo() -> Config {
+    Config {
+        preset: "echo".into(),
+        task: TaskKind::Echo,
+        vocab: 100,
+        id_min: 0,
+        // The notebook draws below V − 1: its last class never occurs.
+        id_max: 98,
+        length: Some(25),
+        samples: None,
+        n_in: 6,
+        n_out: 6,
+        lag: None,
+        family: Family::Lstm,
+        units: 16,
+        stateful: true,
+        return_sequences: Some(true),
+        gate_activation: GateActivation::HardSigmoid,
+        feedback: None,
+        batch_size: 5,
+        epochs: 500,
+        learning_rate: 1e-3,
+        beta_1: 0.9,
+        beta_2: 0.999,
+        epsilon: 1e-7,
+        global_clipnorm: None,
+        dtype: Dtype::Float32,
+        seed: 0,
+        replicas: 1,
+        log_every: None,
+        validate_every: None,
+        validation_samples: 2_000,
+        evaluation_samples: 2_000,
+        device: DeviceChoice::Auto,
+        threads: None,
+    }
+}
+
+fn partial_echo(name: &'static str, n_out: i64, units: i64, published: (f64, f64)) -> Preset {
+    Preset {
+        name,
+        about: if n_out == 2 {
+            "stateful RepeatVector encoder-decoder, first 2 of 5 ids"
+        } else {
+            "stateful RepeatVector encoder-decoder, first 4 of 5 ids"
+        },
+        config: Config {
+            preset: name.into(),
+            n_in: 5,
+            n_out,
+            family: Family::RepeatVector,
+            units,
+            return_sequences: None,
+            batch_size: 21,
+            epochs: 5_000,
+            ..echo()
+        },
+        loss: one(published.0),
+        accuracy: one(published.1),
+        source: if n_out == 2 {
+            "notebook; its tutorial .024–.041 / .976–1"
+        } else {
+            "notebook"
+        },
+    }
+}
+
+fn lag() -> Config {
+    Config {
+        task: TaskKind::Lag,
+        id_max: 99,
+        n_out: 1,
+        lag: Some(1),
+        units: 50,
+        return_sequences: Some(false),
+        epochs: 2_000,
+        ..echo()
+    }
+}
+
+fn reverse() -> Config {
+    Config {
+        preset: "reverse".into(),
+        task: TaskKind::Reverse,
+        vocab: 51,
+        // 0 is the decoder's start id.
+        id_min: 1,
+        id_max: 50,
+        length: None,
+        samples: Some(100_000),
+        n_in: 6,
+        n_out: 3,
+        family: Family::TeacherForced,
+        units: 128,
+        stateful: false,
+        return_sequences: None,
+        feedback: Some(Feedback::Softmax),
+        batch_size: 32,
+        epochs: 1,
+        log_every: Some(25),
+        ..echo()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_preset_is_valid_and_knows_its_name() {
+        for preset in all() {
+            assert_eq!(preset.config.validate(), Ok(()), "{}", preset.name);
+            assert_eq!(preset.config.preset, preset.name);
+        }
+    }
+
+    #[test]
+    fn epochs_have_the_published_number_of_steps() {
+        let steps: Vec<_> = all().iter().map(|p| p.config.steps_per_epoch()).collect();
+        assert_eq!(steps, [4, 1, 1, 3125, 3, 25, 4, 4]);
+    }
+}

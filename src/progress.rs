@@ -1,0 +1,84 @@
+//! Progress of a training, on standard error.
+
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::config::Config;
+use crate::curves::CurveRow;
+
+/// Time between lines where standard error is no terminal.
+const PAUSE: Duration = Duration::from_secs(10);
+
+/// One bar on a terminal, a line now and then elsewhere, or nothing.
+pub struct Progress {
+    epochs: i64,
+    steps: i64,
+    shown: Shown,
+}
+
+enum Shown {
+    Nothing,
+    Bar(ProgressBar),
+    Lines { start: Instant, last: Instant },
+}
+
+impl Progress {
+    /// Progress of a training with `config`.
+    pub fn new(config: &Config, quiet: bool) -> Self {
+        let steps = config.epochs * config.steps_per_epoch();
+        let now = Instant::now();
+        let shown = if quiet {
+            Shown::Nothing
+        } else if std::io::stderr().is_terminal() {
+            let bar = ProgressBar::new(steps as u64);
+            let template = "{bar:24} {msg}  {per_sec} steps, {eta} left";
+            bar.set_style(
+                ProgressStyle::with_template(template).unwrap_or(ProgressStyle::default_bar()),
+            );
+            Shown::Bar(bar)
+        } else {
+            Shown::Lines { start: now, last: now }
+        };
+        Self { epochs: config.epochs, steps, shown }
+    }
+
+    /// A step was done.
+    pub fn step(&self) {
+        if let Shown::Bar(bar) = &self.shown {
+            bar.inc(1);
+        }
+    }
+
+    /// Rows were logged, one a replica.
+    pub fn rows(&mut self, rows: &[CurveRow]) {
+        let Some(row) = rows.first() else { return };
+        let mean = |of: fn(&CurveRow) -> f64| rows.iter().map(of).sum::<f64>() / rows.len() as f64;
+        let (loss, accuracy) = (mean(|row| row.loss), mean(|row| row.accuracy));
+        let message =
+            format!("epoch {}/{}  loss {loss:.4}  accuracy {accuracy:.4}", row.epoch, self.epochs);
+        match &mut self.shown {
+            Shown::Nothing => {}
+            Shown::Bar(bar) => bar.set_message(message),
+            Shown::Lines { start, last } => {
+                if last.elapsed() >= PAUSE {
+                    *last = Instant::now();
+                    let speed = row.step as f64 / start.elapsed().as_secs_f64();
+                    let left = (self.steps - row.step) as f64 / speed;
+                    eprintln!(
+                        "{message}  step {}/{}  {speed:.0} steps/s, {left:.0} s left",
+                        row.step, self.steps
+                    );
+                }
+            }
+        }
+    }
+
+    /// The training ended; what is printed next starts on a clean line.
+    pub fn end(&self) {
+        if let Shown::Bar(bar) = &self.shown {
+            bar.finish_and_clear();
+        }
+    }
+}

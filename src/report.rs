@@ -1,0 +1,177 @@
+//! What the commands print for people.
+
+use crate::config::Config;
+use crate::curves::{PredictionRow, spaced};
+use crate::evaluate::Prediction;
+use crate::model;
+use crate::presets;
+use crate::run_dir::ReplicaSummary;
+
+/// Columns of text, each as wide as its widest cell; the first row is the header.
+fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.first().map_or(0, Vec::len);
+    let width = |c: usize| rows.iter().map(|row| row[c].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
+    };
+    rows.iter().map(line).collect()
+}
+
+fn row<const N: usize>(cells: [&str; N]) -> Vec<String> {
+    cells.map(str::to_owned).to_vec()
+}
+
+/// The presets with family, size and published numbers.
+pub fn list() -> String {
+    let mut rows = vec![row([
+        "preset",
+        "family",
+        "units",
+        "ids",
+        "epochs",
+        "loss",
+        "accuracy",
+        "published by",
+    ])];
+    for preset in presets::all() {
+        let config = &preset.config;
+        rows.push(vec![
+            preset.name.to_owned(),
+            config.family.to_string(),
+            config.units.to_string(),
+            format!("{}→{} of {}", config.n_in, config.n_out, config.vocab),
+            config.epochs.to_string(),
+            preset.loss.to_string(),
+            preset.accuracy.to_string(),
+            preset.source.to_owned(),
+        ]);
+    }
+    let about = presets::all().into_iter().map(|p| vec![p.name.to_owned(), p.about.to_owned()]);
+    format!("{}\n{}", table(&rows), table(&about.collect::<Vec<_>>()))
+}
+
+/// Layers, shapes in Keras's layout and parameter counts of the model of `config`.
+pub fn architecture(config: &Config) -> String {
+    let shape = |shape: &[i64]| {
+        let sizes: Vec<String> = shape.iter().map(i64::to_string).collect();
+        format!("({})", sizes.join(", "))
+    };
+    let mut rows = vec![row(["layer", "type", "output or weight shape", "parameters"])];
+    let mut total = 0;
+    for layer in model::layers(config) {
+        let count: i64 = layer.parameters.iter().map(|p| p.count()).sum();
+        total += count;
+        rows.push(vec![
+            layer.name.into(),
+            layer.kind.into(),
+            shape(&layer.output),
+            thousands(count),
+        ]);
+        for weight in &layer.parameters {
+            let name = weight.name.rsplit('.').next().unwrap_or_default();
+            rows.push(vec![
+                format!("  {name}"),
+                String::new(),
+                shape(&weight.shape),
+                thousands(weight.count()),
+            ]);
+        }
+    }
+    format!(
+        "{}: {}{} {}, {} gates\n\n{}\ntotal parameters: {}\n",
+        config.preset,
+        if config.stateful { "stateful " } else { "" },
+        config.family,
+        config.task,
+        config.gate_activation,
+        table(&rows),
+        thousands(total)
+    )
+}
+
+/// `1234567` as `1,234,567`.
+fn thousands(n: i64) -> String {
+    let digits = n.to_string();
+    let groups: Vec<&str> = digits
+        .as_bytes()
+        .rchunks(3)
+        .rev()
+        .map(|group| std::str::from_utf8(group).unwrap_or_default())
+        .collect();
+    groups.join(",")
+}
+
+/// Each replica's last losses, accuracies and evaluation.
+pub fn results(replicas: &[ReplicaSummary]) -> String {
+    let known = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.4}"));
+    let mut rows = vec![row([
+        "seed",
+        "loss",
+        "accuracy",
+        "fresh samples",
+        "token accuracy",
+        "exact sequences",
+    ])];
+    for replica in replicas {
+        let evaluation = &replica.evaluation;
+        rows.push(vec![
+            replica.seed.to_string(),
+            known(replica.loss),
+            known(replica.accuracy),
+            evaluation.samples.to_string(),
+            known(Some(evaluation.token_accuracy)),
+            known(Some(evaluation.sequence_accuracy)),
+        ]);
+    }
+    table(&rows)
+}
+
+/// Expected beside predicted sequences, as the tutorials print them.
+pub fn predictions(examples: &[PredictionRow]) -> String {
+    let mut rows = vec![row(["source", "expected", "predicted", ""])];
+    for example in examples {
+        rows.push(vec![
+            example.source.clone(),
+            example.expected.clone(),
+            example.predicted.clone(),
+            if example.correct { "" } else { "wrong" }.to_owned(),
+        ]);
+    }
+    table(&rows)
+}
+
+impl From<Prediction<'_>> for PredictionRow {
+    fn from(prediction: Prediction<'_>) -> Self {
+        Self {
+            replica: prediction.replica,
+            source: spaced(prediction.source),
+            expected: spaced(prediction.expected),
+            predicted: spaced(prediction.predicted),
+            correct: prediction.expected == prediction.predicted,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn total(preset: &str) -> i64 {
+        let config = presets::find(preset).unwrap().config;
+        model::parameter_specs(&config).iter().map(|p| p.count()).sum()
+    }
+
+    #[test]
+    fn parameter_counts_are_keras_s() {
+        assert_eq!(total("echo-tutorial"), 11_780);
+        assert_eq!(total("partial-echo-2"), 346_300);
+        assert_eq!(total("reverse"), 190_899);
+    }
+
+    #[test]
+    fn thousands_are_grouped() {
+        assert_eq!([0, 999, 1_000, 12_345_678].map(thousands), ["0", "999", "1,000", "12,345,678"]);
+    }
+}

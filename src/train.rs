@@ -1,0 +1,194 @@
+//! The training loop.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use anyhow::Result;
+use tch::{Device, TchError, Tensor};
+
+use crate::config::Config;
+use crate::curves::CurveRow;
+use crate::device;
+use crate::evaluate::{Evaluation, Evaluator};
+use crate::loss::{BatchScore, score};
+use crate::meter::{Means, Meter};
+use crate::model::{self, SeqModel, State};
+use crate::optim::Adam;
+use crate::parameters::Parameters;
+use crate::rng::Purpose;
+use crate::task::{Batch, Task};
+
+/// What watches a training.
+pub trait Observer {
+    /// A step was done.
+    fn step(&mut self);
+
+    /// A logging point was reached: one row a replica.
+    ///
+    /// # Errors
+    /// End the training.
+    fn rows(&mut self, rows: Vec<CurveRow>) -> Result<()>;
+}
+
+/// How a training ended.
+#[derive(Debug)]
+pub enum Outcome {
+    /// All epochs are done; each replica's means over the last.
+    Finished(Vec<Means>),
+    /// It was asked to stop.
+    Interrupted,
+}
+
+/// R models in training, and the recurrent state they carry.
+pub struct Trainer {
+    config: Config,
+    seeds: Vec<u64>,
+    task: Task,
+    device: Device,
+    /// The models' weights.
+    pub parameters: Parameters,
+    model: Box<dyn SeqModel>,
+    /// Their optimiser.
+    pub adam: Adam,
+    /// What stateful layers hand to the next batch, cut from its gradient; `None`: zeros.
+    pub carried: Option<State>,
+    /// Epochs finished.
+    pub epoch: i64,
+    /// Optimiser steps done.
+    pub step: i64,
+    /// Samples seen by each replica.
+    pub samples: i64,
+    meter: Meter,
+    rows_written: i64,
+}
+
+impl Trainer {
+    /// Models with fresh weights for a validated configuration.
+    ///
+    /// # Errors
+    /// libtorch's, above all when memory is short.
+    pub fn new(config: &Config, device: Device) -> Result<Self, TchError> {
+        let seeds = config.seeds();
+        let specs = model::parameter_specs(config);
+        let kind = model::kind(config.dtype);
+        let mut parameters = Parameters::zeros(specs, config.replicas, kind, device)?;
+        parameters.initialise(&seeds)?;
+        Ok(Self {
+            task: Task::new(config),
+            device,
+            model: model::build(config, &parameters)?,
+            adam: Adam::new(config, &parameters)?,
+            parameters,
+            carried: None,
+            epoch: 0,
+            step: 0,
+            samples: 0,
+            meter: Meter::new(&seeds),
+            rows_written: 0,
+            config: config.clone(),
+            seeds,
+        })
+    }
+
+    /// Trains to the end of the last epoch, or until `stop` is set.
+    ///
+    /// # Errors
+    /// A loss that is not finite, the observer's errors and libtorch's.
+    pub fn run(&mut self, observer: &mut dyn Observer, stop: &AtomicBool) -> Result<Outcome> {
+        let start = Instant::now();
+        let task = self.task.clone();
+        let (samples, batch_size) = (task.samples_per_epoch(), self.config.batch_size as usize);
+        let mut last_epoch = Vec::new();
+        while self.epoch < self.config.epochs {
+            let data = task.epoch(&self.seeds, Purpose::Training, self.epoch as u64);
+            self.carried = None;
+            for first in (0..samples).step_by(batch_size) {
+                if stop.load(Ordering::Relaxed) {
+                    return Ok(Outcome::Interrupted);
+                }
+                let batch = data.batch(first..samples.min(first + batch_size));
+                let (score, grad_norm) = self.learn(&batch)?;
+                self.meter.add(&score, grad_norm, batch.size)?;
+                observer.step();
+                let ends_epoch = first + batch_size >= samples;
+                if self.row_is_due(ends_epoch) {
+                    observer.rows(self.rows(start)?)?;
+                }
+            }
+            self.epoch += 1;
+            last_epoch = self.meter.take_epoch()?;
+        }
+        Ok(Outcome::Finished(last_epoch))
+    }
+
+    /// One optimiser step: scores `batch` and then learns from it. Returns the score and, with
+    /// clipping, the gradient's norm `(R)`. Does not wait for the device.
+    ///
+    /// # Errors
+    /// libtorch's.
+    pub fn learn(&mut self, batch: &Batch) -> Result<(BatchScore, Option<Tensor>), TchError> {
+        let (replicas, size) = (batch.replicas as i64, batch.size as i64);
+        let upload = |ids: &Vec<i64>| device::upload(ids, &[replicas, size, -1], self.device);
+        let (source, target) = (upload(&batch.source)?, upload(&batch.target)?);
+        let decoder_input = batch.decoder_input.as_ref().map(upload).transpose()?;
+        let state = self.carried.take().map_or_else(|| self.model.zero_state(size), Ok)?;
+
+        let (logits, next) = self.model.forward(&source, decoder_input.as_ref(), &state)?;
+        let score = score(&logits, &target)?;
+        // Replicas share no parameter, so the gradient of the sum is each one's own.
+        self.parameters.backward(&score.loss.f_sum(logits.kind())?)?;
+        let grad_norm = self.adam.update(&self.parameters)?;
+
+        self.carried = if self.config.stateful { Some(next.detach()?) } else { None };
+        self.step += 1;
+        self.samples += size;
+        Ok((score, grad_norm))
+    }
+
+    /// What evaluates the models as they are now.
+    pub fn evaluator(&self) -> Evaluator<'_> {
+        Evaluator {
+            config: &self.config,
+            task: &self.task,
+            model: &*self.model,
+            device: self.device,
+        }
+    }
+
+    fn row_is_due(&self, ends_epoch: bool) -> bool {
+        let last = ends_epoch && self.epoch + 1 == self.config.epochs;
+        last || self.config.log_every.map_or(ends_epoch, |every| self.step % every == 0)
+    }
+
+    fn rows(&mut self, start: Instant) -> Result<Vec<CurveRow>> {
+        let means = self.meter.take_row()?;
+        self.rows_written += 1;
+        let due = self.config.validate_every.is_some_and(|every| self.rows_written % every == 0);
+        let validation: Option<Vec<Evaluation>> = if due {
+            let samples = self.config.validation_samples as usize;
+            Some(self.evaluator().run(Purpose::Validation, samples, |_| Ok(()))?)
+        } else {
+            None
+        };
+        let seconds = (start.elapsed().as_secs_f64() * 1e3).round() / 1e3;
+        let row = |(replica, means): (usize, &Means)| {
+            let validation = validation.as_ref().map(|all| &all[replica]);
+            CurveRow {
+                replica,
+                seed: self.seeds[replica],
+                epoch: self.epoch + 1,
+                step: self.step,
+                samples: self.samples,
+                loss: means.loss,
+                accuracy: means.accuracy,
+                val_loss: validation.map(|v| v.loss),
+                val_accuracy: validation.map(|v| v.token_accuracy),
+                val_sequence_accuracy: validation.map(|v| v.sequence_accuracy),
+                learning_rate: self.config.learning_rate,
+                grad_norm: means.grad_norm,
+                seconds,
+            }
+        };
+        Ok(means.iter().enumerate().map(row).collect())
+    }
+}

@@ -1,0 +1,300 @@
+//! Parity with Keras: every recorded case is replayed in float64, alone and as replica 2 of 3.
+//!
+//! Cases lie in `tests/fixtures/keras` and, if set, under the directory that the environment
+//! variable `KERAS_CASES` names. A line a case tells the largest error of each quantity.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use libtest_mimic::{Arguments, Failed, Trial};
+use safetensors::SafeTensors;
+use seqlab::config::{Config, Dtype, Family, Feedback, GateActivation};
+use seqlab::device;
+use seqlab::layers::LstmState;
+use seqlab::model::{self, SeqModel, State};
+use seqlab::presets;
+use seqlab::task::Batch;
+use seqlab::train::Trainer;
+use tch::{Kind, Tensor};
+
+/// Gradients in float64: nothing but rounding may differ.
+const GRADIENT: f64 = 1e-10;
+/// Loss, final weights and predictions: Keras keeps Adam's hyper-parameters in float32.
+const TRAINED: f64 = 5e-6;
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let mut trials = Vec::new();
+    for case in case_directories() {
+        let name = case.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        for (place, replicas) in [("alone", 1), ("as replica 2 of 3", 3)] {
+            let (case, name) = (case.clone(), format!("{name} {place}"));
+            trials.push(Trial::test(name.clone(), move || {
+                let errors = replay(&case, replicas).map_err(|e| Failed::from(format!("{e:#}")))?;
+                println!("{name}: {errors}");
+                errors.check().map_err(Failed::from)
+            }));
+        }
+    }
+    libtest_mimic::run(&arguments, trials).exit();
+}
+
+/// Every directory with a `case.json`, sorted.
+fn case_directories() -> Vec<PathBuf> {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/keras");
+    let more = std::env::var_os("KERAS_CASES").map(PathBuf::from);
+    let mut cases = Vec::new();
+    for root in [Some(fixtures), more].into_iter().flatten() {
+        let found = cases.len();
+        let entries = fs::read_dir(&root).unwrap_or_else(|e| panic!("{}: {e}", root.display()));
+        cases.extend(entries.flatten().map(|e| e.path()).filter(|p| p.join("case.json").is_file()));
+        assert!(cases.len() > found, "no case in {}", root.display());
+        cases[found..].sort();
+    }
+    cases
+}
+
+/// Largest absolute differences from what Keras computed.
+#[derive(Default)]
+struct Errors {
+    loss: f64,
+    accuracy: f64,
+    probabilities: f64,
+    gradients: f64,
+    weights: f64,
+    predictions: f64,
+}
+
+impl std::fmt::Display for Errors {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "loss {:.1e}, gradients {:.1e}, final weights {:.1e}, predictions {:.1e}",
+            self.loss, self.gradients, self.weights, self.predictions
+        )
+    }
+}
+
+impl Errors {
+    fn check(&self) -> Result<(), String> {
+        let bounds = [
+            ("loss", self.loss, TRAINED),
+            ("accuracy", self.accuracy, 1e-12),
+            ("probabilities before training", self.probabilities, GRADIENT),
+            ("gradients", self.gradients, GRADIENT),
+            ("final weights", self.weights, TRAINED),
+            ("predictions", self.predictions, TRAINED),
+        ];
+        for (what, error, bound) in bounds {
+            // Written so that NaN fails too.
+            if !(error <= bound) {
+                return Err(format!("{what}: error {error:e} is above {bound:e}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A recorded case.
+struct Case {
+    config: Config,
+    steps: usize,
+    batches_per_epoch: usize,
+    init: Vec<(String, Tensor)>,
+    data: Vec<(String, Tensor)>,
+    expected: Vec<(String, Tensor)>,
+}
+
+impl Case {
+    fn load(path: &Path, replicas: i64) -> Result<Self> {
+        let text = fs::read_to_string(path.join("case.json"))?;
+        let json: serde_json::Value = serde_json::from_str(&text)?;
+        let int = |key: &str| json[key].as_i64().with_context(|| format!("case.json: {key}"));
+        let number = |key: &str| json[key].as_f64().with_context(|| format!("case.json: {key}"));
+        let (family, preset) = match json["family"].as_str() {
+            Some("stateful") => (Family::Lstm, "echo"),
+            Some("repeat_vector") => (Family::RepeatVector, "partial-echo-2"),
+            Some("teacher_forced") => (Family::TeacherForced, "reverse"),
+            other => bail!("case.json: family {other:?}"),
+        };
+        let config = Config {
+            family,
+            vocab: int("vocab")?,
+            units: int("units")?,
+            batch_size: int("batch")?,
+            n_in: int("n_in")?,
+            n_out: int("n_out")?,
+            stateful: json["stateful"].as_bool().context("case.json: stateful")?,
+            gate_activation: match json["gate_activation"].as_str() {
+                Some("hard_sigmoid") => GateActivation::HardSigmoid,
+                Some("sigmoid") => GateActivation::Sigmoid,
+                other => bail!("case.json: gate_activation {other:?}"),
+            },
+            learning_rate: number("learning_rate")?,
+            epsilon: number("adam_epsilon")?,
+            dtype: Dtype::Float64,
+            replicas,
+            ..presets::find(preset).context("preset")?.config
+        };
+        Ok(Self {
+            config,
+            steps: int("steps")? as usize,
+            batches_per_epoch: int("batches_per_epoch")? as usize,
+            init: read(&path.join("init.safetensors"))?,
+            data: read(&path.join("data.safetensors"))?,
+            expected: read(&path.join("expected.safetensors"))?,
+        })
+    }
+
+    fn expect(&self, name: &str) -> Result<&Tensor> {
+        find(&self.expected, name)
+    }
+
+    /// The case's name of one of our parameters.
+    fn weight(&self, parameter: &str) -> String {
+        parameter.replace("lstm.", "encoder.")
+    }
+
+    /// The ids called `name`, `(S, B, T)`, of step `step`, as the last of R replicas. The others
+    /// get other ids, so that replicas that mix cannot go unseen.
+    fn ids(&self, name: &str, step: usize) -> Result<Vec<i64>> {
+        let ids: Vec<i64> = Vec::try_from(find(&self.data, name)?.get(step as i64).reshape([-1]))?;
+        let others = (1..self.config.replicas).flat_map(|k| {
+            let other = ids.iter().rev().map(move |id| (id + k) % self.config.vocab);
+            other.collect::<Vec<_>>()
+        });
+        Ok(others.chain(ids.clone()).collect())
+    }
+
+    fn batch(&self, step: usize) -> Result<Batch> {
+        let forced = self.config.family == Family::TeacherForced;
+        Ok(Batch {
+            replicas: self.config.replicas as usize,
+            size: self.config.batch_size as usize,
+            source: self.ids("inputs", step)?,
+            decoder_input: forced.then(|| self.ids("decoder_inputs", step)).transpose()?,
+            target: self.ids("targets", step)?,
+        })
+    }
+
+    fn source(&self, ids: &[i64]) -> Result<Tensor> {
+        let shape = [self.config.replicas, self.config.batch_size, -1];
+        Ok(device::upload(ids, &shape, device::host())?)
+    }
+}
+
+/// Replays a case as the last of `replicas`.
+fn replay(path: &Path, replicas: i64) -> Result<Errors> {
+    let case = Case::load(path, replicas)?;
+    let last = replicas - 1;
+    let mut trainer = Trainer::new(&case.config, device::host())?;
+    for spec in trainer.parameters.specs() {
+        let value = find(&case.init, &case.weight(&spec.name))?;
+        ensure!(value.size() == spec.shape, "{}: shape {:?}", spec.name, value.size());
+        let leaf = trainer.parameters.leaf(&spec.name);
+        tch::no_grad(|| leaf.get(last).copy_(value));
+    }
+
+    let mut errors = Errors::default();
+    errors.probabilities = probabilities_before(&case, &trainer)?;
+    for step in 0..case.steps {
+        if step % case.batches_per_epoch == 0 {
+            trainer.carried = None;
+        }
+        let (score, _) = trainer.learn(&case.batch(step)?)?;
+        let of = |name: &str, got: Tensor| -> Result<f64> {
+            Ok((got.double_value(&[last]) - case.expect(name)?.double_value(&[step as i64])).abs())
+        };
+        errors.loss = max(errors.loss, of("loss", score.loss)?);
+        errors.accuracy = max(errors.accuracy, of("accuracy", score.accuracy)?);
+        if step == 0 {
+            let gradients = trainer.parameters.split(trainer.parameters.gradient())?;
+            errors.gradients = compare(&case, &trainer, "grad", &gradients)?;
+        }
+    }
+    let finals = trainer.parameters.split(trainer.parameters.flat())?;
+    errors.weights = compare(&case, &trainer, "final", &finals)?;
+    errors.predictions = tch::no_grad(|| predictions(&case, &trainer))?;
+    Ok(errors)
+}
+
+/// Largest error of the parameters' `values` `(R, …)` against the tensors `prefix.…`.
+fn compare(case: &Case, trainer: &Trainer, prefix: &str, values: &[Tensor]) -> Result<f64> {
+    let mut worst = 0.0;
+    for (spec, value) in trainer.parameters.specs().iter().zip(values) {
+        let expected = case.expect(&format!("{prefix}.{}", case.weight(&spec.name)))?;
+        worst = max(worst, difference(&value.get(case.config.replicas - 1), expected));
+    }
+    Ok(worst)
+}
+
+fn probabilities_before(case: &Case, trainer: &Trainer) -> Result<f64> {
+    let batch = case.batch(0)?;
+    let decoder_input = batch.decoder_input.as_ref().map(|ids| case.source(ids)).transpose()?;
+    let model = trainer.evaluator().model;
+    let zero = model.zero_state(case.config.batch_size)?;
+    let (logits, _) = model.forward(&case.source(&batch.source)?, decoder_input.as_ref(), &zero)?;
+    let probabilities = samples_first(&logits.softmax(-1, Kind::Double), case);
+    Ok(difference(&probabilities, case.expect("probs0")?))
+}
+
+fn predictions(case: &Case, trainer: &Trainer) -> Result<f64> {
+    let inputs = find(&case.data, "predict_inputs")?;
+    let zero = |model: &dyn SeqModel| model.zero_state(case.config.batch_size);
+    let source = |ids: &Tensor| ids.unsqueeze(0).expand([case.config.replicas, -1, -1], false);
+    let mut worst = 0.0;
+    if case.config.family == Family::TeacherForced {
+        for feedback in [Feedback::Softmax, Feedback::Argmax] {
+            let config = Config { feedback: Some(feedback), ..case.config.clone() };
+            let model = model::build(&config, &trainer.parameters)?;
+            let (got, _) = model.predict(&source(inputs), &zero(&*model)?)?;
+            let expected = case.expect(&format!("predict.{feedback}"))?;
+            worst = max(worst, difference(&samples_first(&got, case), expected));
+        }
+    } else {
+        let model = trainer.evaluator().model;
+        let mut state: State = zero(model)?;
+        for batch in 0..inputs.size()[0] {
+            let (got, next) = model.predict(&source(&inputs.get(batch)), &state)?;
+            let expected = case.expect("predict.probs")?.get(batch);
+            worst = max(worst, difference(&samples_first(&got, case), &expected));
+            state = State(next.0.iter().map(LstmState::shallow_clone).collect());
+        }
+    }
+    Ok(worst)
+}
+
+/// `(R, T, B, V)` → the last replica's `(B, T, V)`.
+fn samples_first(values: &Tensor, case: &Case) -> Tensor {
+    values.get(case.config.replicas - 1).transpose(0, 1)
+}
+
+fn difference(got: &Tensor, expected: &Tensor) -> f64 {
+    assert_eq!(got.size(), expected.size());
+    (got - expected).abs().max().double_value(&[])
+}
+
+/// The larger one, or NaN if either is.
+fn max(a: f64, b: f64) -> f64 {
+    if a.is_nan() || a > b { a } else { b }
+}
+
+fn find<'a>(tensors: &'a [(String, Tensor)], name: &str) -> Result<&'a Tensor> {
+    let found = tensors.iter().find(|(n, _)| n == name);
+    found.map(|(_, tensor)| tensor).with_context(|| format!("the case has no tensor {name}"))
+}
+
+fn read(path: &Path) -> Result<Vec<(String, Tensor)>> {
+    let bytes = fs::read(path).with_context(|| path.display().to_string())?;
+    let tensor = |(name, view): (String, safetensors::tensor::TensorView<'_>)| {
+        let shape: Vec<i64> = view.shape().iter().map(|&n| n as i64).collect();
+        let kind = match view.dtype() {
+            safetensors::Dtype::F64 => Kind::Double,
+            safetensors::Dtype::I64 => Kind::Int64,
+            other => bail!("{name}: dtype {other:?}"),
+        };
+        Ok((name, Tensor::f_from_data_size(view.data(), &shape, kind)?))
+    };
+    SafeTensors::deserialize(&bytes)?.tensors().into_iter().map(tensor).collect()
+}
