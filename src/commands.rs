@@ -4,6 +4,7 @@ mod doctor;
 mod evaluate;
 mod predict;
 mod train;
+mod trained;
 
 pub use doctor::doctor;
 pub use evaluate::evaluate;

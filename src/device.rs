@@ -84,6 +84,11 @@ pub fn host() -> Device {
     Device::Cpu
 }
 
+/// Whether `device` is the CPU.
+pub fn is_host(device: Device) -> bool {
+    device == Device::Cpu
+}
+
 /// Sets the threads that libtorch's CPU operations use and returns their number: what `config`
 /// says, or what its size makes worthwhile.
 pub fn set_threads(config: &Config) -> i64 {

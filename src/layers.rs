@@ -2,7 +2,9 @@
 //!
 //! Every tensor has the replica axis R first; replicas never mix.
 
+mod cells;
 mod dense;
+mod fused;
 mod lstm;
 mod recurrence;
 

@@ -41,9 +41,11 @@ pub mod optim;
 
 pub mod layers;
 pub mod parameters;
+pub mod tape;
 
 pub mod curves;
 pub mod device;
+pub mod host;
 pub mod task;
 
 pub mod config;

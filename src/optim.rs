@@ -1,8 +1,10 @@
 //! Adam, on the flat parameter buffer.
 
-use tch::{TchError, Tensor};
+use tch::{Kind, TchError, Tensor};
 
 use crate::config::Config;
+use crate::device;
+use crate::host::{Real, slice, slice_mut, widest};
 use crate::parameters::Parameters;
 
 /// Adam (Kingma and Ba, 2015) as Keras writes it, with ε outside the bias correction:
@@ -26,7 +28,6 @@ pub struct Adam {
     pub m: Tensor,
     /// Second moment v, laid out as [`Parameters::flat`].
     pub v: Tensor,
-    scratch: Tensor,
 }
 
 impl Adam {
@@ -45,7 +46,6 @@ impl Adam {
             step: 0,
             m: zeros()?,
             v: zeros()?,
-            scratch: zeros()?,
         })
     }
 
@@ -56,20 +56,67 @@ impl Adam {
     /// libtorch's.
     pub fn update(&mut self, parameters: &Parameters) -> Result<Option<Tensor>, TchError> {
         let norm = self.global_clipnorm.map(|most| clip(parameters, most)).transpose()?;
-        let (gradient, scratch) = (parameters.gradient(), &mut self.scratch);
         self.step += 1;
         let t = self.step as f64;
-        let rate =
-            self.learning_rate * (1.0 - self.beta_2.powf(t)).sqrt() / (1.0 - self.beta_1.powf(t));
-        let _ = self.m.f_lerp_(gradient, 1.0 - self.beta_1)?;
-        let _ = gradient.f_mul_out(scratch, gradient)?;
-        let _ = self.v.f_lerp_(scratch, 1.0 - self.beta_2)?;
-        let _ = self.v.f_sqrt_out(scratch)?;
-        let _ = scratch.f_add_scalar_(self.epsilon)?;
-        let _ = self.m.f_div_out(scratch, scratch)?;
-        let _ = scratch.f_mul_scalar_(-rate)?;
-        let _ = parameters.flat().shallow_clone().f_add_(scratch)?;
+        let correction = (1.0 - self.beta_2.powf(t)).sqrt() / (1.0 - self.beta_1.powf(t));
+        let rate = self.learning_rate * correction;
+        match (device::is_host(self.m.device()), self.m.kind()) {
+            (false, _) => self.update_by_operations(parameters, rate)?,
+            (true, Kind::Double) => self.update_in_one_pass::<f64>(parameters, rate),
+            (true, _) => self.update_in_one_pass::<f32>(parameters, rate),
+        }
         Ok(norm)
+    }
+
+    /// The update as libtorch operations, on any device.
+    fn update_by_operations(&mut self, parameters: &Parameters, rate: f64) -> Result<(), TchError> {
+        let gradient = parameters.gradient();
+        let _ = self.m.f_lerp_(gradient, 1.0 - self.beta_1)?;
+        let _ = self.v.f_lerp_(&gradient.f_square()?, 1.0 - self.beta_2)?;
+        let change = self.m.f_div(&self.v.f_sqrt()?.f_add_scalar_(self.epsilon)?)?;
+        let _ = parameters.flat().shallow_clone().f_sub_(&change.f_mul_scalar(rate)?)?;
+        Ok(())
+    }
+
+    /// The update on the CPU, every number read and written once.
+    fn update_in_one_pass<F: Real>(&mut self, parameters: &Parameters, rate: f64) {
+        let n = self.m.numel();
+        let number = F::from_f64;
+        // SAFETY: the four buffers are distinct, contiguous, of element type F and n elements long.
+        unsafe {
+            adam(
+                slice_mut(parameters.flat(), 0, n),
+                slice_mut(&self.m, 0, n),
+                slice_mut(&self.v, 0, n),
+                slice(parameters.gradient(), 0, n),
+                [number(1.0 - self.beta_1), number(1.0 - self.beta_2)],
+                [number(self.epsilon), number(rate)],
+            );
+        }
+    }
+}
+
+widest! {
+    /// Adam's update of every number.
+    adam<F: Real>(
+        theta: &mut [F], m: &mut [F], v: &mut [F], gradient: &[F],
+        weights: [F; 2], epsilon_and_rate: [F; 2],
+    ) by adam_body
+}
+
+#[inline(always)]
+fn adam_body<F: Real>(
+    theta: &mut [F],
+    m: &mut [F],
+    v: &mut [F],
+    gradient: &[F],
+    [weight_1, weight_2]: [F; 2],
+    [epsilon, rate]: [F; 2],
+) {
+    for (((theta, m), v), &g) in theta.iter_mut().zip(m).zip(v).zip(gradient) {
+        *m = *m + (g - *m) * weight_1;
+        *v = *v + (g * g - *v) * weight_2;
+        *theta = *theta - rate * *m / (v.sqrt() + epsilon);
     }
 }
 
@@ -83,12 +130,12 @@ fn clip(parameters: &Parameters, most: f64) -> Result<Tensor, TchError> {
             part.f_flatten(1, -1)?.f_square()?.f_sum_dim_intlist(
                 [-1].as_slice(),
                 false,
-                None::<tch::Kind>,
+                None::<Kind>,
             )
         })
         .collect();
     let norm = Tensor::f_stack(&squares?, 0)?
-        .f_sum_dim_intlist([0].as_slice(), false, None::<tch::Kind>)?
+        .f_sum_dim_intlist([0].as_slice(), false, None::<Kind>)?
         .f_sqrt()?;
     let scale = norm.f_reciprocal()?.f_mul_scalar(most)?.f_clamp_max(1.0)?;
     for part in &mut parts {
@@ -97,4 +144,37 @@ fn clip(parameters: &Parameters, most: f64) -> Result<Tensor, TchError> {
         let _ = part.f_mul_(&scale.f_view(shape.as_slice())?)?;
     }
     Ok(norm)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model;
+    use crate::presets;
+
+    #[test]
+    fn one_pass_and_operations_agree() {
+        let config = Config { units: 3, replicas: 2, ..presets::all().swap_remove(0).config };
+        for (kind, tolerance) in [(Kind::Double, 1e-15), (Kind::Float, 1e-7)] {
+            let mut results = Vec::new();
+            for one_pass in [true, false] {
+                let specs = model::parameter_specs(&config);
+                let parameters = Parameters::zeros(specs, 2, kind, device::host()).unwrap();
+                let mut adam = Adam::new(&config, &parameters).unwrap();
+                for step in 1..=5 {
+                    let n = parameters.flat().numel() as i64;
+                    let gradient = Tensor::arange(n, (kind, device::host())) * 0.01 * step - 3.0;
+                    parameters.gradient().shallow_clone().copy_(&gradient);
+                    match (one_pass, kind) {
+                        (false, _) => adam.update_by_operations(&parameters, 1e-3).unwrap(),
+                        (true, Kind::Double) => adam.update_in_one_pass::<f64>(&parameters, 1e-3),
+                        (true, _) => adam.update_in_one_pass::<f32>(&parameters, 1e-3),
+                    }
+                }
+                results.push(parameters.flat().copy());
+            }
+            let error = (&results[0] - &results[1]).abs().max().double_value(&[]);
+            assert!(error <= tolerance, "{kind:?}: {error:e}");
+        }
+    }
 }

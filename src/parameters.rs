@@ -1,10 +1,13 @@
 //! All trainable numbers of a model in one flat buffer, and their gradient in another.
 
+use std::rc::Rc;
+
 use rand::RngExt;
 use rand_distr::StandardNormal;
 use tch::{Device, Kind, TchError, Tensor};
 
 use crate::rng::{Purpose, Stream};
+use crate::tape::Tape;
 
 /// What a parameter is called, how large it is and how it starts, for one replica.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,6 +108,7 @@ pub struct Parameters {
     flat: Tensor,
     gradient: Tensor,
     leaves: Vec<Tensor>,
+    tape: Rc<Tape>,
 }
 
 impl Parameters {
@@ -121,9 +125,11 @@ impl Parameters {
         let total: i64 = specs.iter().map(|spec| spec.count() * replicas).sum();
         let flat = Tensor::f_zeros([total], (kind, device))?;
         let gradient = flat.f_zeros_like()?;
-        let mut parameters = Self { specs, replicas, flat, gradient, leaves: Vec::new() };
-        for place in parameters.split(&parameters.flat)? {
-            parameters.leaves.push(place.f_detach()?.f_set_requires_grad(true)?);
+        let tape = Rc::new(Tape::default());
+        let mut parameters = Self { specs, replicas, flat, gradient, leaves: Vec::new(), tape };
+        let values = parameters.split(&parameters.flat)?;
+        for (value, gradient) in values.iter().zip(parameters.split(&parameters.gradient)?) {
+            parameters.leaves.push(leaf(value, &gradient)?);
         }
         Ok(parameters)
     }
@@ -192,16 +198,28 @@ impl Parameters {
         self.specs.iter().map(part).collect()
     }
 
-    /// Computes the gradient of `loss`, a scalar that every parameter has a part in.
+    /// Where layers record what they compute outside autograd.
+    pub fn tape(&self) -> Rc<Tape> {
+        Rc::clone(&self.tape)
+    }
+
+    /// Computes the gradient of the scalar `loss`.
     ///
     /// # Errors
     /// libtorch's.
     pub fn backward(&mut self, loss: &Tensor) -> Result<(), TchError> {
-        let gradients = Tensor::f_run_backward(&[loss], &self.leaves, false, false)?;
-        let rows: Result<Vec<_>, _> = gradients.iter().map(|g| g.f_reshape([-1])).collect();
-        let _ = Tensor::f_cat_out(&self.gradient, &rows?, 0)?;
-        Ok(())
+        let _ = self.gradient.f_zero_()?;
+        self.tape.backward(loss)
     }
+}
+
+/// A leaf of the autograd graph with the memory of `value`, whose gradient has that of `gradient`.
+fn leaf(value: &Tensor, gradient: &Tensor) -> Result<Tensor, TchError> {
+    let leaf = value.f_detach()?.f_set_requires_grad(true)?;
+    // Only a first gradient makes a `grad` whose memory can be exchanged.
+    leaf.f_sum(value.kind())?.f_backward()?;
+    leaf.f_grad()?.f_set_data(gradient)?;
+    Ok(leaf)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::predict::Trained;
+use super::trained::Trained;
 use crate::config::DeviceChoice;
 use crate::report;
 use crate::rng::Purpose;

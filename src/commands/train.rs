@@ -41,6 +41,8 @@ pub fn train(what: Train, out: &mut dyn Write) -> Result<ExitCode> {
     let Train { config, force, quiet, .. } = what;
     let chosen = device::choose(config.device)?;
     let threads = device::set_threads(&config);
+    // The models first: no run is replaced by one whose models do not fit into memory.
+    let mut trainer = Trainer::new(&config, chosen.device)?;
     let path = what.out.unwrap_or_else(|| RunDir::free(&config.preset));
     let run = RunDir::create(&path, &config, force)?;
     let mut recorder = Recorder {
@@ -48,7 +50,6 @@ pub fn train(what: Train, out: &mut dyn Write) -> Result<ExitCode> {
         progress: Progress::new(&config, quiet),
     };
     let stop = stop_on_signal()?;
-    let mut trainer = Trainer::new(&config, chosen.device)?;
     let device = device::name(chosen.device);
     if !quiet {
         let note = chosen.note.map(|note| format!(" ({note})")).unwrap_or_default();

@@ -1,10 +1,14 @@
 //! A long short-term memory layer, as Keras computes it.
 
+use std::rc::Rc;
+
 use tch::{Kind, TchError, Tensor};
 
-use super::recurrence::recurrence;
+use super::{fused, recurrence};
 use crate::config::GateActivation;
+use crate::device;
 use crate::parameters::{Init, ParameterSpec, Parameters};
+use crate::tape::Tape;
 
 /// What an LSTM knows of the steps before: output h and cell c, each `(R, B, H)`.
 ///
@@ -53,6 +57,7 @@ pub struct Lstm {
     /// `(R, 1, 1)` int64: the kernel row where each replica's rows begin.
     first_row: Tensor,
     activation: GateActivation,
+    tape: Rc<Tape>,
 }
 
 impl Lstm {
@@ -85,6 +90,7 @@ impl Lstm {
             first_row: first_row.f_mul_scalar(inputs)?.f_view([replicas, 1, 1])?,
             kernel,
             activation,
+            tape: parameters.tape(),
         })
     }
 
@@ -132,12 +138,14 @@ impl Lstm {
         state: &LstmState,
         return_sequences: bool,
     ) -> Result<(Tensor, LstmState), TchError> {
-        let kernel = &self.recurrent_kernel;
-        let (outputs, state) = recurrence(projected, kernel, state, self.activation)?;
-        let output = match outputs.last() {
-            Some(last) if !return_sequences => last.shallow_clone(),
-            _ => Tensor::f_stack(&outputs, 1)?,
+        let (kernel, activation) = (&self.recurrent_kernel, self.activation);
+        let (outputs, state) = if device::is_host(kernel.device()) {
+            fused::recurrence(projected, kernel, state, activation, &self.tape)?
+        } else {
+            recurrence::recurrence(projected, kernel, state, activation)?
         };
+        let output =
+            if return_sequences { outputs.f_transpose(0, 1)? } else { state.h.shallow_clone() };
         Ok((output, state))
     }
 }

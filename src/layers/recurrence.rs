@@ -1,4 +1,4 @@
-//! The LSTM's recurrence on libtorch operations: the one piece to replace by a faster one.
+//! The LSTM's recurrence as libtorch operations, on any device, differentiated by autograd.
 
 use tch::{TchError, Tensor};
 
@@ -7,7 +7,7 @@ use crate::config::GateActivation;
 
 /// All time steps of an LSTM, given the input projections `(T, R, B, 4H)` (x·kernel + bias, blocks
 /// i, f, g, o), the recurrent kernel `(R, H, 4H)` and the state before the first step. Returns the
-/// T outputs, each `(R, B, H)`, and the state after the last step. Differentiable in every input.
+/// T outputs as one tensor `(T, R, B, H)` and the state after the last step. Differentiable in every input.
 ///
 /// # Errors
 /// libtorch's.
@@ -16,7 +16,7 @@ pub fn recurrence(
     recurrent_kernel: &Tensor,
     state: &LstmState,
     activation: GateActivation,
-) -> Result<(Vec<Tensor>, LstmState), TchError> {
+) -> Result<(Tensor, LstmState), TchError> {
     let units = recurrent_kernel.size3()?.1;
     let mut state = state.shallow_clone();
     let mut outputs = Vec::new();
@@ -31,7 +31,7 @@ pub fn recurrence(
         outputs.push(h.shallow_clone());
         state = LstmState { h, c };
     }
-    Ok((outputs, state))
+    Ok((Tensor::f_stack(&outputs, 0)?, state))
 }
 
 /// The gate activation of `x`.

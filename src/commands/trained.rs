@@ -1,0 +1,63 @@
+//! A finished run's model, ready to be used.
+
+use anyhow::Result;
+use tch::Device;
+
+use crate::config::{Config, DeviceChoice};
+use crate::evaluate::{Evaluator, most_probable};
+use crate::model::{self, SeqModel};
+use crate::parameters::Parameters;
+use crate::run_dir::RunDir;
+use crate::task::Task;
+use crate::{checkpoint, device};
+
+/// A run's model with its trained weights.
+pub(super) struct Trained {
+    /// The run's configuration, as far as `model` holds its replicas.
+    pub config: Config,
+    model: Box<dyn SeqModel>,
+    device: Device,
+}
+
+impl Trained {
+    /// The model of `run`, trained with `config`: all replicas of it or one.
+    ///
+    /// # Errors
+    /// A device that is not there, a missing or damaged checkpoint, and libtorch's.
+    pub fn load(
+        run: &RunDir,
+        mut config: Config,
+        replica: Option<i64>,
+        choice: DeviceChoice,
+    ) -> Result<Self> {
+        if let Some(replica) = replica {
+            config.seed += replica;
+            config.replicas = 1;
+        }
+        let device = device::choose(choice)?.device;
+        device::set_threads(&config);
+        let kind = model::kind(config.dtype);
+        let specs = model::parameter_specs(&config);
+        let parameters = Parameters::zeros(specs, config.replicas, kind, device)?;
+        checkpoint::load_weights(&run.checkpoint_path(), &parameters, replica.unwrap_or(0))?;
+        Ok(Self { model: model::build(&config, &parameters)?, config, device })
+    }
+
+    /// What evaluates the model on `task`.
+    pub fn evaluator<'a>(&'a self, task: &'a Task) -> Evaluator<'a> {
+        Evaluator { config: &self.config, task, model: &*self.model, device: self.device }
+    }
+
+    /// The ids `(B, Tout)`, row-major, that the one replica says to `sources` `(B, Tin)`, each read
+    /// from the zero state.
+    ///
+    /// # Errors
+    /// libtorch's.
+    pub fn predict(&self, sources: &[Vec<i64>]) -> Result<Vec<i64>> {
+        let _guard = tch::no_grad_guard();
+        let size = sources.len() as i64;
+        let source = device::upload(&sources.concat(), &[1, size, -1], self.device)?;
+        let (probabilities, _) = self.model.predict(&source, &self.model.zero_state(size)?)?;
+        Ok(most_probable(&probabilities)?)
+    }
+}
