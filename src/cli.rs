@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::builder::PossibleValuesParser;
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgGroup, Args, Parser, Subcommand};
 use serde::Serialize;
 
 use crate::config::{Config, DeviceChoice, Dtype, Family, Feedback, GateActivation, TaskKind};
@@ -86,12 +86,13 @@ struct PredictArgs {
 
 /// What to train: a preset or a TOML file, with any field overridden.
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("experiment").required(true).args(["preset", "config"])))]
 struct Experiment {
     /// Published experiment
-    #[arg(value_parser = PossibleValuesParser::new(presets::names()), required_unless_present = "config")]
+    #[arg(value_parser = PossibleValuesParser::new(presets::names()))]
     preset: Option<String>,
     /// TOML file with the configuration, such as a run's config.toml
-    #[arg(long, value_name = "FILE", conflicts_with = "preset")]
+    #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     #[command(flatten)]
     fields: Fields,
@@ -153,19 +154,19 @@ struct Fields {
     #[arg(long, value_name = "N")]
     epochs: Option<i64>,
     /// Adam's step size
-    #[arg(long, visible_alias = "lr", value_name = "X")]
+    #[arg(long, visible_alias = "lr", value_name = "X", allow_hyphen_values = true)]
     learning_rate: Option<f64>,
     /// Adam's decay of the gradient's mean
-    #[arg(long = "beta-1", value_name = "X")]
+    #[arg(long = "beta-1", value_name = "X", allow_hyphen_values = true)]
     beta_1: Option<f64>,
     /// Adam's decay of the squared gradient's mean
-    #[arg(long = "beta-2", value_name = "X")]
+    #[arg(long = "beta-2", value_name = "X", allow_hyphen_values = true)]
     beta_2: Option<f64>,
     /// Adam's ε, where Keras adds it
-    #[arg(long, value_name = "X")]
+    #[arg(long, value_name = "X", allow_hyphen_values = true)]
     epsilon: Option<f64>,
     /// Scale a replica's whole gradient down to this norm, and log the norm
-    #[arg(long, value_name = "X")]
+    #[arg(long, value_name = "X", allow_hyphen_values = true)]
     global_clipnorm: Option<f64>,
     /// Element type
     #[arg(long, value_parser = PossibleValuesParser::new(Dtype::WORDS))]

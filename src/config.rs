@@ -220,8 +220,11 @@ pub struct Config {
     pub threads: Option<i64>,
 }
 
+/// The `preset` of a configuration that started from none.
+pub const CUSTOM: &str = "custom";
+
 fn custom() -> String {
-    "custom".to_owned()
+    CUSTOM.to_owned()
 }
 fn learning_rate() -> f64 {
     1e-3

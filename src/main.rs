@@ -6,19 +6,20 @@ use std::process::ExitCode;
 use clap::Parser;
 use seqlab::cli::Cli;
 use seqlab::error;
+use seqlab::progress::say;
 
 fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|panic| {
-        eprintln!(
+        say(format!(
             "error: a defect of seqlab: {panic}\nhint: please report it with the command that led here"
-        );
+        ));
     }));
     let done = std::panic::catch_unwind(|| Cli::parse().run(&mut io::stdout().lock()));
     match done {
         Ok(Ok(status)) => status,
         Ok(Err(error)) if error::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Ok(Err(error)) => {
-            eprintln!("{}", error::describe(&error));
+            say(error::describe(&error));
             ExitCode::from(error::status(&error))
         }
         Err(_) => ExitCode::from(error::FAILURE),

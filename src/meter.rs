@@ -1,5 +1,7 @@
 //! Running means of what training reports, gathered without waiting for the device.
 
+use std::fmt::Display;
+
 use anyhow::Result;
 use tch::Tensor;
 
@@ -116,7 +118,8 @@ impl Meter {
             for replica in 0..replicas {
                 let score = |column: usize| scores[column * replicas + replica];
                 if !score(0).is_finite() {
-                    return Err(diverged(self.first_step, replica, self.seeds[replica], score(0)));
+                    let loss = format!("loss {}", score(0));
+                    return Err(diverged(loss, self.first_step, replica, self.seeds[replica]));
                 }
                 for sums in [&mut self.row[replica], &mut self.epoch[replica]] {
                     sums.loss += score(0) * batch.samples;
@@ -139,9 +142,10 @@ fn take(sums: &mut [Sums]) -> Vec<Means> {
     means
 }
 
-fn diverged(step: i64, replica: usize, seed: u64, loss: f64) -> anyhow::Error {
+/// The error that ends a training whose `what` stopped being finite.
+pub fn diverged(what: impl Display, step: i64, replica: usize, seed: u64) -> anyhow::Error {
     let message =
-        format!("training diverged: loss {loss} at step {step}, replica {replica} (seed {seed})");
+        format!("training diverged: {what} at step {step}, replica {replica} (seed {seed})");
     UserError::failure(message)
         .hint("lower --learning-rate, or bound the gradient with --global-clipnorm 1")
         .into()

@@ -1,12 +1,17 @@
 //! Progress of a training, on standard error.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::config::Config;
 use crate::curves::CurveRow;
+
+/// Prints a line on standard error. Nobody reading there is no reason to end a run.
+pub fn say(line: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
 
 /// Time between lines where standard error is no terminal.
 const PAUSE: Duration = Duration::from_secs(10);
@@ -66,10 +71,10 @@ impl Progress {
                     *last = Instant::now();
                     let speed = row.step as f64 / start.elapsed().as_secs_f64();
                     let left = (self.steps - row.step) as f64 / speed;
-                    eprintln!(
+                    say(format!(
                         "{message}  step {}/{}  {speed:.0} steps/s, {left:.0} s left",
                         row.step, self.steps
-                    );
+                    ));
                 }
             }
         }

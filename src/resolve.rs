@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 use toml::{Table, Value};
 
-use crate::config::{Config, Family, TaskKind};
+use crate::config::{CUSTOM, Config, Family, TaskKind};
 use crate::error::UserError;
 use crate::presets;
 
@@ -18,12 +18,21 @@ use crate::presets;
 /// # Errors
 /// A field that is missing, unknown, of the wrong type or invalid.
 pub fn resolve(mut given: Table) -> Result<Config> {
-    let preset = given.get("preset").and_then(Value::as_str).and_then(presets::find);
-    if let Some(preset) = preset {
-        complete(&mut given, &preset.config)?;
+    match given.get("preset").and_then(Value::as_str) {
+        None | Some(CUSTOM) => {}
+        Some(name) => {
+            let preset = presets::find(name).ok_or_else(|| {
+                let known = presets::names().join(", ");
+                UserError::usage(format!("preset {name:?}: expected {CUSTOM} or one of {known}"))
+            })?;
+            complete(&mut given, &preset.config)?;
+        }
     }
-    let config: Config =
-        given.try_into().map_err(|e: toml::de::Error| UserError::usage(e.message()))?;
+    let wrong = |e: toml::de::Error| {
+        // Its second line names the field.
+        UserError::usage(e.to_string().trim().replace('\n', " "))
+    };
+    let config: Config = given.try_into().map_err(wrong)?;
     config.validate().map_err(UserError::usage)?;
     Ok(config)
 }

@@ -11,7 +11,7 @@ use crate::curves::CurveRow;
 use crate::device;
 use crate::evaluate::{Evaluation, Evaluator};
 use crate::loss::{BatchScore, score};
-use crate::meter::{Means, Meter};
+use crate::meter::{Means, Meter, diverged};
 use crate::model::{self, SeqModel, State};
 use crate::optim::Adam;
 use crate::parameters::Parameters;
@@ -118,7 +118,23 @@ impl Trainer {
             self.epoch += 1;
             last_epoch = self.meter.take_epoch()?;
         }
+        self.check_weights()?;
         Ok(Outcome::Finished(last_epoch))
+    }
+
+    /// Finds weights that the last update made useless, before any loss tells.
+    fn check_weights(&self) -> Result<()> {
+        let mut finite = vec![true; self.seeds.len()];
+        for part in self.parameters.split(self.parameters.flat())? {
+            let part = part.f_isfinite()?.f_flatten(1, -1)?.f_all_dim(1, false)?;
+            for (all, part) in finite.iter_mut().zip(device::download(&part)?) {
+                *all &= part != 0.0;
+            }
+        }
+        match finite.iter().position(|finite| !finite) {
+            None => Ok(()),
+            Some(k) => Err(diverged("weights are not finite", self.step, k, self.seeds[k])),
+        }
     }
 
     /// One optimiser step: scores `batch` and then learns from it. Returns the score and, with
@@ -165,6 +181,7 @@ impl Trainer {
         self.rows_written += 1;
         let due = self.config.validate_every.is_some_and(|every| self.rows_written % every == 0);
         let validation: Option<Vec<Evaluation>> = if due {
+            self.check_weights()?;
             let samples = self.config.validation_samples as usize;
             Some(self.evaluator().run(Purpose::Validation, samples, |_| Ok(()))?)
         } else {

@@ -87,8 +87,7 @@ impl Errors {
             ("predictions", self.predictions, TRAINED),
         ];
         for (what, error, bound) in bounds {
-            // Written so that NaN fails too.
-            if !(error <= bound) {
+            if error.is_nan() || error > bound {
                 return Err(format!("{what}: error {error:e} is above {bound:e}"));
             }
         }
@@ -196,8 +195,8 @@ fn replay(path: &Path, replicas: i64) -> Result<Errors> {
         tch::no_grad(|| leaf.get(last).copy_(value));
     }
 
-    let mut errors = Errors::default();
-    errors.probabilities = probabilities_before(&case, &trainer)?;
+    let probabilities = probabilities_before(&case, &trainer)?;
+    let mut errors = Errors { probabilities, ..Errors::default() };
     for step in 0..case.steps {
         if step % case.batches_per_epoch == 0 {
             trainer.carried = None;

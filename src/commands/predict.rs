@@ -3,7 +3,7 @@
 use std::io::{BufRead, Write};
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use super::trained::Trained;
 use crate::config::{Config, DeviceChoice};
@@ -39,7 +39,8 @@ pub fn predict(
     } else {
         for (i, line) in input.lines().enumerate() {
             let number = i + 1;
-            let line = line.with_context(|| format!("standard input, line {number}"))?;
+            let line =
+                line.map_err(|e| UserError::usage(format!("standard input, line {number}: {e}")))?;
             let ids = parse(&line, &config);
             sources.push(
                 ids.map_err(|e| UserError::usage(format!("standard input, line {number}: {e}")))?,

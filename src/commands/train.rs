@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use crate::config::Config;
 use crate::curves::{CsvFile, CurveRow, PredictionRow};
 use crate::meter::Means;
-use crate::progress::Progress;
+use crate::progress::{Progress, say};
 use crate::rng::Purpose;
 use crate::run_dir::{ReplicaSummary, RunDir, Summary};
 use crate::train::{Observer, Outcome, Trainer};
@@ -53,11 +53,11 @@ pub fn train(what: Train, out: &mut dyn Write) -> Result<ExitCode> {
     let device = device::name(chosen.device);
     if !quiet {
         let note = chosen.note.map(|note| format!(" ({note})")).unwrap_or_default();
-        eprintln!(
+        say(format!(
             "training {} on {device}{note}, threads: {threads}; writing {}",
             config.preset,
             path.display()
-        );
+        ));
     }
 
     let startup_seconds = clock::since_process_start().map_or(0.0, |time| time.as_secs_f64());
@@ -68,7 +68,7 @@ pub fn train(what: Train, out: &mut dyn Write) -> Result<ExitCode> {
     let outcome = outcome?;
     checkpoint::save(&run.checkpoint_path(), &trainer)?;
     let Outcome::Finished(means) = outcome else {
-        eprintln!("interrupted after step {}; state saved in {}", trainer.step, path.display());
+        say(format!("interrupted after step {}; state saved in {}", trainer.step, path.display()));
         return Ok(ExitCode::from(130));
     };
 
@@ -153,7 +153,7 @@ fn stop_on_signal() -> Result<Arc<AtomicBool>> {
         if set.swap(true, Ordering::Relaxed) {
             std::process::exit(130);
         }
-        eprintln!("interrupted: finishing the step; once more ends at once");
+        say("interrupted: finishing the step; once more ends at once");
     };
     ctrlc::set_handler(handler).context("cannot handle SIGINT")?;
     Ok(stop)

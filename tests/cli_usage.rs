@@ -1,0 +1,537 @@
+//! What `seqlab` says to bad usage and bad input.
+
+mod common;
+
+use std::fs;
+
+use common::{ECHO, Lab, PARTIAL, REVERSE};
+
+const PRESETS: [&str; 8] = [
+    "echo",
+    "partial-echo-2",
+    "partial-echo-4",
+    "reverse",
+    "echo-tutorial",
+    "echo-current",
+    "echo-lag",
+    "echo-lag-no-context",
+];
+
+/// A configuration without a preset behind it.
+const WHOLE: &str = "task = 'echo'\nvocab = 9\nid_min = 0\nid_max = 8\nlength = 9\nn_in = 3\n\
+                     n_out = 3\nfamily = 'lstm'\nunits = 2\nreturn_sequences = true\n\
+                     gate_activation = 'sigmoid'\nbatch_size = 7\nepochs = 1\n";
+
+/// `train` with each of the arguments has to say each of the messages.
+fn training_is_refused(cases: &[(&str, &str)]) {
+    let lab = Lab::new();
+    for (arguments, says) in cases {
+        lab.refuses(2, &format!("train {arguments} --out run"), &[&format!("error: {says}")]);
+    }
+}
+
+#[test]
+fn refuses_an_unknown_command_or_flag() {
+    let lab = Lab::new();
+    lab.refuses(2, "fit echo", &["unrecognized subcommand 'fit'"]);
+    lab.refuses(2, "train echo --unit 4", &["unexpected argument '--unit'", "'--units'"]);
+}
+
+#[test]
+fn refuses_an_unknown_preset_and_lists_the_choices() {
+    let lab = Lab::new();
+    let choices = format!("[possible values: {}]", PRESETS.join(", "));
+    for command in ["train nope --out run", "summary nope"] {
+        lab.refuses(2, command, &["invalid value 'nope' for '[PRESET]'", &choices]);
+    }
+}
+
+#[test]
+fn asks_for_a_preset_where_there_is_neither_preset_nor_file() {
+    let lab = Lab::new();
+    for command in ["train --units 4 --out run", "summary"] {
+        lab.refuses(2, command, &["required", "<PRESET"]);
+    }
+}
+
+#[test]
+fn names_the_configuration_file_as_the_other_choice() {
+    Lab::new().refuses(2, "train --out run", &["<PRESET", "--config"]);
+}
+
+#[test]
+fn refuses_a_preset_beside_a_configuration_file() {
+    let lab = Lab::new();
+    lab.write("c.toml", WHOLE);
+    for command in ["train echo --config c.toml --out run", "summary --config c.toml echo"] {
+        lab.refuses(2, command, &["'[PRESET]'", "cannot be used with", "'--config <FILE>'"]);
+    }
+}
+
+#[test]
+fn refuses_sizes_out_of_range() {
+    let size = "expected a whole number from 1 to 1000000\n";
+    let count = "expected a whole number from 1 to 1000000000000\n";
+    let cases = [
+        ("echo --units 0", size),
+        ("echo --units -1", size),
+        ("echo --vocab 1", "expected a whole number from 2 to 1000000\n"),
+        ("echo --n-in 0", size),
+        ("echo --n-out 0", size),
+        ("echo --batch-size 0", size),
+        ("reverse --samples 0", count),
+        ("echo --epochs 0", count),
+        ("echo --replicas 0", "expected a whole number from 1 to 65536\n"),
+        ("echo --replicas 65537", "expected a whole number from 1 to 65536\n"),
+        ("echo --log-every 0", count),
+        ("echo --validate-every 0", count),
+        ("echo --validation-samples 0", size),
+        ("echo --evaluation-samples 0", size),
+        ("echo-lag --lag 0", size),
+        ("echo --threads 0", "expected a whole number from 1 to 1024\n"),
+        ("echo --seed -1", "expected a whole number from 0 to 9223372036854775806\n"),
+    ];
+    let cases = cases.map(|(arguments, expected)| {
+        let flag = arguments.split_once(' ').unwrap().1;
+        (arguments, format!("{flag}: {expected}"))
+    });
+    training_is_refused(&cases.each_ref().map(|(arguments, says)| (*arguments, says.as_str())));
+}
+
+#[test]
+fn refuses_what_is_no_number() {
+    training_is_refused(&[
+        ("echo --units many", "invalid value 'many' for '--units <N>'"),
+        ("echo --units 1.5", "invalid value '1.5' for '--units <N>'"),
+        (
+            "echo --seed 99999999999999999999",
+            "invalid value '99999999999999999999' for '--seed <N>'",
+        ),
+        ("echo --lr fast", "invalid value 'fast' for '--learning-rate <X>'"),
+        ("echo --stateful maybe", "invalid value 'maybe' for '--stateful <BOOL>'"),
+    ]);
+}
+
+#[test]
+fn refuses_ids_outside_the_vocabulary() {
+    training_is_refused(&[
+        ("echo --id-max 100", "--id-max 100: expected a whole number from 0 to 99\n"),
+        ("echo --vocab 50 --id-max 50", "--id-max 50: expected a whole number from 0 to 49\n"),
+        ("echo --id-min 50 --id-max 49", "--id-max 49: expected a whole number from 50 to 99\n"),
+        ("echo --id-min -1", "--id-min -1: expected a whole number from 0 to 99\n"),
+        ("echo --id-min 100", "--id-min 100: expected a whole number from 0 to 99\n"),
+    ]);
+}
+
+#[test]
+fn refuses_targets_that_the_model_or_the_task_cannot_give() {
+    training_is_refused(&[
+        ("partial-echo-2 --n-out 6", "--n-out 6: expected 1 to 5, the ids of a source (--n-in)\n"),
+        ("reverse --n-in 2", "--n-out 3: expected 1 to 2, the ids of a source (--n-in)\n"),
+        ("echo --n-out 5", "--n-out 5: expected 6, as many as --n-in"),
+        ("echo --return-sequences false", "--n-out 6: expected 1, since the LSTM answers its last"),
+        ("echo-lag --n-out 2", "--n-out 2: expected 1, the one id that task lag asks for\n"),
+    ]);
+}
+
+#[test]
+fn refuses_a_sequence_shorter_than_the_window() {
+    training_is_refused(&[
+        ("echo --length 5", "--length 5: expected 6 to 1000000, so that it holds a window"),
+        ("echo --n-in 26", "--length 25: expected 26 to 1000000"),
+        ("echo-lag --length 5", "--length 5: expected 6 to 1000000"),
+        ("echo-lag --lag 30", "--length 25: expected 31 to 1000000"),
+    ]);
+}
+
+#[test]
+fn refuses_a_batch_size_that_does_not_divide_the_windows_and_lists_those_that_do() {
+    training_is_refused(&[
+        (
+            "echo --batch-size 3",
+            "--batch-size 3: expected a divisor of the 20 samples of an epoch: \
+             1, 2, 4, 5, 10, 20\n",
+        ),
+        (
+            "partial-echo-4 --batch-size 5",
+            "--batch-size 5: expected a divisor of the 21 samples of an epoch: 1, 3, 7, 21\n",
+        ),
+        (
+            "echo-lag-no-context --batch-size 48",
+            "--batch-size 48: expected a divisor of the 24 samples of an epoch: \
+             1, 2, 3, 4, 6, 8, 12, 24\n",
+        ),
+        (
+            "echo --length 5045 --batch-size 11",
+            "--batch-size 11: expected a divisor of the 5040 samples of an epoch: \
+             1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, …\n",
+        ),
+    ]);
+}
+
+#[test]
+fn refuses_hyper_parameters_without_meaning() {
+    let positive = "expected a finite number above 0\n";
+    let fraction = "expected a number from 0 to below 1\n";
+    let cases = [
+        ("--lr 0", "--learning-rate 0", positive),
+        ("--lr -0.5", "--learning-rate -0.5", positive),
+        ("--lr nan", "--learning-rate NaN", positive),
+        ("--lr inf", "--learning-rate inf", positive),
+        ("--lr=-inf", "--learning-rate -inf", positive),
+        ("--epsilon 0", "--epsilon 0", positive),
+        ("--global-clipnorm 0", "--global-clipnorm 0", positive),
+        ("--global-clipnorm nan", "--global-clipnorm NaN", positive),
+        ("--beta-1 1", "--beta-1 1", fraction),
+        ("--beta-2 -0.1", "--beta-2 -0.1", fraction),
+        ("--beta-2 nan", "--beta-2 NaN", fraction),
+    ];
+    let lab = Lab::new();
+    for (flag, found, expected) in cases {
+        let says = format!("error: {found}: {expected}");
+        lab.refuses(2, &format!("train echo {flag} --out run"), &[&says]);
+    }
+}
+
+#[test]
+fn refuses_a_negative_number_with_an_exponent_as_the_value_that_it_is() {
+    training_is_refused(&[("echo --lr -1e-3", "--learning-rate -0.001: expected a finite number")]);
+}
+
+#[test]
+fn refuses_flags_that_do_not_apply() {
+    training_is_refused(&[
+        (
+            "echo --samples 100",
+            "--samples 100: expected nothing: it applies to task reverse only\n",
+        ),
+        ("reverse --length 25", "--length 25: expected nothing: it applies to tasks echo and lag"),
+        ("reverse --lag 1", "--lag 1: expected nothing: it applies to task lag only\n"),
+        ("echo --lag 2", "--lag 2: expected nothing: it applies to task lag only\n"),
+        (
+            "echo --feedback argmax",
+            "--feedback argmax: expected nothing: it applies to family teacher_forced only\n",
+        ),
+        (
+            "reverse --return-sequences true",
+            "--return-sequences true: expected nothing: it applies to family lstm only\n",
+        ),
+    ]);
+}
+
+#[test]
+fn refuses_a_stateful_teacher_forced_model() {
+    let says = "--stateful true: expected false: the decoder of family teacher_forced";
+    training_is_refused(&[
+        ("reverse --stateful true", says),
+        ("echo --family teacher_forced --id-min 1 --stateful true", says),
+    ]);
+}
+
+#[test]
+fn refuses_the_start_id_in_the_data_of_a_teacher_forced_model() {
+    training_is_refused(&[(
+        "reverse --id-min 0",
+        "--id-min 0: expected 1 to 50: id 0 starts the decoder of family teacher_forced\n",
+    )]);
+}
+
+#[test]
+fn refuses_an_unknown_word_and_lists_the_choices() {
+    let cases = [
+        ("gate-activation", "hard_sigmoid, sigmoid"),
+        ("task", "echo, lag, reverse"),
+        ("family", "lstm, repeat_vector, teacher_forced"),
+        ("feedback", "softmax, argmax"),
+        ("dtype", "float32, float64"),
+    ];
+    let lab = Lab::new();
+    for (flag, choices) in cases {
+        let (names, lists) =
+            (format!("invalid value 'tanh' for '--{flag} <"), format!("values: {choices}]"));
+        lab.refuses(2, &format!("train echo --{flag} tanh --out run"), &[&names, &lists]);
+    }
+}
+
+#[test]
+fn refuses_a_gpu_that_is_not_there_and_says_what_to_do() {
+    let lab = Lab::with_run(ECHO);
+    for (command, device) in [
+        ("train echo --device cuda --out new", "cuda:0"),
+        ("train echo --device cuda:3 --out run --force", "cuda:3"),
+        ("evaluate run --device cuda", "cuda:0"),
+        ("predict run --source '1 2 3 4 5 6' --device cuda:1", "cuda:1"),
+    ] {
+        let says = format!("error: --device {device}: ");
+        lab.refuses(2, command, &[&says, "\nhint: ", "or give --device cpu\n"]);
+    }
+}
+
+#[test]
+fn refuses_a_malformed_device_and_lists_the_choices() {
+    let lab = Lab::new();
+    for word in ["gpu", "cuda:", "cuda:x", "cuda:-1", "cpu:0", "CPU"] {
+        let says = format!("for '--device <DEVICE>': device '{word}' is none of auto, cpu, cuda");
+        lab.refuses(2, &format!("train echo --out run --device {word}"), &[&says]);
+    }
+    for command in ["evaluate run", "predict run"] {
+        lab.refuses(2, &format!("{command} --device gpu"), &["'--device <DEVICE>'", "'gpu'"]);
+    }
+}
+
+#[test]
+fn refuses_an_output_that_cannot_be_written() {
+    let lab = Lab::new();
+    lab.write("file", "mine");
+    lab.refuses(
+        2,
+        "train echo --out file/run",
+        &["error: --out file/run: cannot be written: Not a directory"],
+    );
+    for force in ["", "--force"] {
+        let command = format!("train echo --out file {force}");
+        lab.refuses(2, &command, &["error: --out file: is no directory\n"]);
+    }
+}
+
+#[test]
+fn leaves_an_existing_run_alone_without_force() {
+    let lab = Lab::with_run(ECHO);
+    lab.refuses(
+        2,
+        "train echo --epochs 1 --seed 9 --out run",
+        &["error: --out run: holds a run already\nhint: ", "--force"],
+    );
+}
+
+#[test]
+fn a_bad_value_does_not_cost_the_run_that_force_would_replace() {
+    let lab = Lab::with_run(ECHO);
+    lab.refuses(2, "train echo --units 0 --out run --force", &["--units 0"]);
+}
+
+#[test]
+fn leaves_a_directory_that_is_no_run_alone_even_with_force() {
+    let lab = Lab::new();
+    lab.write("data/notes.txt", "mine");
+    for force in ["", "--force"] {
+        let command = format!("train echo --out data {force}");
+        lab.refuses(2, &command, &["error: --out data: holds files that are no run's\nhint: "]);
+    }
+}
+
+#[test]
+fn refuses_a_configuration_file_that_cannot_be_read() {
+    let lab = Lab::new();
+    lab.write("c.toml", b"units = 4 # \xff");
+    for (file, cause) in
+        [("none.toml", "No such file"), (".", "Is a directory"), ("c.toml", "UTF-8")]
+    {
+        let says = format!("error: cannot read {file}: ");
+        lab.refuses(2, &format!("train --config {file} --out run"), &[&says, cause]);
+    }
+}
+
+#[test]
+fn refuses_a_configuration_file_that_is_not_toml_and_shows_the_place() {
+    let lab = Lab::new();
+    lab.write("c.toml", WHOLE.replace("units = 2", "units = = 2"));
+    let says = ["error: c.toml: ", "line 9, column 9", "units = = 2"];
+    lab.refuses(2, "train --config c.toml --out run", &says);
+    lab.write("c.toml", format!("{WHOLE}units = 3\n"));
+    lab.refuses(2, "train --config c.toml --out run", &["error: c.toml: ", "duplicate key"]);
+}
+
+#[test]
+fn refuses_fields_of_a_configuration_file_that_are_wrong() {
+    let lab = Lab::new();
+    lab.write("c.toml", WHOLE);
+    lab.run("summary --config c.toml");
+    for (line, instead, says) in [
+        ("units = 2\n", "unit = 2\n", "unknown field `unit`, expected one of `preset`, "),
+        ("units = 2\n", "", "missing field `units`\n"),
+        ("task = 'echo'\n", "", "missing field `task`\n"),
+        ("length = 9\n", "", "--length (not given): expected a value: tasks echo and lag need"),
+        ("units = 2", "units = 'two'", "invalid type: string \"two\", expected i64 in `units`"),
+        ("units = 2", "units = 2.5", "invalid type: floating point `2.5`, expected i64 in `units`"),
+        (
+            "return_sequences = true",
+            "return_sequences = 1",
+            "invalid type: integer `1`, expected a boolean in `return_sequences`\n",
+        ),
+        (
+            "'sigmoid'",
+            "'tanh'",
+            "unknown variant `tanh`, expected `hard_sigmoid` or `sigmoid` in `gate_activation`\n",
+        ),
+        (
+            "epochs = 1",
+            "epochs = 1\ndevice = 'gpu'",
+            "device 'gpu' is none of auto, cpu, cuda, cuda:N in `device`\n",
+        ),
+        (
+            "task = 'echo'",
+            "task = 'echo'\npreset = '../x'",
+            "preset \"../x\": expected custom or one of echo, ",
+        ),
+        ("units = 2", "units = 0", "--units 0: expected a whole number from 1 to 1000000\n"),
+        ("batch_size = 7", "batch_size = 2", "--batch-size 2: expected a divisor of the 7 samples"),
+        ("epochs = 1", "epochs = 1\nlearning_rate = nan", "--learning-rate NaN: expected a finite"),
+    ] {
+        let changed = WHOLE.replace(line, instead);
+        assert_ne!(changed, WHOLE);
+        lab.write("c.toml", changed);
+        let says = format!("error: c.toml: {says}");
+        lab.refuses(2, "train --config c.toml --out run", &[&says]);
+    }
+}
+
+#[test]
+fn refuses_a_directory_that_is_no_run() {
+    let lab = Lab::new();
+    lab.write("data/curves.csv", "");
+    for run in ["none", "data"] {
+        let says = format!("error: {run}: no run: it has no config.toml\nhint: ");
+        lab.refuses(2, &format!("evaluate {run}"), &[&says]);
+        lab.refuses(2, &format!("predict {run} --source '1 2 3 4 5 6'"), &[&says]);
+    }
+}
+
+#[test]
+fn refuses_to_evaluate_on_no_or_too_many_samples() {
+    let lab = Lab::with_run(ECHO);
+    for samples in ["0", "-5", "1000001"] {
+        let says =
+            format!("error: --samples {samples}: expected a whole number from 1 to 1000000\n");
+        lab.refuses(2, &format!("evaluate run --samples {samples}"), &[&says]);
+    }
+    lab.refuses(2, "evaluate run --samples few", &["invalid value 'few' for '--samples <N>'"]);
+}
+
+#[test]
+fn refuses_a_source_that_the_model_cannot_read() {
+    let lab = Lab::with_run(REVERSE);
+    for (source, says) in [
+        ("1 2 3 4 5 51", "id 51 is outside the vocabulary, 0 to 50\n"),
+        ("1 2 3 -4 5 6", "id -4 is outside the vocabulary, 0 to 50\n"),
+        ("-1 2 3 4 5 6", "id -1 is outside the vocabulary, 0 to 50\n"),
+        ("1 2 3 4 5", "5 ids: the model reads 6\n"),
+        ("1 2 3 4 5 6 7", "7 ids: the model reads 6\n"),
+        ("", "0 ids: the model reads 6\n"),
+        ("1 2 three 4 5 6", "'three' is no id: expected whole numbers from 0 to 50\n"),
+        ("1,2,3,4,5,6", "'1,2,3,4,5,6' is no id: expected whole numbers from 0 to 50\n"),
+        ("1 2 3 4 5 6.0", "'6.0' is no id: expected whole numbers from 0 to 50\n"),
+    ] {
+        let command = format!("predict run --source '{source}'");
+        lab.refuses(2, &command, &[&format!("error: --source: {says}")]);
+    }
+    for (input, says) in [
+        ("1 2 3 4 5 6\n6 5 4 3 2 1\n1 2 3 4 5 51\n", "line 3: id 51 is outside the vocabulary"),
+        ("1 2 3 4 5 6\n\n6 5 4 3 2 1\n", "line 2: 0 ids: the model reads 6\n"),
+        ("1 2 three 4 5 6", "line 1: 'three' is no id: expected whole numbers from 0 to 50\n"),
+    ] {
+        lab.refuses_input(2, "predict run", input, &[&format!("error: standard input, {says}")]);
+    }
+}
+
+#[test]
+fn refuses_input_that_is_no_text_as_bad_input() {
+    let lab = Lab::with_run(REVERSE);
+    let says = ["error: standard input, line 2: "];
+    lab.refuses_input(2, "predict run", b"1 2 3 4 5 6\n\xff\xfe\n", &says);
+}
+
+#[test]
+fn refuses_a_replica_that_the_run_does_not_have() {
+    let lab = Lab::with_run(&format!("{ECHO} --replicas 3"));
+    for replica in ["3", "-1"] {
+        let command = format!("predict run --source '1 2 3 4 5 6' --replica {replica}");
+        lab.refuses(2, &command, &[&format!("error: --replica {replica}: expected 0 to 2\n")]);
+    }
+    lab.refuses(2, "predict run --replica last", &["invalid value 'last' for '--replica <K>'"]);
+}
+
+/// `evaluate` and `predict` of the run `damaged` have to fail with `status`, saying this.
+fn damage_is_reported(lab: &Lab, status: i32, says: &[&str]) {
+    lab.refuses(status, "evaluate damaged", says);
+    lab.refuses(status, "predict damaged --source '1 2 3 4 5 6'", says);
+    fs::remove_dir_all(lab.path("damaged")).unwrap();
+}
+
+#[test]
+fn reports_damaged_weights() {
+    let lab = Lab::with_run(ECHO);
+    let file = "damaged/checkpoint/weights.safetensors";
+    let whole = lab.bytes("run/checkpoint/weights.safetensors");
+    let mut garbled = whole.clone();
+    garbled[8..40].fill(b'}');
+    for bytes in [&[], &whole[..100], &whole[..whole.len() - 4], &garbled[..]] {
+        lab.copy("run", "damaged");
+        lab.write(file, bytes);
+        damage_is_reported(&lab, 1, &[&format!("error: {file} is damaged or of another run: ")]);
+    }
+}
+
+#[test]
+fn reports_missing_files_of_the_checkpoint() {
+    let lab = Lab::with_run(ECHO);
+    for name in ["manifest.json", "weights.safetensors"] {
+        lab.copy("run", "damaged");
+        let file = format!("damaged/checkpoint/{name}");
+        fs::remove_file(lab.path(&file)).unwrap();
+        damage_is_reported(&lab, 1, &[&format!("error: cannot read {file}: "), "No such file"]);
+    }
+}
+
+#[test]
+fn reports_a_damaged_manifest_or_one_of_another_format() {
+    let lab = Lab::with_run(ECHO);
+    let file = "damaged/checkpoint/manifest.json";
+    for (content, says) in [
+        ("{\"format\": 1,", "is damaged: "),
+        ("{\"format\":99,\"epoch\":2,\"step\":8,\"samples\":40}", "has format 99; this version"),
+    ] {
+        lab.copy("run", "damaged");
+        lab.write(file, content);
+        damage_is_reported(&lab, 1, &[&format!("error: {file} {says}")]);
+    }
+}
+
+#[test]
+fn reports_weights_of_another_model() {
+    let lab = Lab::with_run(ECHO);
+    lab.train(&format!("{ECHO} --units 4"), "narrow");
+    lab.train(PARTIAL, "partial");
+    let file = "damaged/checkpoint/weights.safetensors";
+    for (other, says) in [
+        ("narrow", "lstm.kernel: shape [1, 100, 16], expected [1, 100, 64]\n"),
+        ("partial", "`lstm.kernel` not found\n"),
+    ] {
+        lab.copy("run", "damaged");
+        lab.write(file, lab.bytes(&format!("{other}/checkpoint/weights.safetensors")));
+        let error = format!("error: {file} is damaged or of another run: ");
+        damage_is_reported(&lab, 1, &[&error, says]);
+    }
+}
+
+#[test]
+fn reports_a_damaged_configuration_of_a_run() {
+    let lab = Lab::with_run(ECHO);
+    let whole = lab.read("run/config.toml");
+    for (content, says) in [
+        (whole.replace("units = 16", "units = "), "TOML parse error"),
+        (whole.replace("units = 16", "units = 0"), "--units 0: expected a whole number from 1 to"),
+        (whole.replace("units", "untis"), "unknown field `untis`"),
+    ] {
+        lab.copy("run", "damaged");
+        lab.write("damaged/config.toml", content);
+        damage_is_reported(&lab, 2, &[&format!("error: damaged/config.toml: {says}")]);
+    }
+}
+
+#[test]
+fn reports_a_damaged_summary() {
+    let lab = Lab::with_run(ECHO);
+    lab.write("run/summary.json", "{\"preset\": \"echo\"");
+    lab.refuses(1, "evaluate run", &["error: run/summary.json is damaged: "]);
+}

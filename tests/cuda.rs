@@ -1,0 +1,140 @@
+//! A GPU computes what the CPU computes. Where there is none, these tests say so and pass.
+
+use std::io::Write;
+use std::sync::atomic::AtomicBool;
+
+use anyhow::Result;
+use seqlab::checkpoint;
+use seqlab::config::{Config, DeviceChoice, Dtype};
+use seqlab::curves::CurveRow;
+use seqlab::device::{self, download, host};
+use seqlab::evaluate::Evaluator;
+use seqlab::model;
+use seqlab::parameters::Parameters;
+use seqlab::presets;
+use seqlab::rng::Purpose;
+use seqlab::task::Task;
+use seqlab::train::{Observer, Outcome, Trainer};
+use tch::Device;
+
+/// The GPU, or a line about why there is none.
+fn gpu() -> Option<Device> {
+    match device::choose(DeviceChoice::Cuda(0)) {
+        Ok(chosen) => Some(chosen.device),
+        Err(error) => {
+            // Past libtest, which shows what a passing test prints to nobody.
+            let _ = std::io::stderr().write_all(format!("skipped: {error}\n").as_bytes());
+            None
+        }
+    }
+}
+
+/// Every preset with a small vocabulary: 20 steps and a few more, two replicas.
+fn experiments(dtype: Dtype) -> Vec<Config> {
+    let small = |config: Config| {
+        let id_max = config.id_max - config.vocab + 12;
+        let samples = config.samples.map(|_| 22 * config.batch_size);
+        let epochs = (20 + config.steps_per_epoch() - 1) / config.steps_per_epoch();
+        let sizes = Config { vocab: 12, id_max, units: 24, samples, epochs, ..config };
+        Config { dtype, replicas: 2, log_every: Some(1), global_clipnorm: Some(0.2), ..sizes }
+    };
+    let all: Vec<Config> = presets::all().into_iter().map(|p| small(p.config)).collect();
+    assert!(all.iter().all(|config| config.validate().is_ok()));
+    all
+}
+
+#[derive(Default)]
+struct Rows(Vec<CurveRow>);
+
+impl Observer for Rows {
+    fn step(&mut self) {}
+    fn rows(&mut self, rows: Vec<CurveRow>) -> Result<()> {
+        self.0.extend(rows);
+        Ok(())
+    }
+}
+
+fn train(config: &Config, device: Device) -> (Trainer, Vec<CurveRow>) {
+    let (mut trainer, mut rows) = (Trainer::new(config, device).unwrap(), Rows::default());
+    let outcome = trainer.run(&mut rows, &AtomicBool::new(false)).unwrap();
+    assert!(matches!(outcome, Outcome::Finished(_)) && trainer.step >= 20);
+    (trainer, rows.0)
+}
+
+fn weights(trainer: &Trainer) -> Vec<f64> {
+    download(trainer.parameters.flat()).unwrap()
+}
+
+#[test]
+fn initial_weights_are_the_same_on_every_device() {
+    let Some(gpu) = gpu() else { return };
+    for dtype in [Dtype::Float32, Dtype::Float64] {
+        for config in experiments(dtype) {
+            let [here, there] =
+                [host(), gpu].map(|device| weights(&Trainer::new(&config, device).unwrap()));
+            let bits =
+                |numbers: Vec<f64>| numbers.into_iter().map(f64::to_bits).collect::<Vec<_>>();
+            assert_eq!(bits(here), bits(there), "{}", config.preset);
+        }
+    }
+}
+
+fn check_training(dtype: Dtype, bound: f64) {
+    let Some(gpu) = gpu() else { return };
+    for config in experiments(dtype) {
+        let (cpu, expected) = train(&config, host());
+        let (gpu, rows) = train(&config, gpu);
+        let close = |a: f64, b: f64| (a - b).abs() <= bound;
+        assert_eq!(rows.len(), expected.len());
+        for (row, expected) in rows.iter().zip(&expected) {
+            let place = |row: &CurveRow| (row.replica, row.seed, row.epoch, row.step, row.samples);
+            assert_eq!(place(row), place(expected), "{}", config.preset);
+            let norms = row.grad_norm.zip(expected.grad_norm);
+            let same = close(row.loss, expected.loss) && norms.is_some_and(|(a, b)| close(a, b));
+            assert!(same, "{}: {row:?}, on the CPU {expected:?}", config.preset);
+        }
+        let (got, expected) = (weights(&gpu), weights(&cpu));
+        assert_eq!(got.len(), expected.len());
+        for (i, (&got, &expected)) in got.iter().zip(&expected).enumerate() {
+            assert!(close(got, expected), "{}: weight {i}: {got}, {expected}", config.preset);
+        }
+    }
+}
+
+#[test]
+fn training_in_float64_agrees_with_the_cpu() {
+    check_training(Dtype::Float64, 1e-9);
+}
+
+#[test]
+fn training_in_float32_agrees_with_the_cpu() {
+    check_training(Dtype::Float32, 1e-3);
+}
+
+#[test]
+fn what_a_gpu_trained_loads_and_evaluates_on_the_cpu() {
+    let Some(gpu) = gpu() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    for config in experiments(Dtype::Float64) {
+        let (trainer, _) = train(&config, gpu);
+        let path = folder.path().join(&config.preset);
+        checkpoint::save(&path, &trainer).unwrap();
+        let specs = model::parameter_specs(&config);
+        let kind = model::kind(config.dtype);
+        let parameters = Parameters::zeros(specs, config.replicas, kind, host()).unwrap();
+        checkpoint::load_weights(&path, &parameters, 0).unwrap();
+        assert_eq!(download(parameters.flat()).unwrap(), weights(&trainer), "{}", config.preset);
+
+        let (model, task) = (model::build(&config, &parameters).unwrap(), Task::new(&config));
+        let here = Evaluator { config: &config, task: &task, model: &*model, device: host() };
+        let evaluate = |on: &Evaluator<'_>| on.run(Purpose::Evaluation, 100, |_| Ok(())).unwrap();
+        for (here, there) in evaluate(&here).iter().zip(&evaluate(&trainer.evaluator())) {
+            assert!(
+                (here.loss - there.loss).abs() <= 1e-9,
+                "{}: {here:?}, {there:?}",
+                config.preset
+            );
+            assert_eq!(here.token_accuracy, there.token_accuracy, "{}", config.preset);
+        }
+    }
+}

@@ -1,0 +1,345 @@
+//! The data: what each task asks for, and that a batch is a function of seed, purpose and position
+//! alone.
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+use rand::RngExt;
+use seqlab::config::{Config, Family, TaskKind};
+use seqlab::presets;
+use seqlab::rng::{Purpose, Stream};
+use seqlab::task::{Batch, Task};
+
+/// So many ids that one from a wrong place is not the right one by chance.
+const VOCAB: i64 = 1_000_000;
+
+fn preset(name: &str) -> Config {
+    presets::find(name).unwrap().config
+}
+
+fn echo(length: usize, n_in: usize, n_out: usize) -> Config {
+    valid(Config {
+        family: Family::RepeatVector,
+        return_sequences: None,
+        length: Some(length as i64),
+        n_in: n_in as i64,
+        n_out: n_out as i64,
+        ..preset("echo")
+    })
+}
+
+fn lag(length: usize, n_in: usize, lag: usize) -> Config {
+    let (length, lag) = (Some(length as i64), Some(lag as i64));
+    valid(Config { length, n_in: n_in as i64, lag, ..preset("echo-lag") })
+}
+
+fn reverse(samples: usize, n_in: usize, n_out: usize) -> Config {
+    let (n_in, n_out) = (n_in as i64, n_out as i64);
+    valid(Config { samples: Some(samples as i64), n_in, n_out, ..preset("reverse") })
+}
+
+fn valid(config: Config) -> Config {
+    let config = Config { vocab: VOCAB, id_max: VOCAB - 1, batch_size: 1, ..config };
+    assert_eq!(config.validate(), Ok(()));
+    config
+}
+
+/// A configuration of each task.
+fn one_of_each() -> [Config; 3] {
+    [echo(25, 6, 4), lag(25, 5, 2), reverse(20, 6, 3)]
+}
+
+/// The whole epoch of every replica.
+fn epoch(config: &Config, purpose: Purpose, epoch: u64) -> Batch {
+    let task = Task::new(config);
+    task.epoch(&config.seeds(), purpose, epoch).batch(0..task.samples_per_epoch())
+}
+
+fn training(config: &Config, seed: u64, number: u64) -> Batch {
+    epoch(&Config { seed: seed as i64, ..config.clone() }, Purpose::Training, number)
+}
+
+/// The first `count` ids of a position of the training stream, drawn without the task's help.
+fn drawn(config: &Config, seed: u64, position: u64, count: i64) -> Vec<i64> {
+    let mut generator = Stream::new(seed, Purpose::Training).at(position);
+    (0..count).map(|_| generator.random_range(config.id_min..=config.id_max)).collect()
+}
+
+fn rows(ids: &[i64], width: i64) -> Vec<&[i64]> {
+    ids.chunks_exact(width as usize).collect()
+}
+
+/// Replica `k` of a batch as a batch of its own.
+fn replica(batch: &Batch, k: usize) -> Batch {
+    let part = |ids: &[i64]| {
+        let size = ids.len() / batch.replicas;
+        ids[k * size..(k + 1) * size].to_vec()
+    };
+    Batch {
+        replicas: 1,
+        size: batch.size,
+        source: part(&batch.source),
+        decoder_input: batch.decoder_input.as_deref().map(part),
+        target: part(&batch.target),
+    }
+}
+
+fn seeds() -> impl Strategy<Value = u64> {
+    0..u64::MAX / 4
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn echo_windows_are_stride_one_and_ask_for_their_first_ids(
+        seed in seeds(), number in 0..1u64 << 40, n_out in 1..5usize, more_in in 0..4usize,
+        more in 1..20usize,
+    ) {
+        let n_in = n_out + more_in;
+        let config = echo(n_in + more, n_in, n_out);
+        let sequence = drawn(&config, seed, number, (n_in + more) as i64);
+        let batch = training(&config, seed, number);
+        prop_assert_eq!(batch.size, more + 1);
+        prop_assert_eq!(batch.decoder_input, None);
+        let sources: Vec<_> = sequence.windows(n_in).collect();
+        prop_assert_eq!(rows(&batch.source, config.n_in), sources.clone());
+        let targets: Vec<_> = sources.iter().map(|source| &source[..n_out]).collect();
+        prop_assert_eq!(rows(&batch.target, config.n_out), targets);
+    }
+
+    #[test]
+    fn lag_asks_for_the_id_so_many_steps_before_the_last(
+        seed in seeds(), number in 0..1u64 << 40, n_in in 1..7usize, back in 1..9usize,
+        more in 1..20usize,
+    ) {
+        let first = n_in.max(back);
+        let length = first + more;
+        let config = lag(length, n_in, back);
+        let sequence = drawn(&config, seed, number, length as i64);
+        let batch = training(&config, seed, number);
+        prop_assert_eq!(batch.size, length - first);
+        let sources: Vec<_> = (first..length).map(|t| &sequence[t + 1 - n_in..=t]).collect();
+        prop_assert_eq!(rows(&batch.source, config.n_in), sources);
+        let targets: Vec<_> = (first..length).map(|t| sequence[t - back]).collect();
+        prop_assert_eq!(batch.target, targets);
+    }
+
+    #[test]
+    fn reverse_asks_for_the_first_ids_backwards_and_shifts_them_for_the_decoder(
+        seed in seeds(), number in 0..1u64 << 40, n_out in 1..6usize, more_in in 0..4usize,
+        samples in 1..20usize,
+    ) {
+        let n_in = n_out + more_in;
+        let config = reverse(samples, n_in, n_out);
+        let batch = training(&config, seed, number);
+        prop_assert_eq!(batch.size, samples);
+        let decoder_input = batch.decoder_input.unwrap();
+        for (i, source) in rows(&batch.source, config.n_in).into_iter().enumerate() {
+            let position = number * samples as u64 + i as u64;
+            prop_assert_eq!(source, drawn(&config, seed, position, config.n_in));
+            let target: Vec<i64> = (0..n_out).map(|t| source[n_out - 1 - t]).collect();
+            prop_assert_eq!(rows(&batch.target, config.n_out)[i], &target);
+            let fed = [&[0], &target[..n_out - 1]].concat();
+            prop_assert_eq!(rows(&decoder_input, config.n_out)[i], fed);
+        }
+    }
+
+    #[test]
+    fn where_an_epoch_is_cut_changes_nothing(
+        seed in seeds(), number in 0..1000u64, which in 0..3usize, size in 1..25usize,
+    ) {
+        let config = Config { replicas: 3, ..one_of_each()[which].clone() };
+        let task = Task::new(&config);
+        let seeds = [seed, seed + 1, seed + 2];
+        let epoch = task.epoch(&seeds, Purpose::Training, number);
+        let samples = task.samples_per_epoch();
+        // Last batch first: nothing has to be drawn in order.
+        let cut = |first| epoch.batch(first..samples.min(first + size));
+        let mut cuts: Vec<Batch> = (0..samples).step_by(size).rev().map(cut).collect();
+        cuts.reverse();
+        prop_assert_eq!(Batch::concat(&cuts), epoch.batch(0..samples));
+    }
+
+    #[test]
+    fn data_repeats_and_differs_by_seed_purpose_and_epoch(
+        seed in seeds(), number in 0..1u64 << 40, which in 0..3usize,
+    ) {
+        use Purpose::{Evaluation, Training, Validation};
+        let of = |seed: u64| Config { seed: seed as i64, ..one_of_each()[which].clone() };
+        let here = epoch(&of(seed), Training, number);
+        prop_assert_eq!(&here, &epoch(&of(seed), Training, number));
+        prop_assert_ne!(&here.source, &epoch(&of(seed), Training, number + 1).source);
+        prop_assert_ne!(&here.source, &epoch(&of(seed + 1), Training, number).source);
+        let validation = epoch(&of(seed), Validation, number).source;
+        let evaluation = epoch(&of(seed), Evaluation, number).source;
+        prop_assert_ne!(&here.source, &validation);
+        prop_assert_ne!(&here.source, &evaluation);
+        prop_assert_ne!(&validation, &evaluation);
+    }
+
+    #[test]
+    fn a_replica_gets_the_data_of_its_own_seed(
+        seed in 0..i64::MAX / 4, number in 0..1000u64, which in 0..3usize, replicas in 1..6usize,
+    ) {
+        let config = Config { seed, replicas: replicas as i64, ..one_of_each()[which].clone() };
+        let together = epoch(&config, Purpose::Training, number);
+        prop_assert_eq!(together.replicas, replicas);
+        for k in 0..replicas {
+            let solo = Config { replicas: 1, ..config.clone() };
+            let solo = training(&solo, (seed + k as i64) as u64, number);
+            prop_assert_eq!(replica(&together, k), solo);
+        }
+    }
+
+    #[test]
+    fn a_reversed_sample_depends_on_no_other(
+        seed in seeds(), number in 0..1000u64, i in 0..20usize, more in 0..1000usize,
+    ) {
+        let config = reverse(20, 6, 3);
+        let task = Task::new(&config);
+        let seeds = [seed];
+        let epoch = task.epoch(&seeds, Purpose::Training, number);
+        let (alone, all) = (epoch.batch(i..i + 1), epoch.batch(0..20));
+        prop_assert_eq!(&alone.source, rows(&all.source, 6)[i]);
+        // Nor, in the first epoch, on how many there are: an evaluation's samples are a prefix of
+        // a longer one's.
+        let first = training(&config, seed, 0);
+        let longer = training(&reverse(20 + more, 6, 3), seed, 0);
+        prop_assert_eq!(&first.source, &longer.source[..20 * 6]);
+    }
+
+    #[test]
+    fn a_fresh_set_has_at_least_the_samples_asked_for(which in 0..3usize, samples in 1..500usize) {
+        let task = Task::new(&one_of_each()[which]);
+        let (epochs, each) = task.fresh_set(samples);
+        prop_assert!(epochs as usize * each >= samples);
+        if which == 2 {
+            prop_assert_eq!((epochs, each), (1, samples));
+        } else {
+            prop_assert_eq!(each, task.samples_per_epoch());
+            prop_assert!((epochs as usize - 1) * each < samples);
+        }
+    }
+}
+
+#[test]
+fn no_reversed_sample_occurs_in_two_epochs() {
+    let config = reverse(50, 6, 3);
+    let mut seen = BTreeSet::new();
+    for number in 0..10 {
+        let batch = training(&config, 0, number);
+        seen.extend(rows(&batch.source, 6).into_iter().map(<[i64]>::to_vec));
+    }
+    assert_eq!(seen.len(), 500);
+}
+
+#[test]
+fn presets_have_the_designs_samples_and_id_ranges() {
+    // Name, samples of an epoch, n_in, n_out, smallest and largest id.
+    let table = [
+        ("echo", 20, 6, 6, 0, 98),
+        ("partial-echo-2", 21, 5, 2, 0, 98),
+        ("partial-echo-4", 21, 5, 4, 0, 98),
+        ("reverse", 100_000, 6, 3, 1, 50),
+        ("echo-tutorial", 21, 5, 5, 0, 99),
+        ("echo-current", 25, 1, 1, 0, 99),
+        ("echo-lag", 20, 5, 1, 0, 99),
+        ("echo-lag-no-context", 24, 1, 1, 0, 99),
+    ];
+    assert_eq!(presets::names(), table.map(|row| row.0), "a preset without a line in this table");
+    for (name, samples, n_in, n_out, id_min, id_max) in table {
+        let config = preset(name);
+        let task = Task::new(&config);
+        assert_eq!(task.samples_per_epoch(), samples, "{name}");
+        assert_eq!(config.samples_per_epoch(), samples as i64, "{name}");
+        let mut ids = BTreeSet::new();
+        for number in 0..300 {
+            let batch = task.epoch(&[9], Purpose::Training, number).batch(0..samples.min(20));
+            assert_eq!(batch.source.len(), batch.size * n_in, "{name}");
+            assert_eq!(batch.target.len(), batch.size * n_out, "{name}");
+            assert_eq!(batch.decoder_input.is_some(), name == "reverse");
+            ids.extend(batch.source.into_iter().chain(batch.target));
+        }
+        assert_eq!(ids, (id_min..=id_max).collect(), "{name}");
+    }
+}
+
+#[test]
+fn the_lag_presets_have_the_designs_samples() {
+    let config = preset("echo-lag");
+    let sequence = drawn(&config, 3, 8, 25);
+    let batch = training(&config, 3, 8);
+    for (i, t) in (5..25).enumerate() {
+        assert_eq!(rows(&batch.source, 5)[i], &sequence[t - 4..=t]);
+        assert_eq!(batch.target[i], sequence[t - 1]);
+    }
+    let batch = training(&preset("echo-lag-no-context"), 3, 8);
+    assert_eq!((&batch.source[..], &batch.target[..]), (&sequence[1..], &sequence[..24]));
+}
+
+/// Bound of a χ² statistic: its mean and six standard deviations to either side. Far too even is
+/// as wrong as uneven.
+fn check_even(counts: &[f64], what: &str) {
+    let expected = counts.iter().sum::<f64>() / counts.len() as f64;
+    let statistic: f64 = counts.iter().map(|n| (n - expected).powi(2) / expected).sum();
+    let freedom = counts.len() as f64 - 1.0;
+    let off = (statistic - freedom) / (2.0 * freedom).sqrt();
+    assert!(off.abs() < 6.0, "{what}: χ² {statistic:.1} with {freedom} degrees of freedom");
+}
+
+#[test]
+fn ids_are_uniform_and_independent() {
+    for config in [echo(8, 8, 1), lag(9, 8, 1), reverse(2, 4, 1)] {
+        let (ids, mut single, mut pairs) = (12i64, vec![0.0; 12], vec![vec![0.0; 144]; 3]);
+        let id_min = config.id_min;
+        let config = Config { id_max: id_min + ids - 1, replicas: 2, ..config };
+        let id = |x: i64| (x - id_min) as usize;
+        for number in 0..8000 {
+            let [now, next] = [2 * number, 2 * number + 1].map(|n| training(&config, 5, n).source);
+            let other = &now[now.len() / 2..];
+            for (i, &x) in now[..now.len() / 2].iter().enumerate() {
+                single[id(x)] += 1.0;
+                pairs[0][id(x) * 12 + id(now[i + 1])] += f64::from(u8::from(i % 2 == 0));
+                pairs[1][id(x) * 12 + id(next[i])] += 1.0;
+                pairs[2][id(x) * 12 + id(other[i])] += 1.0;
+            }
+        }
+        let task = config.task;
+        check_even(&single, &format!("{task}"));
+        for (pairs, of) in pairs.iter().zip(["neighbours", "successive epochs", "two replicas"]) {
+            check_even(pairs, &format!("{task}, pairs of {of}"));
+        }
+    }
+}
+
+#[test]
+fn concat_joins_samples_within_each_replica() {
+    let batch = |size, source: &[i64], fed: &[i64], target: &[i64]| Batch {
+        replicas: 2,
+        size,
+        source: source.to_vec(),
+        decoder_input: Some(fed.to_vec()),
+        target: target.to_vec(),
+    };
+    let one = batch(1, &[1, 2, 51, 52], &[0, 50], &[3, 53]);
+    let two = batch(2, &[4, 5, 6, 7, 54, 55, 56, 57], &[1, 2, 51, 52], &[8, 9, 58, 59]);
+    let sources = [1, 2, 4, 5, 6, 7, 51, 52, 54, 55, 56, 57];
+    let joined = batch(3, &sources, &[0, 1, 2, 50, 51, 52], &[3, 8, 9, 53, 58, 59]);
+    assert_eq!(Batch::concat(&[one.clone(), two.clone()]), joined);
+    let unforced = |batch: Batch| Batch { decoder_input: None, ..batch };
+    assert_eq!(Batch::concat(&[unforced(one), unforced(two)]), unforced(joined));
+}
+
+#[test]
+fn only_a_teacher_forced_family_gets_decoder_inputs() {
+    let config = Config { family: Family::RepeatVector, feedback: None, ..reverse(4, 6, 3) };
+    assert_eq!(config.task, TaskKind::Reverse);
+    assert_eq!(training(&config, 0, 0).decoder_input, None);
+    let config = Config { family: Family::TeacherForced, id_min: 1, ..echo(25, 6, 4) };
+    let batch = training(&config, 0, 0);
+    let decoder_input = batch.decoder_input.unwrap();
+    for (fed, target) in rows(&decoder_input, 4).into_iter().zip(rows(&batch.target, 4)) {
+        assert_eq!(fed, [0, target[0], target[1], target[2]]);
+    }
+}

@@ -1,0 +1,372 @@
+//! Adam and clipping against plain numbers, and the meter that training reports through.
+
+use std::sync::atomic::AtomicBool;
+
+use anyhow::Result;
+use rand::RngExt;
+use seqlab::config::{Config, Dtype};
+use seqlab::curves::CurveRow;
+use seqlab::device::{download, host};
+use seqlab::error;
+use seqlab::meter::Means;
+use seqlab::optim::Adam;
+use seqlab::parameters::{Init, ParameterSpec, Parameters};
+use seqlab::presets;
+use seqlab::rng::{Purpose, Stream};
+use seqlab::task::Task;
+use seqlab::train::{Observer, Outcome, Trainer};
+use tch::{Kind, Tensor};
+
+const REPLICAS: i64 = 2;
+
+fn echo() -> Config {
+    let config = presets::find("echo").unwrap().config;
+    Config { dtype: Dtype::Float64, replicas: REPLICAS, ..config }
+}
+
+/// A matrix and a bias of two replicas, and random numbers for them.
+struct Bench {
+    parameters: Parameters,
+    adam: Adam,
+    generator: rand_chacha::ChaCha8Rng,
+}
+
+impl Bench {
+    fn new(config: &Config) -> Self {
+        let specs = vec![
+            ParameterSpec::new("layer", "kernel", &[3, 2], Init::Zeros),
+            ParameterSpec::new("layer", "bias", &[2], Init::Zeros),
+        ];
+        let parameters = Parameters::zeros(specs, REPLICAS, Kind::Double, host()).unwrap();
+        let adam = Adam::new(config, &parameters).unwrap();
+        let generator = Stream::new(4, Purpose::Evaluation).at(0);
+        let mut bench = Self { parameters, adam, generator };
+        let start = bench.random(1.0);
+        bench.parameters.flat().shallow_clone().copy_(&Tensor::from_slice(&start));
+        bench
+    }
+
+    fn random(&mut self, limit: f64) -> Vec<f64> {
+        let count = self.parameters.flat().numel();
+        (0..count).map(|_| self.generator.random_range(-limit..limit)).collect()
+    }
+
+    fn update(&mut self, gradient: &[f64]) -> Option<Vec<f64>> {
+        self.parameters.gradient().shallow_clone().copy_(&Tensor::from_slice(gradient));
+        let norm = self.adam.update(&self.parameters).unwrap();
+        norm.map(|norm| download(&norm).unwrap())
+    }
+
+    fn weights(&self) -> Vec<f64> {
+        download(self.parameters.flat()).unwrap()
+    }
+
+    /// The norm of each replica's part of `numbers`.
+    fn norms(&self, numbers: &[f64]) -> Vec<f64> {
+        let parts = self.parameters.split(&Tensor::from_slice(numbers)).unwrap();
+        let square =
+            |k, part: &Tensor| download(&part.get(k)).unwrap().iter().map(|x| x * x).sum::<f64>();
+        (0..REPLICAS)
+            .map(|k| parts.iter().map(|part| square(k, part)).sum::<f64>().sqrt())
+            .collect()
+    }
+}
+
+/// Adam of one number in plain Rust.
+#[derive(Clone, Copy, Default)]
+struct Scalar {
+    theta: f64,
+    m: f64,
+    v: f64,
+    t: i32,
+}
+
+impl Scalar {
+    fn moments(&mut self, config: &Config, g: f64) {
+        self.t += 1;
+        self.m = config.beta_1 * self.m + (1.0 - config.beta_1) * g;
+        self.v = config.beta_2 * self.v + (1.0 - config.beta_2) * g * g;
+    }
+
+    /// Keras: ε beside the root of v as it is.
+    fn keras(&mut self, config: &Config, g: f64) {
+        self.moments(config, g);
+        let (bias_1, bias_2) = (1.0 - config.beta_1.powi(self.t), 1.0 - config.beta_2.powi(self.t));
+        let rate = config.learning_rate * bias_2.sqrt() / bias_1;
+        self.theta -= rate * self.m / (self.v.sqrt() + config.epsilon);
+    }
+
+    /// PyTorch: ε beside the root of the corrected v.
+    fn pytorch(&mut self, config: &Config, g: f64) {
+        self.moments(config, g);
+        let (bias_1, bias_2) = (1.0 - config.beta_1.powi(self.t), 1.0 - config.beta_2.powi(self.t));
+        let root = (self.v / bias_2).sqrt();
+        self.theta -= config.learning_rate * (self.m / bias_1) / (root + config.epsilon);
+    }
+}
+
+fn worst(got: &[f64], expected: impl IntoIterator<Item = f64>) -> f64 {
+    let differences: Vec<f64> = got.iter().zip(expected).map(|(a, b)| (a - b).abs()).collect();
+    assert_eq!(differences.len(), got.len());
+    // `f64::max` would drop a NaN.
+    differences.into_iter().fold(0.0, |worst, x| if x > worst || x.is_nan() { x } else { worst })
+}
+
+#[test]
+fn adam_is_kerass_formula() {
+    let published = echo();
+    let settings = [
+        published.clone(),
+        // So large an ε that its place shows.
+        Config { epsilon: 0.1, learning_rate: 0.03, ..published.clone() },
+        Config { beta_1: 0.5, beta_2: 0.7, epsilon: 1e-8, ..published },
+    ];
+    for config in settings {
+        let mut bench = Bench::new(&config);
+        let start = |theta| Scalar { theta, ..Scalar::default() };
+        let mut keras: Vec<Scalar> = bench.weights().into_iter().map(start).collect();
+        let mut pytorch = keras.clone();
+        for step in 1..=50 {
+            let gradient = bench.random(if step % 7 == 0 { 1e-6 } else { 2.0 });
+            assert_eq!(bench.update(&gradient), None);
+            for (i, &g) in gradient.iter().enumerate() {
+                keras[i].keras(&config, g);
+                pytorch[i].pytorch(&config, g);
+            }
+            assert_eq!(bench.adam.step, step);
+            let error = worst(&bench.weights(), keras.iter().map(|x| x.theta));
+            assert!(error <= 1e-12, "ε {}, step {step}: {error:e}", config.epsilon);
+        }
+        assert!(worst(&download(&bench.adam.m).unwrap(), keras.iter().map(|x| x.m)) <= 1e-14);
+        assert!(worst(&download(&bench.adam.v).unwrap(), keras.iter().map(|x| x.v)) <= 1e-14);
+        if config.epsilon == 0.1 {
+            let other = worst(&bench.weights(), pytorch.iter().map(|x| x.theta));
+            assert!(other > 1e-2, "this test would not notice PyTorch's place of ε");
+        }
+    }
+}
+
+#[test]
+fn adam_goes_on_from_the_step_and_moments_it_is_given() {
+    let config = echo();
+    let (mut whole, mut rest) = (Bench::new(&config), Bench::new(&config));
+    let gradients: Vec<Vec<f64>> = (0..10).map(|_| whole.random(1.0)).collect();
+    gradients[..6].iter().for_each(|g| drop(whole.update(g)));
+    rest.parameters.flat().shallow_clone().copy_(whole.parameters.flat());
+    rest.adam.step = whole.adam.step;
+    rest.adam.m.copy_(&whole.adam.m);
+    rest.adam.v.copy_(&whole.adam.v);
+    for gradient in &gradients[6..] {
+        whole.update(gradient);
+        rest.update(gradient);
+    }
+    assert_eq!(whole.weights(), rest.weights());
+}
+
+#[test]
+fn every_replica_is_clipped_by_its_own_whole_norm() {
+    let config = Config { global_clipnorm: Some(1.5), ..echo() };
+    let mut bench = Bench::new(&config);
+    // One replica's gradient is far above the bound, the other's below.
+    let mut gradient = bench.random(1.0);
+    let parts = bench.parameters.split(&Tensor::from_slice(&gradient)).unwrap();
+    let flat: Vec<Tensor> = parts
+        .iter()
+        .map(|part| {
+            let scales = Tensor::from_slice(&[20.0, 0.1]);
+            (part.flatten(1, -1) * scales.unsqueeze(1)).flatten(0, -1)
+        })
+        .collect();
+    gradient = download(&Tensor::cat(&flat, 0)).unwrap();
+    let norms = bench.norms(&gradient);
+    assert!(norms[0] > 10.0 && norms[1] < 0.5);
+
+    let reported = bench.update(&gradient).unwrap();
+    assert!(worst(&reported, norms.clone()) <= 1e-13, "the norm reported is that before clipping");
+    // After one step m is the clipped gradient times 1 − β₁.
+    let seen: Vec<f64> = download(&bench.adam.m).unwrap().iter().map(|m| m / 0.1).collect();
+    let clipped = bench.norms(&seen);
+    assert!(worst(&clipped, [1.5, norms[1]]) <= 1e-12, "{clipped:?}");
+    let factors: Vec<f64> = seen.iter().zip(&gradient).map(|(a, b)| a / b).collect();
+    let of_0 = factors.iter().filter(|&&f| (f - 1.5 / norms[0]).abs() < 1e-12).count();
+    let of_1 = factors.iter().filter(|&&f| (f - 1.0).abs() < 1e-12).count();
+    assert_eq!((of_0, of_1), (8, 8), "one factor a replica: {factors:?}");
+}
+
+#[test]
+fn a_bound_that_is_never_reached_changes_nothing() {
+    let (mut free, mut bound) =
+        (Bench::new(&echo()), Bench::new(&Config { global_clipnorm: Some(1e6), ..echo() }));
+    for _ in 0..5 {
+        let gradient = free.random(1.0);
+        assert_eq!(free.update(&gradient), None);
+        let norms = free.norms(&gradient);
+        assert!(worst(&bound.update(&gradient).unwrap(), norms) <= 1e-13);
+    }
+    assert_eq!(free.weights(), bound.weights());
+}
+
+#[test]
+fn a_gradient_of_zeros_moves_nothing() {
+    for global_clipnorm in [None, Some(1.0)] {
+        let mut bench = Bench::new(&Config { global_clipnorm, ..echo() });
+        let before = bench.weights();
+        let norm = bench.update(&vec![0.0; before.len()]);
+        assert_eq!(norm, global_clipnorm.map(|_| vec![0.0; REPLICAS as usize]));
+        assert_eq!(bench.weights(), before);
+        assert_eq!(bench.adam.step, 1);
+    }
+}
+
+/// A run of the reverse task, its last batch smaller than the others.
+fn uneven() -> Config {
+    let config = presets::find("reverse").unwrap().config;
+    let small =
+        Config { vocab: 7, id_max: 6, units: 3, samples: Some(10), batch_size: 4, ..config };
+    Config { epochs: 3, log_every: None, dtype: Dtype::Float64, replicas: REPLICAS, ..small }
+}
+
+#[derive(Default)]
+struct Recorder {
+    steps: i64,
+    rows: Vec<CurveRow>,
+    /// Weights of replica 1 that become NaN once so many steps are done.
+    spoil: Option<(i64, Vec<Tensor>)>,
+}
+
+impl Observer for Recorder {
+    fn step(&mut self) {
+        self.steps += 1;
+        if let Some((step, weights)) = &self.spoil
+            && *step == self.steps
+        {
+            weights.iter().for_each(|part| drop(part.get(1).fill_(f64::NAN)));
+        }
+    }
+    fn rows(&mut self, rows: Vec<CurveRow>) -> Result<()> {
+        self.rows.extend(rows);
+        Ok(())
+    }
+}
+
+fn run(trainer: &mut Trainer, recorder: &mut Recorder) -> Result<Vec<Means>> {
+    match trainer.run(recorder, &AtomicBool::new(false))? {
+        Outcome::Finished(means) => Ok(means),
+        Outcome::Interrupted => panic!("nothing interrupts"),
+    }
+}
+
+/// A step by hand: its epoch from 0, samples and each replica's loss, accuracy and gradient norm.
+struct Step {
+    epoch: i64,
+    samples: usize,
+    scores: Vec<[f64; 3]>,
+}
+
+fn steps_by_hand(config: &Config) -> Vec<Step> {
+    let mut trainer = Trainer::new(config, host()).unwrap();
+    let (task, seeds) = (Task::new(config), config.seeds());
+    let size = config.batch_size as usize;
+    let mut steps = Vec::new();
+    for epoch in 0..config.epochs {
+        let data = task.epoch(&seeds, Purpose::Training, epoch as u64);
+        for first in (0..task.samples_per_epoch()).step_by(size) {
+            let batch = data.batch(first..task.samples_per_epoch().min(first + size));
+            let (score, norm) = trainer.learn(&batch).unwrap();
+            let norm = norm.map_or(vec![0.0; seeds.len()], |norm| download(&norm).unwrap());
+            let (loss, accuracy) =
+                (download(&score.loss).unwrap(), download(&score.accuracy).unwrap());
+            let scores = (0..seeds.len()).map(|k| [loss[k], accuracy[k], norm[k]]).collect();
+            steps.push(Step { epoch, samples: batch.size, scores });
+        }
+    }
+    assert_eq!((trainer.step, trainer.adam.step), (steps.len() as i64, steps.len() as i64));
+    steps
+}
+
+/// Loss, accuracy and norm of replica `k` over `steps`, weighted by samples.
+fn mean<'a>(steps: impl IntoIterator<Item = &'a Step>, k: usize) -> [f64; 3] {
+    let (mut sums, mut samples) = ([0.0; 3], 0.0);
+    for step in steps {
+        (0..3).for_each(|i| sums[i] += step.scores[k][i] * step.samples as f64);
+        samples += step.samples as f64;
+    }
+    sums.map(|sum| sum / samples)
+}
+
+fn assert_means(got: [f64; 3], expected: [f64; 3], what: &str) {
+    assert!(worst(&got, expected) <= 1e-12, "{what}: {got:?} is not {expected:?}");
+}
+
+/// Checks rows and the last epoch's means against the steps that each row has to cover.
+fn check_run(config: &Config) {
+    let steps = steps_by_hand(config);
+    let mut trainer = Trainer::new(config, host()).unwrap();
+    let mut recorder = Recorder::default();
+    let last_epoch = run(&mut trainer, &mut recorder).unwrap();
+    assert_eq!(recorder.steps, steps.len() as i64);
+
+    let ends = |i: usize| steps.get(i).is_none_or(|next| next.epoch != steps[i - 1].epoch);
+    let due =
+        |i: usize| config.log_every.map_or(ends(i), |n| i as i64 % n == 0) || i == steps.len();
+    let mut rows = recorder.rows.iter();
+    let mut first = 0;
+    for i in (1..=steps.len()).filter(|&i| due(i)) {
+        for k in 0..REPLICAS as usize {
+            let row = rows.next().unwrap();
+            assert_eq!((row.replica, row.seed), (k, config.seeds()[k]));
+            assert_eq!((row.step, row.epoch), (i as i64, steps[i - 1].epoch + 1));
+            assert_eq!(row.samples, steps[..i].iter().map(|s| s.samples as i64).sum::<i64>());
+            assert_eq!(row.grad_norm.is_some(), config.global_clipnorm.is_some());
+            let got = [row.loss, row.accuracy, row.grad_norm.unwrap_or(0.0)];
+            assert_means(got, mean(&steps[first..i], k), &format!("row of step {i}, replica {k}"));
+        }
+        first = i;
+    }
+    assert_eq!(rows.next(), None);
+
+    for (k, means) in last_epoch.iter().enumerate() {
+        let expected = mean(steps.iter().filter(|step| step.epoch == config.epochs - 1), k);
+        let got = [means.loss, means.accuracy, means.grad_norm.unwrap_or(0.0)];
+        assert_means(got, expected, &format!("last epoch, replica {k}"));
+    }
+}
+
+#[test]
+fn a_row_holds_the_means_over_the_samples_since_the_row_before() {
+    for global_clipnorm in [None, Some(0.05)] {
+        let config = Config { global_clipnorm, ..uneven() };
+        check_run(&config);
+        // Rows that end within an epoch, and that span two.
+        check_run(&Config { log_every: Some(2), ..config.clone() });
+        check_run(&Config { log_every: Some(4), ..config.clone() });
+        check_run(&Config { log_every: Some(100), ..config });
+    }
+}
+
+#[test]
+fn means_cover_more_steps_than_wait_on_the_device() {
+    check_run(&Config { samples: Some(601), batch_size: 2, epochs: 2, units: 1, ..uneven() });
+}
+
+#[test]
+fn a_run_that_diverges_names_the_step_and_the_replica() {
+    // At once, in the second row, and where scores have been waiting on the device.
+    let long = Config { samples: Some(700), batch_size: 2, units: 1, ..uneven() };
+    for (config, done) in [(uneven(), 0), (uneven(), 4), (long.clone(), 259), (long, 290)] {
+        let config = Config { seed: 30, ..config };
+        let mut trainer = Trainer::new(&config, host()).unwrap();
+        let parts = trainer.parameters.split(trainer.parameters.flat()).unwrap();
+        let mut recorder = Recorder::default();
+        if done == 0 {
+            parts.iter().for_each(|part| drop(part.get(1).fill_(f64::NAN)));
+        } else {
+            recorder.spoil = Some((done, parts));
+        }
+        let failure = run(&mut trainer, &mut recorder).unwrap_err();
+        let text = error::describe(&failure);
+        let expected = format!("loss NaN at step {}, replica 1 (seed 31)\nhint: ", done + 1);
+        assert!(text.contains(&expected), "{text}");
+        assert_eq!(error::status(&failure), error::FAILURE);
+    }
+}

@@ -1,0 +1,241 @@
+//! Rules about the sources that the compiler does not know: who may name what, and which way
+//! imports point. Comments, strings and unit tests are left out of account.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A source file: its path below `src`, and its code.
+struct Source {
+    path: String,
+    code: String,
+}
+
+fn sources() -> Vec<Source> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut folders: Vec<PathBuf> = vec![root.clone()];
+    let mut sources = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                let name = path.strip_prefix(&root).unwrap().to_str().unwrap().replace('\\', "/");
+                let text = fs::read_to_string(&path).unwrap();
+                sources.push(Source { path: name, code: without_tests(&code_of(&text)) });
+            }
+        }
+    }
+    sources.sort_by(|a, b| a.path.cmp(&b.path));
+    assert!(sources.iter().any(|s| s.path == "task/echo.rs"), "src/ was not read");
+    sources
+}
+
+/// `text` with comments and what stands between quotes blanked, lines kept.
+fn code_of(text: &str) -> String {
+    let mut code = String::new();
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let length = if rest.starts_with("//") {
+            rest.find('\n').unwrap_or(rest.len())
+        } else if rest.starts_with("r#\"") {
+            rest.find("\"#").unwrap() + 2
+        } else if first == '"' {
+            1 + string_length(&rest[1..], '"')
+        } else if first == '\'' && is_char(rest) {
+            1 + string_length(&rest[1..], '\'')
+        } else {
+            code.push(first);
+            rest = &rest[first.len_utf8()..];
+            continue;
+        };
+        code.extend(rest[..length].chars().map(|c| if c == '\n' { c } else { ' ' }));
+        rest = &rest[length..];
+    }
+    code
+}
+
+/// Whether a character starts here, and not a lifetime.
+fn is_char(rest: &str) -> bool {
+    let mut next = rest.chars().skip(1);
+    next.next() == Some('\\') || next.next() == Some('\'')
+}
+
+/// The length of a literal up to and including the quote that closes it.
+fn string_length(rest: &str, quote: char) -> usize {
+    let mut escaped = false;
+    for (i, c) in rest.char_indices() {
+        if c == quote && !escaped {
+            return i + c.len_utf8();
+        }
+        escaped = c == '\\' && !escaped;
+    }
+    rest.len()
+}
+
+/// `code` without its modules of tests, lines kept.
+fn without_tests(code: &str) -> String {
+    let mut kept = String::new();
+    let mut inside = false;
+    let mut lines = code.lines().peekable();
+    while let Some(line) = lines.next() {
+        let module =
+            lines.peek().is_some_and(|next| next.starts_with("mod ") && next.ends_with('{'));
+        inside |= line == "#[cfg(test)]" && module;
+        kept.push_str(if inside { "" } else { line });
+        kept.push('\n');
+        inside &= line != "}";
+    }
+    kept
+}
+
+/// Whether `line` has `word` with no letter of a longer name before it.
+fn has(line: &str, word: &str) -> bool {
+    let ends_name = |before: &str| before.ends_with(|c: char| c.is_alphanumeric() || c == '_');
+    line.match_indices(word).any(|(i, _)| !ends_name(&line[..i]))
+}
+
+/// Whether `line` names something of the crate `name`.
+fn names_crate(line: &str, name: &str) -> bool {
+    has(line, &format!("{name}::")) || has(line, &format!("use {name};"))
+}
+
+/// Fails with every line of the files where `rule` holds that is `wrong`, and with what to do.
+fn forbid(rule: impl Fn(&str) -> bool, wrong: impl Fn(&str) -> bool, what_to_do: &str) {
+    let mut found = String::new();
+    for source in sources().iter().filter(|source| rule(&source.path)) {
+        for (i, line) in source.code.lines().enumerate().filter(|(_, line)| wrong(line)) {
+            found += &format!("\n  src/{}:{}: {}", source.path, i + 1, line.trim());
+        }
+    }
+    assert!(found.is_empty(), "{what_to_do}{found}");
+}
+
+fn outside<'a>(allowed: &'a [&str]) -> impl Fn(&str) -> bool + 'a {
+    move |path| !allowed.contains(&path)
+}
+
+#[test]
+fn only_device_rs_names_a_device() {
+    forbid(
+        outside(&["device.rs"]),
+        |line| has(line, "Device::"),
+        "take the device as an argument, or add what is missing to src/device.rs:",
+    );
+    // These two tell what is installed, and choose nothing.
+    forbid(
+        outside(&["device.rs", "versions.rs", "commands/doctor.rs"]),
+        |line| has(line, "Cuda::"),
+        "ask src/device.rs about CUDA:",
+    );
+}
+
+#[test]
+fn only_the_command_line_names_clap() {
+    forbid(
+        outside(&["cli.rs", "main.rs"]),
+        |line| names_crate(line, "clap"),
+        "hand a Config or plain values on from src/cli.rs:",
+    );
+}
+
+#[test]
+fn only_curves_rs_names_the_csv_library() {
+    forbid(
+        outside(&["curves.rs"]),
+        |line| names_crate(line, "csv"),
+        "write rows through curves::CsvFile:",
+    );
+}
+
+#[test]
+fn what_is_above_the_tensors_names_none() {
+    let pure =
+        ["config.rs", "rng.rs", "curves.rs", "task.rs", "presets.rs", "resolve.rs", "cli.rs"];
+    forbid(
+        |path| pure.contains(&path) || path.starts_with("task/"),
+        |line| names_crate(line, "tch") || names_crate(line, "torch_sys") || has(line, "Tensor"),
+        "keep tensors out of this file; ids and numbers become tensors through src/device.rs:",
+    );
+}
+
+#[test]
+fn nothing_is_one_hot_encoded() {
+    forbid(
+        |_| true,
+        |line| ["one_hot", "onehot"].iter().any(|word| line.to_lowercase().contains(word)),
+        "an id's projection is a row of the kernel: use Lstm::project_ids:",
+    );
+}
+
+#[test]
+fn nothing_panics_at_a_user() {
+    let panics = [".unwrap()", ".expect(", ".unwrap_err()", ".expect_err("];
+    let macros = ["panic!", "todo!", "unimplemented!", "dbg!"];
+    forbid(
+        |_| true,
+        |line| panics.iter().any(|p| line.contains(p)) || macros.iter().any(|m| has(line, m)),
+        "return an error; what cannot happen is unreachable!, with the reason:",
+    );
+}
+
+/// `lib.rs` lists the modules from top to bottom, in groups between blank lines: a module may use
+/// those of its own group and of the groups below.
+#[test]
+fn imports_point_downwards() {
+    let all = sources();
+    let lib = all.iter().find(|source| source.path == "lib.rs").unwrap();
+    let mut group = 0;
+    let mut modules = Vec::new();
+    for line in lib.code.lines() {
+        group += usize::from(line.is_empty());
+        let module = line.strip_prefix("pub mod ").or(line.strip_prefix("mod "));
+        modules.extend(module.map(|module| (module.trim_end_matches(';').to_owned(), group)));
+    }
+    let rank = |name: &str| modules.iter().find(|(module, _)| module == name).map(|m| m.1);
+    for source in &all {
+        let own = source.path.split(['/', '.']).next().unwrap();
+        let Some(here) = rank(own) else {
+            assert!(["lib", "main"].contains(&own), "src/lib.rs does not list {own}");
+            continue;
+        };
+        for name in imported(&source.code) {
+            let Some(there) = rank(&name) else { continue };
+            let path = &source.path;
+            assert!(
+                there >= here,
+                "src/{path} uses crate::{name}, which src/lib.rs lists above {own}: \
+                 move what both need down, or the line in src/lib.rs"
+            );
+        }
+    }
+}
+
+/// The modules that follow `crate::` in `code`, one by one or between braces.
+fn imported(code: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    for part in code.split("crate::").skip(1) {
+        let list = part.strip_prefix('{').map(|list| list.split('}').next().unwrap_or(list));
+        let items = list.map_or(vec![part], |list| list.split(',').collect());
+        let name = |item: &str| {
+            let end = |c: char| !c.is_alphanumeric() && c != '_';
+            item.trim_start().split(end).next().unwrap_or_default().to_owned()
+        };
+        names.extend(items.into_iter().map(name));
+    }
+    names
+}
+
+#[test]
+fn these_checks_read_code_and_not_words() {
+    let text = "let a = \"// panic!\"; // todo!\nlet b = '\"'; batch::f(); 'a: tch::g();\n\
+                #[cfg(test)]\nmod tests {\n    x.unwrap()\n}\nlet c = r#\"csv::\"#;";
+    let code = without_tests(&code_of(text));
+    assert_eq!(code.lines().count(), text.lines().count());
+    for word in ["panic!", "todo!", "unwrap", "csv"] {
+        assert!(!code.contains(word), "{word}: {code}");
+    }
+    let line = code.lines().nth(1).unwrap();
+    assert!(names_crate(line, "tch") && !names_crate("batch::f();", "tch"), "{line}");
+    assert_eq!(imported("use crate::{a, b::c};\nuse crate::d::e;"), ["a", "b", "d"]);
+}
