@@ -9,7 +9,9 @@ use clap::builder::PossibleValuesParser;
 use clap::{ArgGroup, Args, Parser, Subcommand};
 use serde::Serialize;
 
-use crate::config::{Config, DeviceChoice, Dtype, Family, Feedback, GateActivation, TaskKind};
+use crate::config::{
+    Config, DeviceChoice, Dtype, Family, Feedback, GateActivation, MANY, TaskKind, within,
+};
 use crate::error::UserError;
 use crate::{commands, presets, report, resolve, run_dir, versions};
 
@@ -47,7 +49,7 @@ struct TrainArgs {
     /// Replace a run that is in the directory
     #[arg(long)]
     force: bool,
-    /// Print nothing but errors
+    /// Print neither progress nor result
     #[arg(long, short)]
     quiet: bool,
 }
@@ -57,7 +59,7 @@ struct EvaluateArgs {
     /// Run directory
     #[arg(value_name = "RUN")]
     run: PathBuf,
-    /// Fresh samples a replica, rounded up to whole sequences of windows [default: as after training]
+    /// Fresh samples a replica, rounded up to whole sequences [default: as after training]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     samples: Option<i64>,
     /// Print JSON: the `replicas` list of summary.json with this evaluation
@@ -183,7 +185,7 @@ struct Fields {
     /// Fill the validation columns of every so many rows [default: never]
     #[arg(long, value_name = "ROWS")]
     validate_every: Option<i64>,
-    /// Fresh samples behind a row's validation columns
+    /// Samples behind a row's validation columns, the same for every row
     #[arg(long, value_name = "N")]
     validation_samples: Option<i64>,
     /// Fresh samples that the trained model is evaluated on
@@ -232,10 +234,8 @@ impl Cli {
                 return commands::train(commands::Train { config, out: path, force, quiet }, out);
             }
             Command::Evaluate(EvaluateArgs { run, samples, json, device }) => {
-                if let Some(samples) = samples.filter(|n| !(1..=1_000_000).contains(n)) {
-                    let error =
-                        format!("--samples {samples}: expected a whole number from 1 to 1000000");
-                    return Err(UserError::usage(error).into());
+                if let Some(samples) = samples {
+                    within("samples", samples, 1, MANY).map_err(UserError::usage)?;
                 }
                 commands::evaluate(&run, samples, device, json, out)?
             }

@@ -1,9 +1,12 @@
 //! The configuration of a run: what `config.toml` holds and what the flags of `train` set.
 
+mod validate;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use thiserror::Error;
+
+pub use validate::{Invalid, MANY, within};
 
 /// Defines an enum of words that are spelled alike in TOML, on the command line and in messages.
 macro_rules! words {
@@ -207,7 +210,7 @@ pub struct Config {
     pub log_every: Option<i64>,
     /// Every so many rows of `curves.csv` have their validation columns filled.
     pub validate_every: Option<i64>,
-    /// Fresh samples behind a row's validation columns.
+    /// Samples behind a row's validation columns: never trained on, and the same for every row.
     #[serde(default = "evaluation_samples")]
     pub validation_samples: i64,
     /// Fresh samples that the trained model is evaluated on.
@@ -251,29 +254,6 @@ fn device() -> DeviceChoice {
     DeviceChoice::Auto
 }
 
-/// A value that no run can have.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("--{} {found}: expected {expected}", field.replace('_', "-"))]
-pub struct Invalid {
-    /// The field's name in `config.toml`; its flag has hyphens for underscores.
-    pub field: &'static str,
-    /// The value.
-    pub found: String,
-    /// The values that are possible.
-    pub expected: String,
-}
-
-impl Invalid {
-    fn new(field: &'static str, found: impl ToString, expected: impl Into<String>) -> Self {
-        Self { field, found: found.to_string(), expected: expected.into() }
-    }
-}
-
-/// The largest size of anything that is counted in memory: keeps products of sizes within `i64`.
-const MANY: i64 = 1_000_000;
-/// The largest number of anything that is only counted.
-const COUNT: i64 = 1_000_000_000_000;
-
 impl Config {
     /// The seed of each replica.
     pub fn seeds(&self) -> Vec<u64> {
@@ -294,180 +274,18 @@ impl Config {
     pub fn steps_per_epoch(&self) -> i64 {
         (self.samples_per_epoch() + self.batch_size - 1) / self.batch_size
     }
-
-    /// Checks every value, alone and against the others.
-    ///
-    /// # Errors
-    /// The first value that no run can have, with the values that are possible.
-    pub fn validate(&self) -> Result<(), Invalid> {
-        self.validate_sizes()?;
-        self.validate_task()?;
-        self.validate_model()?;
-        self.validate_training()
-    }
-
-    fn validate_sizes(&self) -> Result<(), Invalid> {
-        within("vocab", self.vocab, 2, MANY)?;
-        within("id_min", self.id_min, 0, self.vocab - 1)?;
-        within("id_max", self.id_max, self.id_min, self.vocab - 1)?;
-        within("n_in", self.n_in, 1, MANY)?;
-        within("n_out", self.n_out, 1, MANY)?;
-        within("units", self.units, 1, MANY)?;
-        within("batch_size", self.batch_size, 1, MANY)?;
-        within("replicas", self.replicas, 1, 65_536)?;
-        within("seed", self.seed, 0, i64::MAX - self.replicas)
-    }
-
-    fn validate_task(&self) -> Result<(), Invalid> {
-        let windows = self.task != TaskKind::Reverse;
-        applies("length", &self.length, windows, "tasks echo and lag")?;
-        applies("samples", &self.samples, !windows, "task reverse")?;
-        applies("lag", &self.lag, self.task == TaskKind::Lag, "task lag")?;
-        if let Some(lag) = self.lag {
-            within("lag", lag, 1, MANY)?;
-        }
-        if let Some(samples) = self.samples {
-            within("samples", samples, 1, COUNT)?;
-        }
-        if let Some(length) = self.length {
-            let least = self.n_in.max(self.lag.unwrap_or(0)) + i64::from(self.lag.is_some());
-            let least = least.max(2);
-            if !(least..=MANY).contains(&length) {
-                let why =
-                    format!("{least} to {MANY}, so that it holds a window (--n-in {})", self.n_in);
-                return Err(Invalid::new("length", length, why));
-            }
-        }
-        match self.task {
-            TaskKind::Lag if self.n_out != 1 => {
-                Err(Invalid::new("n_out", self.n_out, "1, the one id that task lag asks for"))
-            }
-            _ if self.n_out > self.n_in => Err(Invalid::new(
-                "n_out",
-                self.n_out,
-                format!("1 to {}, the ids of a source (--n-in)", self.n_in),
-            )),
-            _ => Ok(()),
-        }
-    }
-
-    fn validate_model(&self) -> Result<(), Invalid> {
-        let forced = self.family == Family::TeacherForced;
-        applies(
-            "return_sequences",
-            &self.return_sequences,
-            self.family == Family::Lstm,
-            "family lstm",
-        )?;
-        applies("feedback", &self.feedback, forced, "family teacher_forced")?;
-        match self.return_sequences {
-            Some(true) if self.n_out != self.n_in => Err(Invalid::new(
-                "n_out",
-                self.n_out,
-                format!(
-                    "{}, as many as --n-in, since the LSTM answers every step (--return-sequences true)",
-                    self.n_in
-                ),
-            )),
-            Some(false) if self.n_out != 1 => Err(Invalid::new(
-                "n_out",
-                self.n_out,
-                "1, since the LSTM answers its last step only (--return-sequences false)",
-            )),
-            _ if forced && self.stateful => Err(Invalid::new(
-                "stateful",
-                true,
-                "false: the decoder of family teacher_forced starts from its encoder's state",
-            )),
-            _ if forced && self.id_min == 0 => Err(Invalid::new(
-                "id_min",
-                0,
-                format!(
-                    "1 to {}: id 0 starts the decoder of family teacher_forced",
-                    self.vocab - 1
-                ),
-            )),
-            _ => Ok(()),
-        }
-    }
-
-    fn validate_training(&self) -> Result<(), Invalid> {
-        let samples = self.samples_per_epoch();
-        // A window task's batches are read in order, and a stateful row has to go on for ever.
-        if (self.stateful || self.length.is_some()) && samples % self.batch_size != 0 {
-            let divisors: Vec<String> = (1..=samples.min(MANY))
-                .filter(|n| samples % n == 0)
-                .take(12)
-                .map(|n| n.to_string())
-                .collect();
-            let expected = format!(
-                "a divisor of the {samples} samples of an epoch: {}{}",
-                divisors.join(", "),
-                if divisors.len() == 12 { ", …" } else { "" }
-            );
-            return Err(Invalid::new("batch_size", self.batch_size, expected));
-        }
-        within("epochs", self.epochs, 1, COUNT)?;
-        if self.epochs.checked_mul(samples).is_none_or(|total| total > i64::MAX / 2) {
-            return Err(Invalid::new("epochs", self.epochs, "fewer, for so many samples each"));
-        }
-        positive("learning_rate", self.learning_rate)?;
-        fraction("beta_1", self.beta_1)?;
-        fraction("beta_2", self.beta_2)?;
-        positive("epsilon", self.epsilon)?;
-        if let Some(norm) = self.global_clipnorm {
-            positive("global_clipnorm", norm)?;
-        }
-        for (field, value) in
-            [("log_every", self.log_every), ("validate_every", self.validate_every)]
-        {
-            if let Some(every) = value {
-                within(field, every, 1, COUNT)?;
-            }
-        }
-        within("validation_samples", self.validation_samples, 1, MANY)?;
-        within("evaluation_samples", self.evaluation_samples, 1, MANY)?;
-        self.threads.map_or(Ok(()), |threads| within("threads", threads, 1, 1024))
-    }
 }
 
-fn within(field: &'static str, value: i64, low: i64, high: i64) -> Result<(), Invalid> {
-    if (low..=high).contains(&value) {
-        return Ok(());
-    }
-    Err(Invalid::new(field, value, format!("a whole number from {low} to {high}")))
-}
-
-fn positive(field: &'static str, value: f64) -> Result<(), Invalid> {
-    if value.is_finite() && value > 0.0 {
-        return Ok(());
-    }
-    Err(Invalid::new(field, value, "a finite number above 0"))
-}
-
-fn fraction(field: &'static str, value: f64) -> Result<(), Invalid> {
-    if (0.0..1.0).contains(&value) {
-        return Ok(());
-    }
-    Err(Invalid::new(field, value, "a number from 0 to below 1"))
-}
-
-/// `value` is there exactly where it `applies`.
-fn applies<T: fmt::Debug>(
-    field: &'static str,
-    value: &Option<T>,
-    applies: bool,
-    whom: &str,
-) -> Result<(), Invalid> {
-    match value {
-        None if applies => {
-            Err(Invalid::new(field, "(not given)", format!("a value: {whom} needs it")))
-        }
-        Some(value) if !applies => Err(Invalid::new(
-            field,
-            format!("{value:?}").to_lowercase(),
-            format!("nothing: it applies to {whom} only"),
-        )),
-        _ => Ok(()),
+/// Whom a field is for, in words, and whether `task` and `family` are among them; `None` for a
+/// field that is for all.
+pub fn scope(field: &str, task: TaskKind, family: Family) -> Option<(&'static str, bool)> {
+    match field {
+        "length" => Some(("tasks echo and lag", task != TaskKind::Reverse)),
+        "samples" => Some(("task reverse", task == TaskKind::Reverse)),
+        "lag" => Some(("task lag", task == TaskKind::Lag)),
+        "return_sequences" => Some(("family lstm", family == Family::Lstm)),
+        "feedback" => Some(("family teacher_forced", family == Family::TeacherForced)),
+        "stateful" => Some(("families lstm and repeat_vector", family != Family::TeacherForced)),
+        _ => None,
     }
 }

@@ -94,7 +94,8 @@ pub fn is_host(device: Device) -> bool {
 pub fn set_threads(config: &Config) -> i64 {
     let most = std::thread::available_parallelism().map_or(1, |n| n.get() as i64);
     // Below some hundred thousand multiplications a step, threads cost more than they compute.
-    let work = config.replicas * config.batch_size * config.units * config.units;
+    let sizes = [config.batch_size, config.units, config.units];
+    let work = sizes.into_iter().fold(config.replicas, i64::saturating_mul);
     let threads = config.threads.unwrap_or(if work < 1 << 17 { 1 } else { most });
     tch::set_num_threads(threads as i32);
     threads
@@ -124,4 +125,20 @@ pub fn download(tensor: &Tensor) -> Result<Vec<f64>, TchError> {
 pub fn download_ids(tensor: &Tensor) -> Result<Vec<i64>, TchError> {
     let tensor = tensor.f_to_device(Device::Cpu)?;
     Vec::try_from(tensor.f_contiguous()?.f_view([-1])?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::presets;
+
+    #[test]
+    fn threads_are_what_was_asked_for_or_one_for_little_work() {
+        let small = presets::all().swap_remove(0).config;
+        let asked = Config { threads: Some(2), ..small.clone() };
+        for (config, expected) in [(&asked, 2), (&small, 1)] {
+            assert_eq!(set_threads(config), expected);
+            assert_eq!(i64::from(tch::get_num_threads()), expected);
+        }
+    }
 }

@@ -8,6 +8,8 @@ use tch::TchError;
 pub const FAILURE: u8 = 1;
 /// Exit status for bad usage or input.
 pub const USAGE: u8 = 2;
+/// Exit status for a run that was interrupted.
+pub const INTERRUPTED: u8 = 130;
 
 /// An error with the fix beside it and the exit status it leads to.
 #[derive(Debug)]
@@ -41,6 +43,11 @@ impl fmt::Display for UserError {
 }
 
 impl std::error::Error for UserError {}
+
+/// The user asked the program to stop.
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted")]
+pub struct Interrupted;
 
 /// What `error` looks like to the user: the chain of causes, then the hint if there is one.
 pub fn describe(error: &anyhow::Error) -> String {

@@ -1,29 +1,15 @@
 //! Evaluation on fresh sequences: no gradient, no target in sight of the model.
 
 use anyhow::Result;
-use serde::{Deserialize, Serialize};
 use tch::{Device, TchError, Tensor};
 
 use crate::config::Config;
+use crate::curves::{PredictionRow, spaced};
 use crate::device;
 use crate::model::{SeqModel, State};
 use crate::rng::Purpose;
+use crate::summary::Evaluation;
 use crate::task::{Batch, Epoch, Task};
-
-/// How one replica did on fresh sequences, free-running.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Evaluation {
-    /// Sequences tried.
-    pub samples: usize,
-    /// Share of ids that are right.
-    pub token_accuracy: f64,
-    /// Share of sequences that are right as a whole.
-    pub sequence_accuracy: f64,
-    /// Mean cross-entropy of the free-running probabilities, each taken as at least 1e-7, as
-    /// Keras does.
-    #[serde(skip)]
-    pub loss: f64,
-}
 
 /// One evaluated sequence.
 #[derive(Debug)]
@@ -36,6 +22,18 @@ pub struct Prediction<'a> {
     pub expected: &'a [i64],
     /// What it said.
     pub predicted: &'a [i64],
+}
+
+impl From<Prediction<'_>> for PredictionRow {
+    fn from(prediction: Prediction<'_>) -> Self {
+        Self {
+            replica: prediction.replica,
+            source: spaced(prediction.source),
+            expected: spaced(prediction.expected),
+            predicted: spaced(prediction.predicted),
+            correct: prediction.expected == prediction.predicted,
+        }
+    }
 }
 
 /// A trained model with what it takes to evaluate it.
@@ -68,10 +66,13 @@ impl Evaluator<'_> {
         let _guard = tch::no_grad_guard();
         let seeds = self.config.seeds();
         let mut tallies: Vec<Tally> = seeds.iter().map(|_| Tally::default()).collect();
-        let (epochs, per_epoch) = self.task.fresh_set(samples);
-        let most = self.rows_at_once();
+        let (epochs, mut per_epoch) = self.task.fresh_set(samples);
+        let most = rows_at_once(self.config);
         let stride = if self.config.stateful {
-            self.config.batch_size as usize
+            let batch_size = self.config.batch_size as usize;
+            // A state that is carried on fits whole batches only.
+            per_epoch = per_epoch.next_multiple_of(batch_size);
+            batch_size
         } else {
             per_epoch.min(most)
         };
@@ -116,12 +117,12 @@ impl Evaluator<'_> {
         let loss = loss.f_mean_dim([-1].as_slice(), false, None::<tch::Kind>)?;
         Ok((most_probable(&probabilities)?, device::download(&loss)?, next))
     }
+}
 
-    /// Rows of a batch that keep its probabilities within some tens of megabytes.
-    fn rows_at_once(&self) -> usize {
-        let row = self.config.replicas * self.config.n_out * self.config.vocab;
-        ((1 << 22) / row).clamp(1, 4096) as usize
-    }
+/// Rows of a batch of each replica that keep its probabilities within some tens of megabytes.
+pub fn rows_at_once(config: &Config) -> usize {
+    let row = config.replicas.saturating_mul(config.n_out).saturating_mul(config.vocab);
+    ((1 << 22) / row).clamp(1, 4096) as usize
 }
 
 /// The most probable ids `(R, B, Tout)`, row-major, of probabilities `(R, Tout, B, V)`.

@@ -3,7 +3,9 @@
 
 use std::ops::{Add, Div, Mul, Sub};
 
-use tch::Tensor;
+use tch::{Kind, TchError, Tensor};
+
+use crate::device;
 
 /// A float type, with the functions that the compiler can turn into vector instructions.
 pub trait Real:
@@ -15,6 +17,8 @@ pub trait Real:
     + Mul<Output = Self>
     + Div<Output = Self>
 {
+    /// libtorch's name of the type.
+    const KIND: Kind;
     /// Hyperbolic tangent.
     fn tanh(self) -> Self;
     /// 1 / (1 + e⁻ˣ).
@@ -26,6 +30,8 @@ pub trait Real:
 }
 
 impl Real for f64 {
+    const KIND: Kind = Kind::Double;
+
     fn tanh(self) -> Self {
         self.tanh()
     }
@@ -43,6 +49,8 @@ impl Real for f64 {
 }
 
 impl Real for f32 {
+    const KIND: Kind = Kind::Float;
+
     /// The quotient of polynomials that Eigen uses, of degrees 13 and 6: within 5 units in the last
     /// place, and made of operations that the compiler turns into vector instructions.
     #[inline(always)]
@@ -118,21 +126,45 @@ pub(crate) use widest;
 
 /// Elements `first..first + n` of the memory of `tensor`.
 ///
-/// # Safety
-/// `tensor` is contiguous, of element type `F`, outlives the slice and has so many elements; nobody
-/// writes to these meanwhile.
-pub unsafe fn slice<'a, F>(tensor: &Tensor, first: usize, n: usize) -> &'a [F] {
-    debug_assert!(tensor.is_contiguous() && first + n <= tensor.numel());
-    unsafe { std::slice::from_raw_parts(tensor.data_ptr().cast::<F>().add(first), n) }
-}
-
-/// As [`slice`], to write to.
+/// # Errors
+/// If it is not a contiguous tensor of element type `F` on the CPU with so many elements.
 ///
 /// # Safety
-/// As [`slice`], and nobody else reads these elements meanwhile.
-pub unsafe fn slice_mut<'a, F>(tensor: &Tensor, first: usize, n: usize) -> &'a mut [F] {
-    debug_assert!(tensor.is_contiguous() && first + n <= tensor.numel());
-    unsafe { std::slice::from_raw_parts_mut(tensor.data_ptr().cast::<F>().add(first), n) }
+/// `tensor` outlives the slice, and nobody writes to these elements meanwhile.
+pub unsafe fn slice<'a, F: Real>(
+    tensor: &Tensor,
+    first: usize,
+    n: usize,
+) -> Result<&'a [F], TchError> {
+    check::<F>(tensor, first, n)?;
+    Ok(unsafe { std::slice::from_raw_parts(tensor.data_ptr().cast::<F>().add(first), n) })
+}
+
+/// As [`slice()`], to write to.
+///
+/// # Errors
+/// As [`slice()`].
+///
+/// # Safety
+/// As [`slice()`], and nobody else reads these elements meanwhile.
+pub unsafe fn slice_mut<'a, F: Real>(
+    tensor: &Tensor,
+    first: usize,
+    n: usize,
+) -> Result<&'a mut [F], TchError> {
+    check::<F>(tensor, first, n)?;
+    Ok(unsafe { std::slice::from_raw_parts_mut(tensor.data_ptr().cast::<F>().add(first), n) })
+}
+
+fn check<F: Real>(tensor: &Tensor, first: usize, n: usize) -> Result<(), TchError> {
+    let fits = tensor.kind() == F::KIND
+        && device::is_host(tensor.device())
+        && tensor.is_contiguous()
+        && first + n <= tensor.numel();
+    if fits {
+        return Ok(());
+    }
+    Err(TchError::Shape(format!("no {n} numbers of {:?} at {first} of {tensor:?}", F::KIND)))
 }
 
 #[cfg(test)]

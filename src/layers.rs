@@ -1,4 +1,4 @@
-//! Layers: equations, shapes and initialisers. None knows a model, a task or a device.
+//! Layers: equations, shapes and initialisers. None knows a model or a task.
 //!
 //! Every tensor has the replica axis R first; replicas never mix.
 

@@ -34,6 +34,7 @@ pub mod train;
 pub mod evaluate;
 pub mod meter;
 pub mod run_dir;
+pub mod summary;
 
 pub mod loss;
 pub mod model;

@@ -11,9 +11,9 @@ pub struct BatchScore {
     pub accuracy: Tensor,
 }
 
-/// Scores `logits` `(R, Tout, B, V)` against the ids `target` `(R, B, Tout)`.
+/// Scores `logits` `(R, Tout, B, V)` against the ids `target` `(R, B, Tout)`, all below V.
 ///
-/// Loss: −mean over B and Tout of log softmax(logits)[target].
+/// Loss: −mean over B and Tout of `log softmax(logits)[target]`.
 ///
 /// # Errors
 /// libtorch's.

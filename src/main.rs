@@ -10,9 +10,12 @@ use seqlab::progress::say;
 
 fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|panic| {
-        say(format!(
-            "error: a defect of seqlab: {panic}\nhint: please report it with the command that led here"
-        ));
+        let place = panic.location().map(|place| format!(" ({place})")).unwrap_or_default();
+        let payload = panic.payload();
+        let text = payload.downcast_ref::<String>().map(String::as_str);
+        let what = text.or(payload.downcast_ref::<&str>().copied()).unwrap_or("no details");
+        say(format!("error: a defect of seqlab{place}: {what}"));
+        say("hint: please report it with the command that led here");
     }));
     let done = std::panic::catch_unwind(|| Cli::parse().run(&mut io::stdout().lock()));
     match done {

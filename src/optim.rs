@@ -62,8 +62,8 @@ impl Adam {
         let rate = self.learning_rate * correction;
         match (device::is_host(self.m.device()), self.m.kind()) {
             (false, _) => self.update_by_operations(parameters, rate)?,
-            (true, Kind::Double) => self.update_in_one_pass::<f64>(parameters, rate),
-            (true, _) => self.update_in_one_pass::<f32>(parameters, rate),
+            (true, Kind::Double) => self.update_in_one_pass::<f64>(parameters, rate)?,
+            (true, _) => self.update_in_one_pass::<f32>(parameters, rate)?,
         }
         Ok(norm)
     }
@@ -79,20 +79,25 @@ impl Adam {
     }
 
     /// The update on the CPU, every number read and written once.
-    fn update_in_one_pass<F: Real>(&mut self, parameters: &Parameters, rate: f64) {
+    fn update_in_one_pass<F: Real>(
+        &mut self,
+        parameters: &Parameters,
+        rate: f64,
+    ) -> Result<(), TchError> {
         let n = self.m.numel();
         let number = F::from_f64;
-        // SAFETY: the four buffers are distinct, contiguous, of element type F and n elements long.
+        // SAFETY: the four buffers are alive and distinct.
         unsafe {
             adam(
-                slice_mut(parameters.flat(), 0, n),
-                slice_mut(&self.m, 0, n),
-                slice_mut(&self.v, 0, n),
-                slice(parameters.gradient(), 0, n),
+                slice_mut(parameters.flat(), 0, n)?,
+                slice_mut(&self.m, 0, n)?,
+                slice_mut(&self.v, 0, n)?,
+                slice(parameters.gradient(), 0, n)?,
                 [number(1.0 - self.beta_1), number(1.0 - self.beta_2)],
                 [number(self.epsilon), number(rate)],
             );
         }
+        Ok(())
     }
 }
 
@@ -167,8 +172,10 @@ mod tests {
                     parameters.gradient().shallow_clone().copy_(&gradient);
                     match (one_pass, kind) {
                         (false, _) => adam.update_by_operations(&parameters, 1e-3).unwrap(),
-                        (true, Kind::Double) => adam.update_in_one_pass::<f64>(&parameters, 1e-3),
-                        (true, _) => adam.update_in_one_pass::<f32>(&parameters, 1e-3),
+                        (true, Kind::Double) => {
+                            adam.update_in_one_pass::<f64>(&parameters, 1e-3).unwrap()
+                        }
+                        (true, _) => adam.update_in_one_pass::<f32>(&parameters, 1e-3).unwrap(),
                     }
                 }
                 results.push(parameters.flat().copy());

@@ -139,16 +139,16 @@ impl Parameters {
     /// # Errors
     /// libtorch's.
     pub fn initialise(&mut self, seeds: &[u64]) -> Result<(), TchError> {
-        for (position, mut place) in self.split(&self.flat)?.into_iter().enumerate() {
+        for (position, place) in self.split(&self.flat)?.into_iter().enumerate() {
             let spec = &self.specs[position];
             let (columns, rows) = spec.shape.split_last().map_or((1, &[][..]), |(c, r)| (*c, r));
             let rows = rows.iter().product::<i64>() as usize;
-            let draw = |&seed| {
+            for (replica, &seed) in seeds.iter().enumerate() {
                 let stream = Stream::new(seed, Purpose::Weights);
-                spec.init.draw(rows, columns as usize, stream, position as u64)
-            };
-            let values: Vec<f64> = seeds.iter().flat_map(draw).collect();
-            place.f_copy_(&Tensor::f_from_slice(&values)?.f_view_as(&place)?)?;
+                let values = spec.init.draw(rows, columns as usize, stream, position as u64);
+                let mut place = place.f_select(0, replica as i64)?;
+                place.f_copy_(&Tensor::f_from_slice(&values)?.f_view_as(&place)?)?;
+            }
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
 use crate::config::Config;
 use crate::curves::CurveRow;
@@ -38,10 +38,15 @@ impl Progress {
             Shown::Nothing
         } else if std::io::stderr().is_terminal() {
             let bar = ProgressBar::new(steps as u64);
-            let template = "{bar:24} {msg}  {per_sec} steps, {eta} left";
-            bar.set_style(
-                ProgressStyle::with_template(template).unwrap_or(ProgressStyle::default_bar()),
-            );
+            let template = "{bar:24} {msg}  {speed} steps/s, {eta} left";
+            let style =
+                ProgressStyle::with_template(template).unwrap_or(ProgressStyle::default_bar());
+            bar.set_style(style.with_key(
+                "speed",
+                |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+                    let _ = write!(out, "{:.0}", state.per_sec());
+                },
+            ));
             Shown::Bar(bar)
         } else {
             Shown::Lines { start: now, last: now }

@@ -1,11 +1,10 @@
 //! What the commands print for people.
 
 use crate::config::Config;
-use crate::curves::{PredictionRow, spaced};
-use crate::evaluate::Prediction;
+use crate::curves::PredictionRow;
 use crate::model;
 use crate::presets;
-use crate::run_dir::ReplicaSummary;
+use crate::summary::ReplicaSummary;
 
 /// Columns of text, each as wide as its widest cell; the first row is the header.
 fn table(rows: &[Vec<String>]) -> String {
@@ -140,18 +139,6 @@ pub fn predictions(examples: &[PredictionRow]) -> String {
         ]);
     }
     table(&rows)
-}
-
-impl From<Prediction<'_>> for PredictionRow {
-    fn from(prediction: Prediction<'_>) -> Self {
-        Self {
-            replica: prediction.replica,
-            source: spaced(prediction.source),
-            expected: spaced(prediction.expected),
-            predicted: spaced(prediction.predicted),
-            correct: prediction.expected == prediction.predicted,
-        }
-    }
 }
 
 #[cfg(test)]

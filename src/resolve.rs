@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 use toml::{Table, Value};
 
-use crate::config::{CUSTOM, Config, Family, TaskKind};
+use crate::config::{self, CUSTOM, Config, Family};
 use crate::error::UserError;
 use crate::presets;
 
@@ -47,28 +47,15 @@ pub fn table(value: &impl Serialize) -> Result<Table> {
 
 /// Adds to `given` the fields of `preset` that it leaves open.
 fn complete(given: &mut Table, preset: &Config) -> Result<()> {
-    let is = |given: &Table, field: &str, word: &str, otherwise: bool| {
-        given.get(field).map_or(otherwise, |value| value.as_str() == Some(word))
-    };
-    let lstm = is(given, "family", "lstm", preset.family == Family::Lstm);
-    let forced = is(given, "family", "teacher_forced", preset.family == Family::TeacherForced);
-    let reverse = is(given, "task", "reverse", preset.task == TaskKind::Reverse);
-    let lag = is(given, "task", "lag", preset.task == TaskKind::Lag);
-
     let mut base = table(preset)?;
-    let applies = |field: &str| match field {
-        "length" => !reverse,
-        "samples" => reverse,
-        "lag" => lag,
-        "return_sequences" => lstm,
-        "feedback" => forced,
-        "stateful" => !forced,
-        _ => true,
-    };
-    base.retain(|field, _| applies(field));
+    // A word that is none is left to the deserialiser to complain about.
+    let word = |field: &str| given.get(field).cloned();
+    let task = word("task").and_then(|v| v.try_into().ok()).unwrap_or(preset.task);
+    let family = word("family").and_then(|v| v.try_into().ok()).unwrap_or(preset.family);
+    base.retain(|field, _| config::scope(field, task, family).is_none_or(|(_, applies)| applies));
     let int = |field: &str| given.get(field).and_then(Value::as_integer);
     if let Some(vocab) = int("vocab") {
-        base.insert("id_max".into(), (preset.id_max.saturating_add(vocab) - preset.vocab).into());
+        base.insert("id_max".into(), vocab.saturating_sub(preset.vocab - preset.id_max).into());
     }
     let every_step = given.get("return_sequences").or(base.get("return_sequences"));
     if let (Some(n_in), Some(Value::Boolean(true))) = (int("n_in"), every_step) {
@@ -77,11 +64,11 @@ fn complete(given: &mut Table, preset: &Config) -> Result<()> {
     for (field, value) in base {
         given.entry(field).or_insert(value);
     }
-    if lstm && !given.contains_key("return_sequences") {
+    if family == Family::Lstm && !given.contains_key("return_sequences") {
         let same = given.get("n_in") == given.get("n_out");
         given.insert("return_sequences".into(), same.into());
     }
-    if forced && !given.contains_key("feedback") {
+    if family == Family::TeacherForced && !given.contains_key("feedback") {
         given.insert("feedback".into(), "softmax".into());
     }
     Ok(())

@@ -1,56 +1,19 @@
 //! The directory that a run leaves behind.
 
-use std::collections::BTreeMap;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
 use crate::error::UserError;
-use crate::evaluate::Evaluation;
 use crate::resolve;
+use crate::summary::Summary;
 
 /// What a run writes. `config.toml` is what makes a directory a run.
 const FILES: [&str; 4] = ["config.toml", "curves.csv", "predictions.csv", "summary.json"];
 const CHECKPOINT: &str = "checkpoint";
-
-/// `summary.json`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Summary {
-    /// The preset that the run started from, or `custom`.
-    pub preset: String,
-    /// Optimiser steps of each replica.
-    pub steps: i64,
-    /// Wall time of the training loop alone.
-    pub train_seconds: f64,
-    /// Wall time from the start of the process to the first step.
-    pub startup_seconds: f64,
-    /// `cpu` or `cuda:N`.
-    pub device: String,
-    /// CPU threads of an operation.
-    pub threads: i64,
-    /// Of seqlab and what it is built on.
-    pub versions: BTreeMap<String, String>,
-    /// The commit that seqlab was built from.
-    pub git_commit: String,
-    /// Each replica's result.
-    pub replicas: Vec<ReplicaSummary>,
-}
-
-/// One replica's result.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ReplicaSummary {
-    /// Its own seed.
-    pub seed: u64,
-    /// Mean over the batches of the last epoch, each scored before its update.
-    pub loss: Option<f64>,
-    /// Token accuracy, likewise.
-    pub accuracy: Option<f64>,
-    /// On fresh sequences.
-    pub evaluation: Evaluation,
-}
 
 /// A run's directory.
 #[derive(Debug)]
@@ -59,11 +22,49 @@ pub struct RunDir {
 }
 
 impl RunDir {
-    /// The first of `runs/NAME`, `runs/NAME-2`, … that does not exist.
-    pub fn free(name: &str) -> PathBuf {
-        let numbered = (2..).map(|n| Path::new("runs").join(format!("{name}-{n}")));
-        let mut candidates = std::iter::once(Path::new("runs").join(name)).chain(numbered);
-        candidates.find(|path| !path.exists()).unwrap_or_default()
+    /// Makes the first of `runs/NAME`, `runs/NAME-2`, … that does not exist yet.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub fn claim(name: &str) -> Result<PathBuf> {
+        let runs = Path::new("runs");
+        fs::create_dir_all(runs).context("cannot make the directory runs")?;
+        let numbered = (2..).map(|n| format!("{name}-{n}"));
+        for name in std::iter::once(name.to_owned()).chain(numbered) {
+            let path = runs.join(name);
+            match fs::create_dir(&path) {
+                Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
+                made => {
+                    made.with_context(|| format!("cannot make the directory {}", path.display()))?;
+                    return Ok(path);
+                }
+            }
+        }
+        unreachable!("there is always a next number")
+    }
+
+    /// Finds out whether [`RunDir::create`] could make a run at `path`, and touches nothing.
+    ///
+    /// # Errors
+    /// If something is there already.
+    pub fn check(path: &Path, force: bool) -> Result<()> {
+        let shown = path.display();
+        let run = Self { path: path.to_owned() };
+        if path.exists() && !path.is_dir() {
+            return Err(UserError::usage(format!("--out {shown}: is no directory")).into());
+        }
+        if run.config_path().exists() {
+            if force {
+                return Ok(());
+            }
+            let error = UserError::usage(format!("--out {shown}: holds a run already"));
+            return Err(error.hint("give another directory, or --force to replace the run").into());
+        }
+        if path.exists() && fs::read_dir(path).map_err(|e| unusable(path, &e))?.next().is_some() {
+            let error = UserError::usage(format!("--out {shown}: holds files that are no run's"));
+            return Err(error.hint("give a new or an empty directory").into());
+        }
+        Ok(())
     }
 
     /// A new run at `path` with `config`. With `force`, a run that is there is removed first; what
@@ -72,26 +73,10 @@ impl RunDir {
     /// # Errors
     /// If something is there already, or the directory cannot be written.
     pub fn create(path: &Path, config: &Config, force: bool) -> Result<Self> {
+        Self::check(path, force)?;
         let run = Self { path: path.to_owned() };
-        let shown = path.display();
-        let unusable =
-            |e: std::io::Error| UserError::usage(format!("--out {shown}: cannot be written: {e}"));
-        if path.exists() && !path.is_dir() {
-            return Err(UserError::usage(format!("--out {shown}: is no directory")).into());
-        }
-        let entries = if path.exists() { fs::read_dir(path).map_err(unusable)?.count() } else { 0 };
-        if run.config_path().exists() {
-            if !force {
-                let error = UserError::usage(format!("--out {shown}: holds a run already"));
-                return Err(error
-                    .hint("give another directory, or --force to replace the run")
-                    .into());
-            }
-            run.clear().map_err(unusable)?;
-        } else if entries > 0 {
-            let error = UserError::usage(format!("--out {shown}: holds files that are no run's"));
-            return Err(error.hint("give a new or an empty directory").into());
-        }
+        let unusable = |e| unusable(path, &e);
+        run.clear().map_err(unusable)?;
         fs::create_dir_all(path).map_err(unusable)?;
         let text =
             toml::to_string(config).context("the configuration cannot be written as TOML")?;
@@ -195,6 +180,20 @@ pub fn read_table(path: &Path) -> Result<toml::Table> {
     let text = fs::read_to_string(path)
         .map_err(|e| UserError::usage(format!("cannot read {shown}: {e}")))?;
     text.parse().map_err(|e| UserError::usage(format!("{shown}: {e}")).into())
+}
+
+/// A directory that the user chose badly, or a failure of the disk.
+fn unusable(path: &Path, error: &std::io::Error) -> UserError {
+    let message = format!("--out {}: cannot be written: {error}", path.display());
+    match error.kind() {
+        ErrorKind::NotADirectory
+        | ErrorKind::NotFound
+        | ErrorKind::PermissionDenied
+        | ErrorKind::ReadOnlyFilesystem
+        | ErrorKind::InvalidFilename
+        | ErrorKind::InvalidInput => UserError::usage(message),
+        _ => UserError::failure(message),
+    }
 }
 
 /// Writes a file that is either not there or whole.

@@ -11,7 +11,7 @@ type Node = Box<dyn FnOnce() -> Result<(), TchError>>;
 ///
 /// Such a computation hands its outputs to the graph above as leaves. Once autograd has brought a
 /// gradient to these, the computation turns it into gradients of its own inputs and sends them
-/// into the graph below.
+/// into the graph below. What was recorded stays in memory until the next backward.
 #[derive(Default)]
 pub struct Tape(RefCell<Vec<Node>>);
 
@@ -26,8 +26,8 @@ impl Tape {
     /// # Errors
     /// libtorch's.
     pub fn backward(&self, loss: &Tensor) -> Result<(), TchError> {
-        loss.f_backward()?;
         let nodes = self.0.take();
+        loss.f_backward()?;
         nodes.into_iter().rev().try_for_each(|node| node())
     }
 }

@@ -67,6 +67,7 @@ pub struct Task {
     kind: Kind,
     n_in: usize,
     n_out: usize,
+    samples_per_epoch: usize,
     teacher_forced: bool,
 }
 
@@ -89,16 +90,14 @@ impl Task {
             TaskKind::Lag => Kind::Lag(Lag { ids, length, lag: size(config.lag) }),
             TaskKind::Reverse => Kind::Reverse(Reverse { ids, samples: size(config.samples) }),
         };
-        Self { kind, n_in, n_out, teacher_forced: config.family == Family::TeacherForced }
+        let teacher_forced = config.family == Family::TeacherForced;
+        let samples_per_epoch = config.samples_per_epoch() as usize;
+        Self { kind, n_in, n_out, samples_per_epoch, teacher_forced }
     }
 
     /// Samples in one epoch.
     pub fn samples_per_epoch(&self) -> usize {
-        match &self.kind {
-            Kind::Echo(echo) => echo.windows(self.n_in),
-            Kind::Lag(lag) => lag.windows(self.n_in),
-            Kind::Reverse(reverse) => reverse.samples,
-        }
+        self.samples_per_epoch
     }
 
     /// How many epochs, and how many samples of each, make a fresh set of at least `samples`:

@@ -9,13 +9,15 @@ use tch::{Device, TchError, Tensor};
 use crate::config::Config;
 use crate::curves::CurveRow;
 use crate::device;
-use crate::evaluate::{Evaluation, Evaluator};
+use crate::error::Interrupted;
+use crate::evaluate::Evaluator;
 use crate::loss::{BatchScore, score};
 use crate::meter::{Means, Meter, diverged};
 use crate::model::{self, SeqModel, State};
 use crate::optim::Adam;
 use crate::parameters::Parameters;
 use crate::rng::Purpose;
+use crate::summary::Evaluation;
 use crate::task::{Batch, Task};
 
 /// What watches a training.
@@ -103,7 +105,7 @@ impl Trainer {
             let data = task.epoch(&self.seeds, Purpose::Training, self.epoch as u64);
             self.carried = None;
             for first in (0..samples).step_by(batch_size) {
-                if stop.load(Ordering::Relaxed) {
+                if go_on(stop).is_err() {
                     return Ok(Outcome::Interrupted);
                 }
                 let batch = data.batch(first..samples.min(first + batch_size));
@@ -112,7 +114,10 @@ impl Trainer {
                 observer.step();
                 let ends_epoch = first + batch_size >= samples;
                 if self.row_is_due(ends_epoch) {
-                    observer.rows(self.rows(start)?)?;
+                    match self.rows(start, stop) {
+                        Err(error) if error.is::<Interrupted>() => return Ok(Outcome::Interrupted),
+                        rows => observer.rows(rows?)?,
+                    }
                 }
             }
             self.epoch += 1;
@@ -137,7 +142,7 @@ impl Trainer {
         }
     }
 
-    /// One optimiser step: scores `batch` and then learns from it. Returns the score and, with
+    /// One optimiser step: scores `batch`, whose ids are below V, and then learns from it. Returns the score and, with
     /// clipping, the gradient's norm `(R)`. Does not wait for the device.
     ///
     /// # Errors
@@ -176,14 +181,14 @@ impl Trainer {
         last || self.config.log_every.map_or(ends_epoch, |every| self.step % every == 0)
     }
 
-    fn rows(&mut self, start: Instant) -> Result<Vec<CurveRow>> {
+    fn rows(&mut self, start: Instant, stop: &AtomicBool) -> Result<Vec<CurveRow>> {
         let means = self.meter.take_row()?;
         self.rows_written += 1;
         let due = self.config.validate_every.is_some_and(|every| self.rows_written % every == 0);
         let validation: Option<Vec<Evaluation>> = if due {
             self.check_weights()?;
             let samples = self.config.validation_samples as usize;
-            Some(self.evaluator().run(Purpose::Validation, samples, |_| Ok(()))?)
+            Some(self.evaluator().run(Purpose::Validation, samples, |_| go_on(stop))?)
         } else {
             None
         };
@@ -208,4 +213,12 @@ impl Trainer {
         };
         Ok(means.iter().enumerate().map(row).collect())
     }
+}
+
+/// Nothing, or that `stop` is set.
+///
+/// # Errors
+/// [`Interrupted`].
+pub fn go_on(stop: &AtomicBool) -> Result<()> {
+    if stop.load(Ordering::Relaxed) { Err(Interrupted.into()) } else { Ok(()) }
 }

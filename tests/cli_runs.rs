@@ -401,6 +401,26 @@ fn predict_says_what_the_predictions_file_says() {
 }
 
 #[test]
+fn predict_answers_more_sources_than_fit_at_once() {
+    let lab = Lab::with_run(REVERSE);
+    let source = |i: usize| format!("{} {} {} 1 2 3\n", i % 50 + 1, i / 50 % 50 + 1, i / 2500 + 1);
+    let sources: Vec<String> = (0..9000).map(source).collect();
+    let printed = lab.run_with_input("predict run", &sources.concat());
+    let lines: Vec<&str> = printed.lines().collect();
+    assert_eq!(lines.len(), sources.len());
+    let later = lab.run_with_input("predict run", &sources[8000..8010].concat());
+    assert_eq!(later.lines().collect::<Vec<_>>(), lines[8000..8010]);
+}
+
+#[test]
+fn a_stateful_model_is_evaluated_on_whole_batches() {
+    let lab = Lab::new();
+    let reverse = "reverse --family repeat_vector --stateful true --samples 64 --units 4";
+    lab.train(&format!("{reverse} --evaluation-samples 50 --validate-every 1"), "run");
+    assert_eq!(summary(&lab, "run")["replicas"][0]["evaluation"]["samples"], 64);
+}
+
+#[test]
 fn predict_takes_a_source_as_an_argument_or_sources_as_lines() {
     for (training, sources, width) in [
         (REVERSE, ["1 2 3 4 5 6", "50 49 48 47 46 45", "9 9 9 9 9 9"], 3),
@@ -451,7 +471,7 @@ fn force_replaces_a_run_and_nothing_else() {
 #[test]
 fn force_leaves_nothing_of_the_old_run_beside_a_new_one_that_fails() {
     let lab = Lab::with_run(ECHO);
-    lab.fails(1, "train echo --lr 1e39 --out run --force --quiet", &["training diverged"]);
+    lab.fails(1, "train echo --lr 3e38 --out run --force --quiet", &["training diverged"]);
     assert_eq!(files(&lab.path("run")), ["config.toml", "curves.csv"]);
 }
 
@@ -494,7 +514,7 @@ fn train_reports_examples_and_results() {
 #[test]
 fn divergence_ends_the_run_and_leaves_the_curve_so_far() {
     let lab = Lab::new();
-    let training = "train echo --epochs 50 --lr 1e39 --seed 7 --replicas 2 --log-every 1 \
+    let training = "train echo --epochs 50 --lr 3e38 --seed 7 --replicas 2 --log-every 1 \
                     --out run --quiet";
     let says =
         ["error: training diverged: loss ", " at step 2, replica 0 (seed 7)\nhint: ", "--learning"];
@@ -504,7 +524,7 @@ fn divergence_ends_the_run_and_leaves_the_curve_so_far() {
     assert_eq!(curves.only(&["replica", "step"]), ["0 1", "1 1"]);
     assert!(curves.numbers("loss").iter().all(|loss| loss.is_finite()));
     let config = config(&lab, "run");
-    assert_eq!(config["learning_rate"].as_float(), Some(1e39));
+    assert_eq!(config["learning_rate"].as_float(), Some(3e38));
     assert_eq!(config["epochs"].as_integer(), Some(50));
     lab.run("summary --config run/config.toml");
 }
@@ -512,7 +532,8 @@ fn divergence_ends_the_run_and_leaves_the_curve_so_far() {
 #[test]
 fn weights_that_the_last_update_made_useless_are_no_success() {
     let lab = Lab::new();
-    let training = "train partial-echo-2 --units 4 --epochs 1 --lr 1e39 --validate-every 1";
+    let training =
+        "train partial-echo-2 --units 4 --epochs 1 --lr 3e38 --beta-2 0 --validate-every 1";
     lab.fails(1, &format!("{training} --out run --quiet"), &["training diverged"]);
     assert!(!lab.read("run/curves.csv").contains("NaN"));
 }
@@ -533,12 +554,26 @@ fn wait_for(child: &mut Child, done: impl Fn() -> bool) {
 /// A run that would go on for hours, when its curve has some rows and `signal` was sent to it.
 #[cfg(unix)]
 fn stopped_by(signal: &str, lab: &Lab) -> std::process::Output {
+    let training = "train echo --units 4 --epochs 1000000000 --log-every 3";
+    stopped_when(signal, lab, training, |lab| {
+        let curves = fs::read_to_string(lab.path("run/curves.csv"));
+        curves.unwrap_or_default().lines().count() > 3
+    })
+}
+
+/// `training` into the directory `run`, when `ready` was true and `signal` was sent to it.
+#[cfg(unix)]
+fn stopped_when(
+    signal: &str,
+    lab: &Lab,
+    training: &str,
+    ready: impl Fn(&Lab) -> bool,
+) -> std::process::Output {
     let mut command = Command::new(PROGRAM);
-    command.args("train echo --units 4 --epochs 1000000000 --log-every 3".split(' '));
+    command.args(training.split(' '));
     command.args(["--device", "cpu", "--out", "run"]).current_dir(lab.path("."));
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let curves = lab.path("run/curves.csv");
-    wait_for(&mut child, || fs::read_to_string(&curves).unwrap_or_default().lines().count() > 3);
+    wait_for(&mut child, || ready(lab));
     let id = child.id().to_string();
     assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
     child.wait_with_output().unwrap()
@@ -569,6 +604,18 @@ fn an_interrupted_run_is_saved() {
         assert_eq!([&replicas[0]["loss"], &replicas[0]["accuracy"]], [&Value::Null, &Value::Null]);
         lab.run("predict run --source '1 2 3 4 5 6'");
     }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_run_that_is_interrupted_while_it_is_evaluated_keeps_what_it_learnt() {
+    let lab = Lab::new();
+    let training = "train echo --units 4 --replicas 20 --epochs 1 --evaluation-samples 1000000";
+    let output =
+        stopped_when("-INT", &lab, training, |lab| lab.path("run/predictions.csv").exists());
+    assert_eq!(output.status.code(), Some(130));
+    assert_eq!(files(&lab.path("run")), RUN[..5]);
+    lab.run("evaluate run --samples 20");
 }
 
 #[cfg(unix)]

@@ -171,7 +171,7 @@ fn refuses_a_batch_size_that_does_not_divide_the_windows_and_lists_those_that_do
 
 #[test]
 fn refuses_hyper_parameters_without_meaning() {
-    let positive = "expected a finite number above 0\n";
+    let positive = "expected a finite number above 0 in float32\n";
     let fraction = "expected a number from 0 to below 1\n";
     let cases = [
         ("--lr 0", "--learning-rate 0", positive),
@@ -384,6 +384,22 @@ fn refuses_fields_of_a_configuration_file_that_are_wrong() {
         let says = format!("error: c.toml: {says}");
         lab.refuses(2, "train --config c.toml --out run", &[&says]);
     }
+}
+
+#[test]
+fn refuses_a_step_size_or_epsilon_that_is_zero_in_the_run_s_precision() {
+    let lab = Lab::new();
+    let says = ["--epsilon 0.0000000000000000000000000000000000000000000001: expected a finite"];
+    lab.refuses(2, "train echo --out run --epsilon 1e-46", &says);
+    lab.refuses(2, "train echo --out run --lr 1e-60", &["above 0 in float32"]);
+    lab.run("summary echo --dtype float64 --epsilon 1e-46");
+}
+
+#[test]
+fn refuses_more_replicas_than_their_data_leave_room_for() {
+    let says = ["--replicas 2000: expected at most 1000, so that a batch and a sequence"];
+    let lab = Lab::new();
+    lab.refuses(2, "train echo-current --replicas 2000 --length 1000000 --out run", &says);
 }
 
 #[test]

@@ -9,7 +9,8 @@ use super::trained::Trained;
 use crate::config::DeviceChoice;
 use crate::report;
 use crate::rng::Purpose;
-use crate::run_dir::{ReplicaSummary, RunDir};
+use crate::run_dir::RunDir;
+use crate::summary::ReplicaSummary;
 use crate::task::Task;
 
 /// Evaluates every replica of the run at `path` on fresh sequences and prints the result to `out`.

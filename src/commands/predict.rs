@@ -9,10 +9,8 @@ use super::trained::Trained;
 use crate::config::{Config, DeviceChoice};
 use crate::curves::spaced;
 use crate::error::UserError;
+use crate::evaluate::rows_at_once;
 use crate::run_dir::RunDir;
-
-/// Sources that are predicted at once.
-const BATCH: usize = 1024;
 
 /// Predicts the target of every source, each from the zero state, with replica `replica` of the run
 /// at `path`; prints one line of ids a source to `out`. Reads sources, one a line, from `input`
@@ -48,7 +46,7 @@ pub fn predict(
         }
     }
     let trained = Trained::load(&run, config, Some(replica), device)?;
-    for batch in sources.chunks(BATCH) {
+    for batch in sources.chunks(rows_at_once(&trained.config)) {
         let predicted = trained.predict(batch)?;
         for ids in predicted.chunks_exact(predicted.len() / batch.len()) {
             writeln!(out, "{}", spaced(ids))?;

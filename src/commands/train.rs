@@ -11,11 +11,13 @@ use anyhow::{Context, Result};
 
 use crate::config::Config;
 use crate::curves::{CsvFile, CurveRow, PredictionRow};
+use crate::error::{INTERRUPTED, Interrupted};
 use crate::meter::Means;
 use crate::progress::{Progress, say};
 use crate::rng::Purpose;
-use crate::run_dir::{ReplicaSummary, RunDir, Summary};
-use crate::train::{Observer, Outcome, Trainer};
+use crate::run_dir::RunDir;
+use crate::summary::{ReplicaSummary, Summary};
+use crate::train::{Observer, Outcome, Trainer, go_on};
 use crate::{checkpoint, clock, device, report, versions};
 
 /// Example predictions that the final summary shows.
@@ -29,7 +31,7 @@ pub struct Train {
     pub out: Option<PathBuf>,
     /// Whether to replace a run that is there.
     pub force: bool,
-    /// Whether to print nothing but errors.
+    /// Whether to print neither progress nor result.
     pub quiet: bool,
 }
 
@@ -40,10 +42,13 @@ pub struct Train {
 pub fn train(what: Train, out: &mut dyn Write) -> Result<ExitCode> {
     let Train { config, force, quiet, .. } = what;
     let chosen = device::choose(config.device)?;
+    if let Some(path) = &what.out {
+        RunDir::check(path, force)?;
+    }
     let threads = device::set_threads(&config);
     // The models first: no run is replaced by one whose models do not fit into memory.
     let mut trainer = Trainer::new(&config, chosen.device)?;
-    let path = what.out.unwrap_or_else(|| RunDir::free(&config.preset));
+    let path = what.out.map_or_else(|| RunDir::claim(&config.preset), Ok)?;
     let run = RunDir::create(&path, &config, force)?;
     let mut recorder = Recorder {
         curves: CsvFile::create(&run.curves_path())?,
@@ -51,13 +56,11 @@ pub fn train(what: Train, out: &mut dyn Write) -> Result<ExitCode> {
     };
     let stop = stop_on_signal()?;
     let device = device::name(chosen.device);
+    let shown = path.display();
     if !quiet {
         let note = chosen.note.map(|note| format!(" ({note})")).unwrap_or_default();
-        say(format!(
-            "training {} on {device}{note}, threads: {threads}; writing {}",
-            config.preset,
-            path.display()
-        ));
+        let preset = &config.preset;
+        say(format!("training {preset} on {device}{note}, threads: {threads}; writing {shown}"));
     }
 
     let startup_seconds = clock::since_process_start().map_or(0.0, |time| time.as_secs_f64());
@@ -67,12 +70,19 @@ pub fn train(what: Train, out: &mut dyn Write) -> Result<ExitCode> {
     recorder.progress.end();
     let outcome = outcome?;
     checkpoint::save(&run.checkpoint_path(), &trainer)?;
-    let Outcome::Finished(means) = outcome else {
-        say(format!("interrupted after step {}; state saved in {}", trainer.step, path.display()));
-        return Ok(ExitCode::from(130));
+    let evaluated = match outcome {
+        Outcome::Finished(means) => evaluate(&config, &trainer, &means, &run, &stop),
+        Outcome::Interrupted => Err(Interrupted.into()),
     };
-
-    let (replicas, examples) = evaluate(&config, &trainer, &means, &run)?;
+    let (replicas, examples) = match evaluated {
+        Err(error) if error.is::<Interrupted>() => {
+            // Half a table would pass for a whole one.
+            let _ = std::fs::remove_file(run.predictions_path());
+            say(format!("interrupted after step {}; state saved in {shown}", trainer.step));
+            return Ok(ExitCode::from(INTERRUPTED));
+        }
+        evaluated => evaluated?,
+    };
     let summary = Summary {
         preset: config.preset.clone(),
         steps: trainer.step,
@@ -86,17 +96,21 @@ pub fn train(what: Train, out: &mut dyn Write) -> Result<ExitCode> {
     };
     run.write_summary(&summary)?;
     if !quiet {
-        let speed = trainer.step as f64 / train_seconds;
-        writeln!(out, "{}", report::predictions(&examples))?;
-        writeln!(out, "{}", report::results(&summary.replicas))?;
-        writeln!(out, "{} steps in {train_seconds:.1} s ({speed:.0} steps/s)", trainer.step)?;
-        writeln!(
-            out,
-            "{}: config.toml curves.csv predictions.csv summary.json checkpoint/",
-            path.display()
-        )?;
+        show(&summary, &examples, out)?;
+        let files = "config.toml curves.csv predictions.csv summary.json checkpoint/";
+        writeln!(out, "{shown}: {files}")?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Prints examples, results and speed.
+fn show(summary: &Summary, examples: &[PredictionRow], out: &mut dyn Write) -> Result<()> {
+    let &Summary { steps, train_seconds, .. } = summary;
+    writeln!(out, "{}", report::predictions(examples))?;
+    writeln!(out, "{}", report::results(&summary.replicas))?;
+    let speed = steps as f64 / train_seconds;
+    writeln!(out, "{steps} steps in {train_seconds:.1} s ({speed:.0} steps/s)")?;
+    Ok(())
 }
 
 /// Evaluates every replica, writes `predictions.csv` and keeps the first examples.
@@ -105,6 +119,7 @@ fn evaluate(
     trainer: &Trainer,
     means: &[Means],
     run: &RunDir,
+    stop: &AtomicBool,
 ) -> Result<(Vec<ReplicaSummary>, Vec<PredictionRow>)> {
     let mut file = CsvFile::create(&run.predictions_path())?;
     let mut examples = Vec::new();
@@ -114,7 +129,8 @@ fn evaluate(
         if examples.len() < EXAMPLES {
             examples.push(row.clone());
         }
-        file.add(row)
+        file.add(row)?;
+        go_on(stop)
     })?;
     file.flush()?;
     let replica = |((seed, means), evaluation): ((u64, &Means), _)| ReplicaSummary {
@@ -151,7 +167,7 @@ fn stop_on_signal() -> Result<Arc<AtomicBool>> {
     let set = Arc::clone(&stop);
     let handler = move || {
         if set.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
+            std::process::exit(INTERRUPTED.into());
         }
         say("interrupted: finishing the step; once more ends at once");
     };

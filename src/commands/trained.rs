@@ -4,9 +4,11 @@ use anyhow::Result;
 use tch::Device;
 
 use crate::config::{Config, DeviceChoice};
+use crate::device::Chosen;
 use crate::evaluate::{Evaluator, most_probable};
 use crate::model::{self, SeqModel};
 use crate::parameters::Parameters;
+use crate::progress::say;
 use crate::run_dir::RunDir;
 use crate::task::Task;
 use crate::{checkpoint, device};
@@ -34,7 +36,10 @@ impl Trained {
             config.seed += replica;
             config.replicas = 1;
         }
-        let device = device::choose(choice)?.device;
+        let Chosen { device, note } = device::choose(choice)?;
+        if let Some(note) = note {
+            say(note);
+        }
         device::set_threads(&config);
         let kind = model::kind(config.dtype);
         let specs = model::parameter_specs(&config);

@@ -24,8 +24,7 @@ struct Saved {
     tanh_c: Tensor,
 }
 
-/// As [`super::recurrence::recurrence`], but returns the T outputs as one tensor `(T, R, B, H)`.
-/// What has to take part in a gradient is recorded on `tape`.
+/// As [`super::recurrence::recurrence`]. What has to take part in a gradient is recorded on `tape`.
 ///
 /// # Errors
 /// libtorch's.
@@ -88,15 +87,14 @@ fn forward<F: Real>(
         let h = saved.h.f_select(0, t)?;
         let _ = saved.gates.f_select(0, t)?.f_baddbmm_(&h, recurrent_kernel)?;
         let t = t as usize;
-        // SAFETY: the tensors are contiguous, of element type F and alive; the ranges lie within
-        // them, and those that are written overlap no other.
+        // SAFETY: the tensors outlive the step, and the ranges that are written overlap no other.
         let mut step = unsafe {
             Step::<F> {
-                gates: slice_mut(&saved.gates, t * 4 * n, 4 * n),
-                c_before: slice(&saved.c, t * n, n),
-                c: slice_mut(&saved.c, (t + 1) * n, n),
-                tanh_c: slice_mut(&saved.tanh_c, t * n, n),
-                h: slice_mut(&saved.h, (t + 1) * n, n),
+                gates: slice_mut(&saved.gates, t * 4 * n, 4 * n)?,
+                c_before: slice(&saved.c, t * n, n)?,
+                c: slice_mut(&saved.c, (t + 1) * n, n)?,
+                tanh_c: slice_mut(&saved.tanh_c, t * n, n)?,
+                h: slice_mut(&saved.h, (t + 1) * n, n)?,
             }
         };
         cells::forward(&mut step, units as usize, activation);
@@ -152,13 +150,13 @@ fn backward<F: Real>(
         // SAFETY: as in `forward`.
         let mut step = unsafe {
             StepGradient::<F> {
-                gates: slice(&saved.gates, index * 4 * n, 4 * n),
-                c_before: slice(&saved.c, index * n, n),
-                tanh_c: slice(&saved.tanh_c, index * n, n),
-                d_output: d_outputs.as_ref().map(|d| slice(d, index * n, n)),
-                d_h: slice(&d_h, 0, n),
-                d_c: slice_mut(&d_cell, 0, n),
-                d_gates: slice_mut(&d_gates, index * 4 * n, 4 * n),
+                gates: slice(&saved.gates, index * 4 * n, 4 * n)?,
+                c_before: slice(&saved.c, index * n, n)?,
+                tanh_c: slice(&saved.tanh_c, index * n, n)?,
+                d_output: d_outputs.as_ref().map(|d| slice(d, index * n, n)).transpose()?,
+                d_h: slice(&d_h, 0, n)?,
+                d_c: slice_mut(&d_cell, 0, n)?,
+                d_gates: slice_mut(&d_gates, index * 4 * n, 4 * n)?,
             }
         };
         cells::backward(&mut step, units as usize, saved.activation);

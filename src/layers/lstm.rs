@@ -109,7 +109,7 @@ impl Lstm {
     /// Returns `(T, R, B, 4H)`.
     ///
     /// # Errors
-    /// libtorch's. Ids out of range are the caller's to prevent.
+    /// libtorch's. Ids out of range are the caller's to prevent: they may be another replica's.
     pub fn project_ids(&self, ids: &Tensor) -> Result<Tensor, TchError> {
         let (replicas, inputs, gates) = self.kernel.size3()?;
         let rows = if replicas == 1 { ids.shallow_clone() } else { ids.f_add(&self.first_row)? };
@@ -124,6 +124,14 @@ impl Lstm {
     /// libtorch's.
     pub fn project(&self, x: &Tensor) -> Result<Tensor, TchError> {
         self.bias.f_baddbmm(x, &self.kernel, 1.0, 1.0)
+    }
+
+    /// [`Lstm::project`] for `batch_size` rows of zeros. Returns `(R, B, 4H)`.
+    ///
+    /// # Errors
+    /// libtorch's.
+    pub fn project_zero(&self, batch_size: i64) -> Result<Tensor, TchError> {
+        self.bias.f_expand([-1, batch_size, -1], false)
     }
 
     /// Runs all T steps from `state`, given their input projections `(T, R, B, 4H)`. Returns every

@@ -17,7 +17,6 @@ pub(super) struct TeacherForced {
     dense: Dense,
     feedback: Feedback,
     n_out: i64,
-    vocab: i64,
 }
 
 impl TeacherForced {
@@ -28,7 +27,6 @@ impl TeacherForced {
             dense: Dense::new(parameters, "dense")?,
             feedback: config.feedback.unwrap_or(Feedback::Softmax),
             n_out: config.n_out,
-            vocab: config.vocab,
         })
     }
 
@@ -71,10 +69,7 @@ impl SeqModel for TeacherForced {
 
     fn predict(&self, source: &Tensor, _state: &State) -> Result<(Tensor, State), TchError> {
         let mut state = self.encode(source)?;
-        let (replicas, batch_size, _) = source.size3()?;
-        let options = (state.h.kind(), state.h.device());
-        let zeros = Tensor::f_zeros([replicas, batch_size, self.vocab], options)?;
-        let mut projected = self.decoder.project(&zeros)?.f_unsqueeze(0)?;
+        let mut projected = self.decoder.project_zero(source.size3()?.1)?.f_unsqueeze(0)?;
         let mut steps = Vec::new();
         for _ in 0..self.n_out {
             let (output, next) = self.decoder.run(&projected, &state, false)?;

@@ -14,11 +14,6 @@ pub(super) struct Echo {
 }
 
 impl Echo {
-    /// Windows of `n_in` ids in a sequence.
-    pub fn windows(&self, n_in: usize) -> usize {
-        self.length + 1 - n_in
-    }
-
     /// The windows of the stream's sequence number `epoch`.
     pub fn epoch(&self, stream: Stream, epoch: u64) -> Draw<'_> {
         let sequence = sequence(stream, epoch, &self.ids, self.length);

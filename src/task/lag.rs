@@ -15,11 +15,6 @@ pub(super) struct Lag {
 }
 
 impl Lag {
-    /// Samples that a sequence gives.
-    pub fn windows(&self, n_in: usize) -> usize {
-        self.length - self.first(n_in)
-    }
-
     /// The time t of sample 0. The tutorial's first sample is t = n_in, not n_in − 1.
     fn first(&self, n_in: usize) -> usize {
         n_in.max(self.lag)

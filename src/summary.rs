@@ -1,0 +1,56 @@
+//! `summary.json`: what a run came to.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// `summary.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// The preset that the run started from, or `custom`.
+    pub preset: String,
+    /// Optimiser steps of each replica.
+    pub steps: i64,
+    /// Wall time of the training loop alone.
+    pub train_seconds: f64,
+    /// Wall time from the start of the process to the first step.
+    pub startup_seconds: f64,
+    /// `cpu` or `cuda:N`.
+    pub device: String,
+    /// CPU threads of an operation.
+    pub threads: i64,
+    /// Of seqlab and what it is built on.
+    pub versions: BTreeMap<String, String>,
+    /// The commit that seqlab was built from.
+    pub git_commit: String,
+    /// Each replica's result.
+    pub replicas: Vec<ReplicaSummary>,
+}
+
+/// One replica's result.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ReplicaSummary {
+    /// Its own seed.
+    pub seed: u64,
+    /// Mean over the batches of the last epoch, each scored before its update.
+    pub loss: Option<f64>,
+    /// Token accuracy, likewise.
+    pub accuracy: Option<f64>,
+    /// On fresh sequences.
+    pub evaluation: Evaluation,
+}
+
+/// How one replica did on fresh sequences, free-running.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Evaluation {
+    /// Sequences tried.
+    pub samples: usize,
+    /// Share of ids that are right.
+    pub token_accuracy: f64,
+    /// Share of sequences that are right as a whole.
+    pub sequence_accuracy: f64,
+    /// Mean cross-entropy of the free-running probabilities, each taken as at least 1e-7, as
+    /// Keras does.
+    #[serde(skip)]
+    pub loss: f64,
+}
