@@ -93,10 +93,10 @@ pub fn is_host(device: Device) -> bool {
 /// says, or what its size makes worthwhile.
 pub fn set_threads(config: &Config) -> i64 {
     let most = std::thread::available_parallelism().map_or(1, |n| n.get() as i64);
-    // Below some hundred thousand multiplications a step, threads cost more than they compute.
+    // Below some tens of thousands of multiplications a time step, threads cost more than they compute.
     let sizes = [config.batch_size, config.units, config.units];
     let work = sizes.into_iter().fold(config.replicas, i64::saturating_mul);
-    let threads = config.threads.unwrap_or(if work < 1 << 17 { 1 } else { most });
+    let threads = config.threads.unwrap_or(if work < 1 << 16 { 1 } else { most });
     tch::set_num_threads(threads as i32);
     threads
 }
