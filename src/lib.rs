@@ -54,6 +54,5 @@ pub mod presets;
 pub mod resolve;
 pub mod rng;
 
-pub mod clock;
 pub mod error;
 pub mod versions;

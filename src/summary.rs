@@ -13,7 +13,8 @@ pub struct Summary {
     pub steps: i64,
     /// Wall time of the training loop alone.
     pub train_seconds: f64,
-    /// Wall time from the start of the process to the first step.
+    /// Wall time from the start of the command to the first step. Loading libtorch, some .3 s, comes
+    /// before it.
     pub startup_seconds: f64,
     /// `cpu` or `cuda:N`.
     pub device: String,

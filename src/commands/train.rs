@@ -18,7 +18,7 @@ use crate::rng::Purpose;
 use crate::run_dir::RunDir;
 use crate::summary::{ReplicaSummary, Summary};
 use crate::train::{Observer, Outcome, Trainer, go_on};
-use crate::{checkpoint, clock, device, report, versions};
+use crate::{checkpoint, device, report, versions};
 
 /// Example predictions that the final summary shows.
 const EXAMPLES: usize = 10;
@@ -40,6 +40,7 @@ pub struct Train {
 /// # Errors
 /// Those of the run: device, directory, divergence, I/O, memory.
 pub fn train(what: Train, out: &mut dyn Write) -> Result<ExitCode> {
+    let begin = Instant::now();
     let Train { config, force, quiet, .. } = what;
     let chosen = device::choose(config.device)?;
     if let Some(path) = &what.out {
@@ -63,7 +64,7 @@ pub fn train(what: Train, out: &mut dyn Write) -> Result<ExitCode> {
         say(format!("training {preset} on {device}{note}, threads: {threads}; writing {shown}"));
     }
 
-    let startup_seconds = clock::since_process_start().map_or(0.0, |time| time.as_secs_f64());
+    let startup_seconds = begin.elapsed().as_secs_f64();
     let start = Instant::now();
     let outcome = trainer.run(&mut recorder, &stop);
     let train_seconds = start.elapsed().as_secs_f64();
