@@ -201,7 +201,7 @@ pub struct Config {
     pub dtype: Dtype,
 
     /// Seed of replica 0; replica k has `seed + k`.
-    #[serde(default)]
+    #[serde(default = "one")]
     pub seed: i64,
     /// R: independent models trained side by side.
     #[serde(default = "one")]
