@@ -142,8 +142,8 @@ impl Trainer {
         }
     }
 
-    /// One optimiser step: scores `batch`, whose ids are below V, and then learns from it. Returns the score and, with
-    /// clipping, the gradient's norm `(R)`. Does not wait for the device.
+    /// One optimiser step: scores `batch`, whose ids are below V, and then learns from it. Returns
+    /// the score and, with clipping, the gradient's norm `(R)`. Does not wait for the device.
     ///
     /// # Errors
     /// libtorch's.

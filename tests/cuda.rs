@@ -1,9 +1,10 @@
 //! A GPU computes what the CPU computes. Where there is none, these tests say so and pass.
 
-use std::io::Write;
-use std::sync::atomic::AtomicBool;
+#[path = "common/training.rs"]
+mod training;
 
-use anyhow::Result;
+use std::io::Write;
+
 use seqlab::checkpoint;
 use seqlab::config::{Config, DeviceChoice, Dtype};
 use seqlab::curves::CurveRow;
@@ -14,8 +15,9 @@ use seqlab::parameters::Parameters;
 use seqlab::presets;
 use seqlab::rng::Purpose;
 use seqlab::task::Task;
-use seqlab::train::{Observer, Outcome, Trainer};
+use seqlab::train::Trainer;
 use tch::Device;
+use training::train;
 
 /// The GPU, or a line about why there is none.
 fn gpu() -> Option<Device> {
@@ -43,24 +45,6 @@ fn experiments(dtype: Dtype) -> Vec<Config> {
     all
 }
 
-#[derive(Default)]
-struct Rows(Vec<CurveRow>);
-
-impl Observer for Rows {
-    fn step(&mut self) {}
-    fn rows(&mut self, rows: Vec<CurveRow>) -> Result<()> {
-        self.0.extend(rows);
-        Ok(())
-    }
-}
-
-fn train(config: &Config, device: Device) -> (Trainer, Vec<CurveRow>) {
-    let (mut trainer, mut rows) = (Trainer::new(config, device).unwrap(), Rows::default());
-    let outcome = trainer.run(&mut rows, &AtomicBool::new(false)).unwrap();
-    assert!(matches!(outcome, Outcome::Finished(_)) && trainer.step >= 20);
-    (trainer, rows.0)
-}
-
 fn weights(trainer: &Trainer) -> Vec<f64> {
     download(trainer.parameters.flat()).unwrap()
 }
@@ -84,6 +68,7 @@ fn check_training(dtype: Dtype, bound: f64) {
     for config in experiments(dtype) {
         let (cpu, expected) = train(&config, host());
         let (gpu, rows) = train(&config, gpu);
+        assert!(gpu.step >= 20);
         let close = |a: f64, b: f64| (a - b).abs() <= bound;
         assert_eq!(rows.len(), expected.len());
         for (row, expected) in rows.iter().zip(&expected) {

@@ -1,9 +1,9 @@
 //! Replicas: replica k of seed s is the model that seed s + k trains alone, and none knows of
 //! another.
 
-use std::sync::atomic::AtomicBool;
+#[path = "common/training.rs"]
+mod training;
 
-use anyhow::Result;
 use rand::RngExt;
 use seqlab::config::{Config, Dtype};
 use seqlab::curves::CurveRow;
@@ -12,7 +12,7 @@ use seqlab::presets;
 use seqlab::rng::{Purpose, Stream};
 use seqlab::summary::Evaluation;
 use seqlab::task::Task;
-use seqlab::train::{Observer, Outcome, Trainer};
+use seqlab::train::Trainer;
 use tch::Tensor;
 
 const SEED: i64 = 11;
@@ -47,23 +47,8 @@ fn name(config: &Config, k: i64) -> String {
     format!("{}{clipped}, replica {k}", config.preset)
 }
 
-#[derive(Default)]
-struct Rows(Vec<CurveRow>);
-
-impl Observer for Rows {
-    fn step(&mut self) {}
-    fn rows(&mut self, rows: Vec<CurveRow>) -> Result<()> {
-        self.0.extend(rows);
-        Ok(())
-    }
-}
-
 fn train(config: &Config) -> (Trainer, Vec<CurveRow>) {
-    let mut trainer = Trainer::new(config, host()).unwrap();
-    let mut rows = Rows::default();
-    let outcome = trainer.run(&mut rows, &AtomicBool::new(false)).unwrap();
-    assert!(matches!(outcome, Outcome::Finished(_)));
-    (trainer, rows.0)
+    training::train(config, host())
 }
 
 /// Replica `k`'s weights, parameter by parameter.

@@ -1,9 +1,9 @@
 //! Recurrent state: who carries it, where it is reset, and that neither gradients nor evaluations
 //! pass through it. And free running, which sees nothing but the source.
 
-use std::sync::atomic::AtomicBool;
+#[path = "common/training.rs"]
+mod training;
 
-use anyhow::Result;
 use rand::RngExt;
 use seqlab::config::{Config, Dtype, Family, Feedback};
 use seqlab::curves::CurveRow;
@@ -15,7 +15,7 @@ use seqlab::presets;
 use seqlab::rng::{Purpose, Stream};
 use seqlab::summary::Evaluation;
 use seqlab::task::{Batch, Task};
-use seqlab::train::{Observer, Outcome, Trainer};
+use seqlab::train::Trainer;
 use tch::Tensor;
 
 /// The preset, small; several batches an epoch.
@@ -93,22 +93,8 @@ fn predict(model: &dyn SeqModel, source: &Tensor, state: &State) -> (Tensor, Sta
     tch::no_grad(|| model.predict(source, state)).unwrap()
 }
 
-#[derive(Default)]
-struct Rows(Vec<CurveRow>);
-
-impl Observer for Rows {
-    fn step(&mut self) {}
-    fn rows(&mut self, rows: Vec<CurveRow>) -> Result<()> {
-        self.0.extend(rows);
-        Ok(())
-    }
-}
-
 fn run(config: &Config) -> (Trainer, Vec<CurveRow>) {
-    let (mut trainer, mut rows) = (new(config), Rows::default());
-    let outcome = trainer.run(&mut rows, &AtomicBool::new(false)).unwrap();
-    assert!(matches!(outcome, Outcome::Finished(_)));
-    (trainer, rows.0)
+    training::train(config, host())
 }
 
 /// All epochs, the state reset before those batches of an epoch that `reset` names.

@@ -26,7 +26,7 @@ impl Invalid {
 
 /// The largest size of anything that is counted in memory: keeps products of sizes within `i64`.
 pub const MANY: i64 = 1_000_000;
-/// The most ids that are in memory at once.
+/// The most ids of a batch, or of a sequence, of all replicas.
 const LARGE: i64 = 1_000_000_000;
 /// The largest number of anything that is only counted.
 const COUNT: i64 = 1_000_000_000_000;
@@ -40,7 +40,8 @@ impl Config {
         self.validate_sizes()?;
         self.validate_task()?;
         self.validate_model()?;
-        self.validate_training()
+        self.validate_training()?;
+        self.validate_memory()
     }
 
     fn validate_sizes(&self) -> Result<(), Invalid> {
@@ -52,8 +53,7 @@ impl Config {
         within("units", self.units, 1, MANY)?;
         within("batch_size", self.batch_size, 1, MANY)?;
         within("replicas", self.replicas, 1, 65_536)?;
-        within("seed", self.seed, 0, i64::MAX - self.replicas)?;
-        self.validate_memory()
+        within("seed", self.seed, 0, i64::MAX - self.replicas)
     }
 
     fn validate_task(&self) -> Result<(), Invalid> {
@@ -188,15 +188,15 @@ impl Config {
         Err(Invalid::new(field, value, format!("a finite number above 0 in {dtype}")))
     }
 
-    /// Data that must be in memory at once is not beyond all measure.
+    /// The ids of a batch, and those of a sequence, of all replicas fit into memory.
     fn validate_memory(&self) -> Result<(), Invalid> {
-        let batch = self.batch_size * self.n_in;
-        let most = LARGE / batch.max(self.length.unwrap_or(1)).max(1);
-        if self.replicas <= most {
+        within("batch_size", self.batch_size, 1, LARGE / self.n_in)?;
+        let ids = (self.batch_size * self.n_in).max(self.length.unwrap_or(1));
+        if self.replicas <= LARGE / ids {
             return Ok(());
         }
-        let ids = "so that a batch and a sequence of every replica fit into memory";
-        Err(Invalid::new("replicas", self.replicas, format!("at most {most}, {ids}")))
+        let why = "so that a batch and a sequence of every replica fit into memory";
+        Err(Invalid::new("replicas", self.replicas, format!("at most {}, {why}", LARGE / ids)))
     }
 }
 
