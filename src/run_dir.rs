@@ -167,7 +167,7 @@ impl RunDir {
 ///
 /// # Errors
 /// If it cannot be read or is no valid configuration.
-pub fn read_config(path: &Path) -> Result<Config> {
+fn read_config(path: &Path) -> Result<Config> {
     resolve::resolve(read_table(path)?).with_context(|| path.display().to_string())
 }
 

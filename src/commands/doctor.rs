@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, bail, ensure};
 use tch::{Cuda, Tensor};
 
 use crate::config::{DeviceChoice, GateActivation};
@@ -31,8 +31,9 @@ pub fn doctor(out: &mut dyn Write) -> Result<ExitCode> {
     writeln!(out, "threads   {cores} usable, {} by libtorch's default", tch::get_num_threads())?;
 
     let mut healthy = true;
-    match lstm_works(DeviceChoice::Cpu) {
-        Ok(()) => writeln!(out, "cpu       ok: an LSTM step with its gradient")?,
+    let reference = lstm_gradient(DeviceChoice::Cpu);
+    match &reference {
+        Ok(_) => writeln!(out, "cpu       ok: an LSTM step with its gradient")?,
         Err(error) => {
             healthy = false;
             writeln!(out, "cpu       FAILED: {error:#}")?;
@@ -57,7 +58,7 @@ pub fn doctor(out: &mut dyn Write) -> Result<ExitCode> {
         Cuda::device_count()
     )?;
     for index in 0..Cuda::device_count() as usize {
-        match lstm_works(DeviceChoice::Cuda(index)) {
+        match lstm_agrees(DeviceChoice::Cuda(index), &reference) {
             Ok(()) => writeln!(
                 out,
                 "cuda:{index}    ok: an LSTM step with its gradient, equal to the CPU's"
@@ -81,14 +82,15 @@ fn yes(value: bool) -> &'static str {
 }
 
 /// Computes the gradient of an LSTM on the device and compares it with the CPU's.
-fn lstm_works(choice: DeviceChoice) -> Result<()> {
+fn lstm_agrees(choice: DeviceChoice, reference: &Result<Vec<f64>>) -> Result<()> {
     let here = lstm_gradient(choice)?;
-    let reference = lstm_gradient(DeviceChoice::Cpu)?;
-    let error = here.iter().zip(&reference).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
-    anyhow::ensure!(error < 1e-4, "its gradient differs from the CPU's by {error:e}");
+    let Ok(reference) = reference else { bail!("the CPU has no result to compare with") };
+    let error = here.iter().zip(reference).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+    ensure!(error < 1e-4, "its gradient differs from the CPU's by {error:e}");
     Ok(())
 }
 
+/// The gradient of a small LSTM, computed on the device.
 fn lstm_gradient(choice: DeviceChoice) -> Result<Vec<f64>> {
     let device = device::choose(choice)?.device;
     let specs = Lstm::specs("lstm", 5, 4);
@@ -99,5 +101,23 @@ fn lstm_gradient(choice: DeviceChoice) -> Result<Vec<f64>> {
     let (output, _) = lstm.run(&lstm.project_ids(&ids)?, &lstm.zero_state(2)?, true)?;
     let loss: Tensor = output.f_square()?.f_sum(tch::Kind::Float)?;
     parameters.backward(&loss)?;
-    Ok(device::download(parameters.gradient())?)
+    finite(device::download(parameters.gradient())?)
+}
+
+/// `gradient`, unless a number in it is none: comparisons would not notice.
+fn finite(gradient: Vec<f64>) -> Result<Vec<f64>> {
+    ensure!(gradient.iter().all(|x| x.is_finite()), "its gradient is not finite");
+    Ok(gradient)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gradient_that_is_no_number_is_no_good_health() {
+        assert!(finite(vec![0.0, -1.0]).is_ok());
+        assert!(finite(vec![0.0, f64::NAN]).is_err());
+        assert!(finite(vec![f64::INFINITY]).is_err());
+    }
 }
