@@ -10,10 +10,11 @@ use clap::{ArgGroup, Args, Parser, Subcommand};
 use serde::Serialize;
 
 use crate::config::{
-    Config, DeviceChoice, Dtype, Family, Feedback, GateActivation, MANY, TaskKind, within,
+    Config, DeviceChoice, Dtype, EngineChoice, Family, Feedback, GateActivation, MANY, TaskKind,
+    within,
 };
 use crate::error::UserError;
-use crate::{commands, presets, report, resolve, run_dir, versions};
+use crate::{commands, device, engine, presets, report, resolve, run_dir, versions};
 
 /// Trains LSTM sequence-to-sequence experiments on libtorch, with Keras's numbers.
 #[derive(Debug, Parser)]
@@ -194,7 +195,10 @@ struct Fields {
     /// auto, cpu, cuda or cuda:N; only auto falls back to the CPU
     #[arg(long)]
     device: Option<DeviceChoice>,
-    /// CPU threads of an operation [default: by size]
+    /// What computes the training steps; auto: fused on a CPU, libtorch on a GPU
+    #[arg(long, value_parser = PossibleValuesParser::new(EngineChoice::WORDS))]
+    engine: Option<String>,
+    /// CPU threads [default: by size]
     #[arg(long, value_name = "N")]
     threads: Option<i64>,
 }
@@ -226,7 +230,10 @@ impl Cli {
         match self.command {
             Command::List => write!(out, "{}", report::list())?,
             Command::Summary(experiment) => {
-                write!(out, "{}", report::architecture(&experiment.resolve()?))?
+                let config = experiment.resolve()?;
+                let device = device::choose(config.device)?.device;
+                let engine = engine::choose(config.engine, device)?;
+                write!(out, "{}", report::architecture(&config, engine))?
             }
             Command::Doctor => return commands::doctor(out),
             Command::Train(TrainArgs { experiment, out: path, force, quiet }) => {

@@ -84,6 +84,18 @@ words! {
     }
 }
 
+words! {
+    /// What computes the training steps.
+    EngineChoice {
+        /// `fused` on a CPU, `libtorch` elsewhere.
+        Auto = "auto",
+        /// libtorch's operations and automatic differentiation, on any device.
+        Libtorch = "libtorch",
+        /// Fused steps with explicit gradients, on a CPU.
+        Fused = "fused",
+    }
+}
+
 /// Which device to compute on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -219,7 +231,10 @@ pub struct Config {
     /// Which device to compute on.
     #[serde(default = "device")]
     pub device: DeviceChoice,
-    /// CPU threads of an operation; `None`: chosen by size.
+    /// What computes the training steps.
+    #[serde(default = "engine")]
+    pub engine: EngineChoice,
+    /// CPU threads; `None`: chosen by size.
     pub threads: Option<i64>,
 }
 
@@ -240,6 +255,9 @@ fn beta_2() -> f64 {
 }
 fn epsilon() -> f64 {
     1e-7
+}
+fn engine() -> EngineChoice {
+    EngineChoice::Auto
 }
 fn dtype() -> Dtype {
     Dtype::Float32

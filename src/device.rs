@@ -89,16 +89,20 @@ pub fn is_host(device: Device) -> bool {
     device == Device::Cpu
 }
 
-/// Sets the threads that libtorch's CPU operations use and returns their number: what `config`
-/// says, or what its size makes worthwhile.
+/// Sets the threads that libtorch's CPU operations use to [`threads`] and returns their number.
 pub fn set_threads(config: &Config) -> i64 {
+    let threads = threads(config);
+    tch::set_num_threads(threads as i32);
+    threads as i64
+}
+
+/// How many CPU threads to use: what `config` says, or what its size makes worthwhile.
+pub fn threads(config: &Config) -> usize {
     let most = std::thread::available_parallelism().map_or(1, |n| n.get() as i64);
     // Below some tens of thousands of multiplications a time step, threads cost more than they compute.
     let sizes = [config.batch_size, config.units, config.units];
     let work = sizes.into_iter().fold(config.replicas, i64::saturating_mul);
-    let threads = config.threads.unwrap_or(if work < 1 << 16 { 1 } else { most });
-    tch::set_num_threads(threads as i32);
-    threads
+    config.threads.unwrap_or(if work < 1 << 16 { 1 } else { most }) as usize
 }
 
 /// Ids from the host, as an int64 tensor of `shape` on `device`.

@@ -6,7 +6,7 @@ use tch::{Device, TchError, Tensor};
 use crate::config::Config;
 use crate::curves::{PredictionRow, spaced};
 use crate::device;
-use crate::model::{SeqModel, State};
+use crate::network::{Network, State};
 use crate::rng::Purpose;
 use crate::summary::Evaluation;
 use crate::task::{Batch, Epoch, Task};
@@ -43,7 +43,7 @@ pub struct Evaluator<'a> {
     /// Its task.
     pub task: &'a Task,
     /// Its model.
-    pub model: &'a dyn SeqModel,
+    pub network: &'a Network,
     /// Where the model computes.
     pub device: Device,
 }
@@ -108,8 +108,8 @@ impl Evaluator<'_> {
     ) -> Result<(Vec<i64>, Vec<f64>, State), TchError> {
         let (replicas, size) = (batch.replicas as i64, batch.size as i64);
         let source = device::upload(&batch.source, &[replicas, size, -1], self.device)?;
-        let state = state.map_or_else(|| self.model.zero_state(size), Ok)?;
-        let (probabilities, next) = self.model.predict(&source, &state)?;
+        let state = state.map_or_else(|| self.network.zero_state(size), Ok)?;
+        let (probabilities, next) = self.network.predict(&source, &state)?;
         let target = device::upload(&batch.target, &[replicas, size, -1], self.device)?;
         let of_target =
             probabilities.f_gather(-1, &target.f_transpose(1, 2)?.f_unsqueeze(-1)?, false)?;

@@ -2,11 +2,10 @@
 //!
 //! Every tensor has the replica axis R first; replicas never mix.
 
-mod cells;
 mod dense;
-mod fused;
 mod lstm;
+mod native;
 mod recurrence;
 
 pub use dense::Dense;
-pub use lstm::{Lstm, LstmState};
+pub use lstm::{Lstm, LstmInput, LstmState};

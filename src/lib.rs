@@ -36,18 +36,27 @@ pub mod meter;
 pub mod run_dir;
 pub mod summary;
 
+pub mod fused;
+
+pub mod engine;
+
 pub mod loss;
-pub mod model;
+pub mod network;
 pub mod optim;
 
+pub mod model;
+
 pub mod layers;
+
 pub mod parameters;
-pub mod tape;
 
 pub mod curves;
 pub mod device;
 pub mod host;
+pub mod real;
+pub mod simd;
 pub mod task;
+pub mod team;
 
 pub mod config;
 pub mod presets;

@@ -2,7 +2,44 @@
 
 use tch::{Reduction, TchError, Tensor};
 
-/// Mean categorical cross-entropy and mean token accuracy of each replica's batch.
+use crate::device;
+
+/// Mean categorical cross-entropy and mean token accuracy of one replica's batch.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Score {
+    /// In nats.
+    pub loss: f64,
+    /// In 0..=1.
+    pub accuracy: f64,
+}
+
+/// The scores of a batch, one a replica, where they were computed.
+#[derive(Debug)]
+pub enum Scores {
+    /// On the host.
+    Host(Vec<Score>),
+    /// On the device, perhaps not there yet.
+    Device(BatchScore),
+}
+
+impl Scores {
+    /// The scores on the host. Waits for the device.
+    ///
+    /// # Errors
+    /// libtorch's.
+    pub fn fetch(self) -> Result<Vec<Score>, TchError> {
+        match self {
+            Self::Host(scores) => Ok(scores),
+            Self::Device(score) => {
+                let loss = device::download(&score.loss.f_detach()?)?;
+                let both = loss.into_iter().zip(device::download(&score.accuracy)?);
+                Ok(both.map(|(loss, accuracy)| Score { loss, accuracy }).collect())
+            }
+        }
+    }
+}
+
+/// The means of each replica's batch as tensors.
 #[derive(Debug)]
 pub struct BatchScore {
     /// `(R)`, differentiable.

@@ -7,7 +7,7 @@ use tch::Tensor;
 
 use crate::device;
 use crate::error::UserError;
-use crate::loss::BatchScore;
+use crate::loss::{Score, Scores};
 
 /// Batches whose scores may wait on the device before they are fetched.
 const PENDING: usize = 256;
@@ -76,16 +76,25 @@ impl Meter {
     ///
     /// # Errors
     /// If the loss of a batch was not finite (noticed when it is fetched), and libtorch's.
-    pub fn add(
-        &mut self,
-        score: &BatchScore,
-        grad_norm: Option<Tensor>,
-        samples: usize,
-    ) -> Result<()> {
-        let mut scores = vec![score.loss.f_detach()?, score.accuracy.shallow_clone()];
-        scores.extend(grad_norm);
-        self.pending.push(Pending { scores, samples: samples as f64 });
-        if self.pending.len() < PENDING { Ok(()) } else { self.fetch() }
+    pub fn add(&mut self, scores: Scores, grad_norm: Option<Tensor>, samples: usize) -> Result<()> {
+        let samples = samples as f64;
+        match scores {
+            Scores::Host(scores) => {
+                let norms = grad_norm.map(|norm| device::download(&norm)).transpose()?;
+                for (replica, score) in scores.into_iter().enumerate() {
+                    let norm = norms.as_ref().map(|norms| norms[replica]);
+                    self.count(replica, score, norm, samples)?;
+                }
+                self.first_step += 1;
+                Ok(())
+            }
+            Scores::Device(score) => {
+                let mut scores = vec![score.loss.f_detach()?, score.accuracy];
+                scores.extend(grad_norm);
+                self.pending.push(Pending { scores, samples });
+                if self.pending.len() < PENDING { Ok(()) } else { self.fetch() }
+            }
+        }
     }
 
     /// Means of each replica over the batches since the last call.
@@ -114,23 +123,38 @@ impl Meter {
         let tensors: Vec<&Tensor> = self.pending.iter().flat_map(|batch| &batch.scores).collect();
         let values = device::download(&Tensor::f_stack(&tensors, 0)?)?;
         let replicas = self.seeds.len();
-        for (batch, scores) in self.pending.drain(..).zip(values.chunks_exact(columns * replicas)) {
+        let pending = std::mem::take(&mut self.pending);
+        for (batch, scores) in pending.into_iter().zip(values.chunks_exact(columns * replicas)) {
             for replica in 0..replicas {
-                let score = |column: usize| scores[column * replicas + replica];
-                if !score(0).is_finite() {
-                    let loss = format!("loss {}", score(0));
-                    return Err(diverged(loss, self.first_step, replica, self.seeds[replica]));
-                }
-                for sums in [&mut self.row[replica], &mut self.epoch[replica]] {
-                    sums.loss += score(0) * batch.samples;
-                    sums.accuracy += score(1) * batch.samples;
-                    if columns > 2 {
-                        *sums.grad_norm.get_or_insert(0.0) += score(2) * batch.samples;
-                    }
-                    sums.samples += batch.samples;
-                }
+                let column = |column: usize| scores[column * replicas + replica];
+                let score = Score { loss: column(0), accuracy: column(1) };
+                let norm = (columns > 2).then(|| column(2));
+                self.count(replica, score, norm, batch.samples)?;
             }
             self.first_step += 1;
+        }
+        Ok(())
+    }
+
+    /// Adds one replica's score of the oldest batch that is not counted yet.
+    fn count(
+        &mut self,
+        replica: usize,
+        score: Score,
+        grad_norm: Option<f64>,
+        samples: f64,
+    ) -> Result<()> {
+        if !score.loss.is_finite() {
+            let loss = format!("loss {}", score.loss);
+            return Err(diverged(loss, self.first_step, replica, self.seeds[replica]));
+        }
+        for sums in [&mut self.row[replica], &mut self.epoch[replica]] {
+            sums.loss += score.loss * samples;
+            sums.accuracy += score.accuracy * samples;
+            if let Some(norm) = grad_norm {
+                *sums.grad_norm.get_or_insert(0.0) += norm * samples;
+            }
+            sums.samples += samples;
         }
         Ok(())
     }

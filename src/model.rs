@@ -1,74 +1,136 @@
-//! The three model families, from ids to logits.
+//! The model families: what each is made of, defined once for every engine.
 //!
-//! A model holds weights, never state: it takes the state of its stateful layers and returns the
-//! next, and `crate::train` decides whether to carry it on. [`SeqModel::forward`] may see targets
-//! (teacher forcing); [`SeqModel::predict`] never does.
+//! A model is a chain of LSTMs with a dense softmax layer on top. It holds neither weights
+//! (`crate::parameters`) nor state: whoever runs it hands in the state of its stateful layers and
+//! gets the next, and `crate::train` decides whether to carry it on. Only a decoder input,
+//! which training alone has, shows a model its target.
 
-mod lstm;
-mod repeat_vector;
-mod teacher_forced;
+use crate::config::{Config, Family};
+use crate::layers::{Dense, Lstm};
+use crate::parameters::ParameterSpec;
 
-use tch::{Kind, TchError, Tensor};
-
-use crate::config::{Config, Dtype, Family};
-use crate::layers::{Dense, Lstm, LstmState};
-use crate::parameters::{ParameterSpec, Parameters};
-
-/// What a model's stateful layers carry from one batch to the next, layer by layer.
-#[derive(Debug)]
-pub struct State(pub Vec<LstmState>);
-
-impl State {
-    /// The same numbers, through which no gradient flows.
-    ///
-    /// # Errors
-    /// libtorch's.
-    pub fn detach(&self) -> Result<Self, TchError> {
-        self.0.iter().map(LstmState::detach).collect::<Result<_, _>>().map(Self)
-    }
+/// A chain of LSTMs, from the source up, and what the dense layer reads of the last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Model {
+    /// At least one.
+    pub lstms: Vec<LstmSpec>,
+    /// Whether the dense layer answers every step of the last LSTM or only the last step.
+    pub every_step: bool,
+    /// H: units of every LSTM.
+    pub units: i64,
+    /// V: classes of the dense layer.
+    pub vocab: i64,
 }
 
-/// A sequence-to-sequence model of R replicas.
-pub trait SeqModel {
-    /// The zero state for batches of `batch_size` rows.
-    ///
-    /// # Errors
-    /// libtorch's.
-    fn zero_state(&self, batch_size: i64) -> Result<State, TchError>;
-
-    /// Training: `source` `(R, B, Tin)` int64 and, for teacher forcing, `decoder_input`
-    /// `(R, B, Tout)` int64. Returns logits `(R, Tout, B, V)` and the state after the batch.
-    ///
-    /// # Errors
-    /// libtorch's.
-    fn forward(
-        &self,
-        source: &Tensor,
-        decoder_input: Option<&Tensor>,
-        state: &State,
-    ) -> Result<(Tensor, State), TchError>;
-
-    /// Free-running inference from `source` `(R, B, Tin)` int64 alone. Returns probabilities
-    /// `(R, Tout, B, V)` and the state after the batch.
-    ///
-    /// # Errors
-    /// libtorch's.
-    fn predict(&self, source: &Tensor, state: &State) -> Result<(Tensor, State), TchError> {
-        let (logits, state) = self.forward(source, None, state)?;
-        Ok((logits.f_softmax(-1, logits.kind())?, state))
-    }
+/// One LSTM of a model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LstmSpec {
+    /// The first part of its parameters' names.
+    pub name: &'static str,
+    /// What it reads.
+    pub input: Input,
+    /// The state it starts from.
+    pub start: Start,
+    /// T: its time steps.
+    pub steps: i64,
 }
 
-/// The model of a validated configuration, computing with `parameters`.
-///
-/// # Errors
-/// libtorch's.
-pub fn build(config: &Config, parameters: &Parameters) -> Result<Box<dyn SeqModel>, TchError> {
-    Ok(match config.family {
-        Family::Lstm => Box::new(lstm::LstmModel::new(config, parameters)?),
-        Family::RepeatVector => Box::new(repeat_vector::RepeatVector::new(config, parameters)?),
-        Family::TeacherForced => Box::new(teacher_forced::TeacherForced::new(config, parameters)?),
-    })
+/// What an LSTM reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Input {
+    /// The source's ids.
+    Source,
+    /// The decoder input's ids: in training the target shifted right, in inference what
+    /// the model itself has said.
+    DecoderInput,
+    /// The last output of the LSTM below, the same at every step.
+    Repeated,
+}
+
+/// The state that an LSTM starts from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// Zero.
+    Zero,
+    /// What the batch before left, or zero.
+    Carried,
+    /// What the LSTM below ended with.
+    Below,
+}
+
+impl Model {
+    /// The model of a validated configuration.
+    ///
+    /// ```text
+    /// lstm            LSTM(H) → Dense(V, softmax)
+    /// repeat_vector   LSTM(H) → RepeatVector(Tout) → LSTM(H) → Dense(V, softmax)
+    /// teacher_forced  LSTM(H) → its h and c → LSTM(H) fed the target → Dense(V, softmax)
+    /// ```
+    pub fn new(config: &Config) -> Self {
+        let &Config { n_in, n_out, units, vocab, .. } = config;
+        let lstm = |name, input, start, steps| LstmSpec { name, input, start, steps };
+        let (lstms, every_step) = match config.family {
+            Family::Lstm => (
+                vec![lstm("lstm", Input::Source, Start::Carried, n_in)],
+                config.return_sequences == Some(true),
+            ),
+            Family::RepeatVector => (
+                vec![
+                    lstm("encoder", Input::Source, Start::Carried, n_in),
+                    lstm("decoder", Input::Repeated, Start::Carried, n_out),
+                ],
+                true,
+            ),
+            Family::TeacherForced => (
+                vec![
+                    lstm("encoder", Input::Source, Start::Zero, n_in),
+                    lstm("decoder", Input::DecoderInput, Start::Below, n_out),
+                ],
+                true,
+            ),
+        };
+        Self { lstms, every_step, units, vocab }
+    }
+
+    /// Its parameters, layer by layer.
+    pub fn parameters(&self) -> Vec<ParameterSpec> {
+        let lstms = self.lstms.iter().flat_map(|lstm| self.lstm_parameters(lstm));
+        lstms.chain(Dense::specs("dense", self.units, self.vocab)).collect()
+    }
+
+    fn lstm_parameters(&self, lstm: &LstmSpec) -> Vec<ParameterSpec> {
+        let inputs = if lstm.input == Input::Repeated { self.units } else { self.vocab };
+        Lstm::specs(lstm.name, inputs, self.units)
+    }
+
+    /// Its layers as Keras would list them, with outputs for `batch_size` samples.
+    pub fn layers(&self, batch_size: i64) -> Vec<LayerSpec> {
+        let &Self { units, vocab, every_step, .. } = self;
+        let layer = |name, kind, output, parameters| LayerSpec { name, kind, output, parameters };
+        let mut layers = Vec::new();
+        let mut shape = Vec::new();
+        for (i, lstm) in self.lstms.iter().enumerate() {
+            let (steps, parameters) = (lstm.steps, self.lstm_parameters(lstm));
+            let ids = vec![batch_size, steps, vocab];
+            match lstm.input {
+                Input::Source => layers.push(layer("source", "Input", ids, Vec::new())),
+                Input::DecoderInput => {
+                    layers.push(layer("decoder_input", "Input", ids, Vec::new()));
+                }
+                Input::Repeated => {
+                    let repeated = vec![batch_size, steps, units];
+                    layers.push(layer("repeat_vector", "RepeatVector", repeated, Vec::new()));
+                }
+            }
+            let sequence = every_step && i + 1 == self.lstms.len();
+            shape = if sequence { vec![batch_size, steps, units] } else { vec![batch_size, units] };
+            layers.push(layer(lstm.name, "LSTM", shape.clone(), parameters));
+        }
+        shape.pop();
+        shape.push(vocab);
+        layers.push(layer("dense", "Dense", shape, Dense::specs("dense", units, vocab)));
+        layers
+    }
 }
 
 /// One layer as `seqlab summary` shows it.
@@ -82,42 +144,4 @@ pub struct LayerSpec {
     pub output: Vec<i64>,
     /// Its parameters.
     pub parameters: Vec<ParameterSpec>,
-}
-
-impl LayerSpec {
-    fn input(batch_size: i64, steps: i64, vocab: i64) -> Self {
-        let output = vec![batch_size, steps, vocab];
-        Self { name: "source", kind: "Input", output, parameters: Vec::new() }
-    }
-
-    fn lstm(name: &'static str, output: Vec<i64>, inputs: i64, units: i64) -> Self {
-        Self { name, kind: "LSTM", output, parameters: Lstm::specs(name, inputs, units) }
-    }
-
-    fn dense(output: Vec<i64>, inputs: i64, vocab: i64) -> Self {
-        let parameters = Dense::specs("dense", inputs, vocab);
-        Self { name: "dense", kind: "Dense", output, parameters }
-    }
-}
-
-/// The layers of the model of a validated configuration, in order.
-pub fn layers(config: &Config) -> Vec<LayerSpec> {
-    match config.family {
-        Family::Lstm => lstm::layers(config),
-        Family::RepeatVector => repeat_vector::layers(config),
-        Family::TeacherForced => teacher_forced::layers(config),
-    }
-}
-
-/// The parameters of the model of a validated configuration, in order.
-pub fn parameter_specs(config: &Config) -> Vec<ParameterSpec> {
-    layers(config).into_iter().flat_map(|layer| layer.parameters).collect()
-}
-
-/// The element type that `dtype` names.
-pub fn kind(dtype: Dtype) -> Kind {
-    match dtype {
-        Dtype::Float32 => Kind::Float,
-        Dtype::Float64 => Kind::Double,
-    }
 }

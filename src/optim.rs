@@ -4,8 +4,13 @@ use tch::{Kind, TchError, Tensor};
 
 use crate::config::Config;
 use crate::device;
-use crate::host::{Real, slice, slice_mut, widest};
+use crate::host::{slice, slice_mut};
 use crate::parameters::Parameters;
+use crate::real::{Real, widest};
+use crate::team::Team;
+
+/// Numbers that one thread updates at a time.
+const PART: usize = 1 << 14;
 
 /// Adam (Kingma and Ba, 2015) as Keras writes it, with ε outside the bias correction:
 ///
@@ -54,7 +59,11 @@ impl Adam {
     ///
     /// # Errors
     /// libtorch's.
-    pub fn update(&mut self, parameters: &Parameters) -> Result<Option<Tensor>, TchError> {
+    pub fn update(
+        &mut self,
+        parameters: &Parameters,
+        team: &Team,
+    ) -> Result<Option<Tensor>, TchError> {
         let norm = self.global_clipnorm.map(|most| clip(parameters, most)).transpose()?;
         self.step += 1;
         let t = self.step as f64;
@@ -62,8 +71,8 @@ impl Adam {
         let rate = self.learning_rate * correction;
         match (device::is_host(self.m.device()), self.m.kind()) {
             (false, _) => self.update_by_operations(parameters, rate)?,
-            (true, Kind::Double) => self.update_in_one_pass::<f64>(parameters, rate)?,
-            (true, _) => self.update_in_one_pass::<f32>(parameters, rate)?,
+            (true, Kind::Double) => self.update_in_one_pass::<f64>(parameters, rate, team)?,
+            (true, _) => self.update_in_one_pass::<f32>(parameters, rate, team)?,
         }
         Ok(norm)
     }
@@ -83,20 +92,25 @@ impl Adam {
         &mut self,
         parameters: &Parameters,
         rate: f64,
+        team: &Team,
     ) -> Result<(), TchError> {
         let n = self.m.numel();
-        let number = F::from_f64;
         // SAFETY: the four buffers are alive and distinct.
-        unsafe {
-            adam(
-                slice_mut(parameters.flat(), 0, n)?,
-                slice_mut(&self.m, 0, n)?,
-                slice_mut(&self.v, 0, n)?,
-                slice(parameters.gradient(), 0, n)?,
-                [number(1.0 - self.beta_1), number(1.0 - self.beta_2)],
-                [number(self.epsilon), number(rate)],
-            );
-        }
+        let (theta, m, v, gradient) = unsafe {
+            (
+                slice_mut::<F>(parameters.flat(), 0, n)?,
+                slice_mut::<F>(&self.m, 0, n)?,
+                slice_mut::<F>(&self.v, 0, n)?,
+                slice::<F>(parameters.gradient(), 0, n)?,
+            )
+        };
+        let weights = [F::from_f64(1.0 - self.beta_1), F::from_f64(1.0 - self.beta_2)];
+        let last = [F::from_f64(self.epsilon), F::from_f64(rate)];
+        let parts = theta.chunks_mut(PART).zip(m.chunks_mut(PART)).zip(v.chunks_mut(PART));
+        let mut parts: Vec<_> = parts.zip(gradient.chunks(PART)).collect();
+        team.each(&mut parts, |(((theta, m), v), gradient)| {
+            adam(theta, m, v, gradient, weights, last);
+        });
         Ok(())
     }
 }
@@ -154,16 +168,17 @@ fn clip(parameters: &Parameters, most: f64) -> Result<Tensor, TchError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model;
+    use crate::model::Model;
     use crate::presets;
 
     #[test]
     fn one_pass_and_operations_agree() {
+        let team = Team::new(2);
         let config = Config { units: 3, replicas: 2, ..presets::all().swap_remove(0).config };
         for (kind, tolerance) in [(Kind::Double, 1e-15), (Kind::Float, 1e-7)] {
             let mut results = Vec::new();
             for one_pass in [true, false] {
-                let specs = model::parameter_specs(&config);
+                let specs = Model::new(&config).parameters();
                 let parameters = Parameters::zeros(specs, 2, kind, device::host()).unwrap();
                 let mut adam = Adam::new(&config, &parameters).unwrap();
                 for step in 1..=5 {
@@ -173,9 +188,11 @@ mod tests {
                     match (one_pass, kind) {
                         (false, _) => adam.update_by_operations(&parameters, 1e-3).unwrap(),
                         (true, Kind::Double) => {
-                            adam.update_in_one_pass::<f64>(&parameters, 1e-3).unwrap()
+                            adam.update_in_one_pass::<f64>(&parameters, 1e-3, &team).unwrap()
                         }
-                        (true, _) => adam.update_in_one_pass::<f32>(&parameters, 1e-3).unwrap(),
+                        (true, _) => {
+                            adam.update_in_one_pass::<f32>(&parameters, 1e-3, &team).unwrap()
+                        }
                     }
                 }
                 results.push(parameters.flat().copy());

@@ -1,13 +1,12 @@
 //! All trainable numbers of a model in one flat buffer, and their gradient in another.
 
-use std::rc::Rc;
+use std::ops::Range;
 
 use rand::RngExt;
 use rand_distr::StandardNormal;
 use tch::{Device, Kind, TchError, Tensor};
 
 use crate::rng::{Purpose, Stream};
-use crate::tape::Tape;
 
 /// What a parameter is called, how large it is and how it starts, for one replica.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,7 +107,6 @@ pub struct Parameters {
     flat: Tensor,
     gradient: Tensor,
     leaves: Vec<Tensor>,
-    tape: Rc<Tape>,
 }
 
 impl Parameters {
@@ -125,8 +123,7 @@ impl Parameters {
         let total: i64 = specs.iter().map(|spec| spec.count() * replicas).sum();
         let flat = Tensor::f_zeros([total], (kind, device))?;
         let gradient = flat.f_zeros_like()?;
-        let tape = Rc::new(Tape::default());
-        let mut parameters = Self { specs, replicas, flat, gradient, leaves: Vec::new(), tape };
+        let mut parameters = Self { specs, replicas, flat, gradient, leaves: Vec::new() };
         let values = parameters.split(&parameters.flat)?;
         for (value, gradient) in values.iter().zip(parameters.split(&parameters.gradient)?) {
             parameters.leaves.push(leaf(value, &gradient)?);
@@ -198,9 +195,15 @@ impl Parameters {
         self.specs.iter().map(part).collect()
     }
 
-    /// Where layers record what they compute outside autograd.
-    pub fn tape(&self) -> Rc<Tape> {
-        Rc::clone(&self.tape)
+    /// Where the parameter called `name` of replica `replica` lies in [`Parameters::flat`]; nothing
+    /// if the model has no such parameter.
+    pub fn range(&self, name: &str, replica: usize) -> Option<Range<usize>> {
+        let found = self.specs.iter().position(|spec| spec.name == name)?;
+        let count = |spec: &ParameterSpec| spec.count() as usize;
+        let before: usize = self.specs[..found].iter().map(count).sum();
+        let (replicas, count) = (self.replicas as usize, count(&self.specs[found]));
+        let start = before * replicas + replica * count;
+        Some(start..start + count)
     }
 
     /// Computes the gradient of the scalar `loss`.
@@ -209,7 +212,7 @@ impl Parameters {
     /// libtorch's.
     pub fn backward(&mut self, loss: &Tensor) -> Result<(), TchError> {
         let _ = self.gradient.f_zero_()?;
-        self.tape.backward(loss)
+        loss.f_backward()
     }
 }
 

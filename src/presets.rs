@@ -1,6 +1,8 @@
 //! The published experiments: what they train and what was published.
 
-use crate::config::{Config, DeviceChoice, Dtype, Family, Feedback, GateActivation, TaskKind};
+use crate::config::{
+    Config, DeviceChoice, Dtype, EngineChoice, Family, Feedback, GateActivation, TaskKind,
+};
 
 /// A published figure, or the range of several runs of the same script.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -167,6 +169,7 @@ fn echo() -> Config {
         validation_samples: 2_000,
         evaluation_samples: 2_000,
         device: DeviceChoice::Auto,
+        engine: EngineChoice::Auto,
         threads: None,
     }
 }

@@ -1,8 +1,8 @@
 //! What the commands print for people.
 
-use crate::config::Config;
+use crate::config::{Config, EngineChoice};
 use crate::curves::PredictionRow;
-use crate::model;
+use crate::model::Model;
 use crate::presets;
 use crate::summary::ReplicaSummary;
 
@@ -51,15 +51,16 @@ pub fn list() -> String {
     format!("{}\n{}", table(&rows), table(&about.collect::<Vec<_>>()))
 }
 
-/// Layers, shapes in Keras's layout and parameter counts of the model of `config`.
-pub fn architecture(config: &Config) -> String {
+/// Layers, shapes in Keras's layout and parameter counts of the model of `config`, and the
+/// `engine` that trains it.
+pub fn architecture(config: &Config, engine: EngineChoice) -> String {
     let shape = |shape: &[i64]| {
         let sizes: Vec<String> = shape.iter().map(i64::to_string).collect();
         format!("({})", sizes.join(", "))
     };
     let mut rows = vec![row(["layer", "type", "output or weight shape", "parameters"])];
     let mut total = 0;
-    for layer in model::layers(config) {
+    for layer in Model::new(config).layers(config.batch_size) {
         let count: i64 = layer.parameters.iter().map(|p| p.count()).sum();
         total += count;
         rows.push(vec![
@@ -79,7 +80,7 @@ pub fn architecture(config: &Config) -> String {
         }
     }
     format!(
-        "{}: {}{} {}, {} gates\n\n{}\ntotal parameters: {}\n",
+        "{}: {}{} {}, {} gates, engine {engine}\n\n{}\ntotal parameters: {}\n",
         config.preset,
         if config.stateful { "stateful " } else { "" },
         config.family,
@@ -147,7 +148,7 @@ mod tests {
 
     fn total(preset: &str) -> i64 {
         let config = presets::find(preset).unwrap().config;
-        model::parameter_specs(&config).iter().map(|p| p.count()).sum()
+        Model::new(&config).parameters().iter().map(|p| p.count()).sum()
     }
 
     #[test]

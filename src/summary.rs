@@ -18,7 +18,10 @@ pub struct Summary {
     pub startup_seconds: f64,
     /// `cpu` or `cuda:N`.
     pub device: String,
-    /// CPU threads of an operation.
+    /// What computed the training steps: `fused` or `libtorch`; empty in runs of version 0.1.0.
+    #[serde(default)]
+    pub engine: String,
+    /// CPU threads.
     pub threads: i64,
     /// Of seqlab and what it is built on.
     pub versions: BTreeMap<String, String>,

@@ -1,24 +1,29 @@
 //! The training loop.
 
+use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use anyhow::Result;
 use tch::{Device, TchError, Tensor};
 
-use crate::config::Config;
+use crate::config::{Config, EngineChoice};
 use crate::curves::CurveRow;
 use crate::device;
+use crate::engine::{self, Engine, Libtorch};
 use crate::error::Interrupted;
 use crate::evaluate::Evaluator;
-use crate::loss::{BatchScore, score};
+use crate::fused;
+use crate::loss::Scores;
 use crate::meter::{Means, Meter, diverged};
-use crate::model::{self, SeqModel, State};
+use crate::model::Model;
+use crate::network::{self, Network, State};
 use crate::optim::Adam;
 use crate::parameters::Parameters;
 use crate::rng::Purpose;
 use crate::summary::Evaluation;
 use crate::task::{Batch, Task};
+use crate::team::Team;
 
 /// What watches a training.
 pub trait Observer {
@@ -49,7 +54,9 @@ pub struct Trainer {
     device: Device,
     /// The models' weights.
     pub parameters: Parameters,
-    model: Box<dyn SeqModel>,
+    network: Rc<Network>,
+    engine: Box<dyn Engine>,
+    team: Rc<Team>,
     /// Their optimiser.
     pub adam: Adam,
     /// What stateful layers hand to the next batch, cut from its gradient; `None`: zeros.
@@ -68,17 +75,26 @@ impl Trainer {
     /// Models with fresh weights for a validated configuration.
     ///
     /// # Errors
-    /// libtorch's, above all when memory is short.
-    pub fn new(config: &Config, device: Device) -> Result<Self, TchError> {
+    /// An engine that does not compute on the device, and libtorch's, above all when memory is
+    /// short.
+    pub fn new(config: &Config, device: Device) -> Result<Self> {
         let seeds = config.seeds();
-        let specs = model::parameter_specs(config);
-        let kind = model::kind(config.dtype);
+        let specs = Model::new(config).parameters();
+        let kind = network::kind(config.dtype);
         let mut parameters = Parameters::zeros(specs, config.replicas, kind, device)?;
         parameters.initialise(&seeds)?;
+        let network = Rc::new(Network::new(config, &parameters)?);
+        let team = Rc::new(Team::new(device::threads(config)));
+        let engine: Box<dyn Engine> = match engine::choose(config.engine, device)? {
+            EngineChoice::Fused => fused::engine(config, &parameters, Rc::clone(&team))?,
+            _ => Box::new(Libtorch { network: Rc::clone(&network), device }),
+        };
         Ok(Self {
             task: Task::new(config),
             device,
-            model: model::build(config, &parameters)?,
+            network,
+            engine,
+            team,
             adam: Adam::new(config, &parameters)?,
             parameters,
             carried: None,
@@ -109,8 +125,8 @@ impl Trainer {
                     return Ok(Outcome::Interrupted);
                 }
                 let batch = data.batch(first..samples.min(first + batch_size));
-                let (score, grad_norm) = self.learn(&batch)?;
-                self.meter.add(&score, grad_norm, batch.size)?;
+                let (scores, grad_norm) = self.learn(&batch)?;
+                self.meter.add(scores, grad_norm, batch.size)?;
                 observer.step();
                 let ends_epoch = first + batch_size >= samples;
                 if self.row_is_due(ends_epoch) {
@@ -143,27 +159,20 @@ impl Trainer {
     }
 
     /// One optimiser step: scores `batch`, whose ids are below V, and then learns from it. Returns
-    /// the score and, with clipping, the gradient's norm `(R)`. Does not wait for the device.
+    /// the scores and, with clipping, the gradient's norm `(R)`. Does not wait for the device.
     ///
     /// # Errors
     /// libtorch's.
-    pub fn learn(&mut self, batch: &Batch) -> Result<(BatchScore, Option<Tensor>), TchError> {
-        let (replicas, size) = (batch.replicas as i64, batch.size as i64);
-        let upload = |ids: &Vec<i64>| device::upload(ids, &[replicas, size, -1], self.device);
-        let (source, target) = (upload(&batch.source)?, upload(&batch.target)?);
-        let decoder_input = batch.decoder_input.as_ref().map(upload).transpose()?;
-        let state = self.carried.take().map_or_else(|| self.model.zero_state(size), Ok)?;
+    pub fn learn(&mut self, batch: &Batch) -> Result<(Scores, Option<Tensor>), TchError> {
+        let size = batch.size as i64;
+        let state = self.carried.take().map_or_else(|| self.network.zero_state(size), Ok)?;
+        let (scores, next) = self.engine.learn(&mut self.parameters, batch, state)?;
+        let grad_norm = self.adam.update(&self.parameters, &self.team)?;
 
-        let (logits, next) = self.model.forward(&source, decoder_input.as_ref(), &state)?;
-        let score = score(&logits, &target)?;
-        // Replicas share no parameter, so the gradient of the sum is each one's own.
-        self.parameters.backward(&score.loss.f_sum(logits.kind())?)?;
-        let grad_norm = self.adam.update(&self.parameters)?;
-
-        self.carried = if self.config.stateful { Some(next.detach()?) } else { None };
+        self.carried = self.config.stateful.then_some(next);
         self.step += 1;
         self.samples += size;
-        Ok((score, grad_norm))
+        Ok((scores, grad_norm))
     }
 
     /// What evaluates the models as they are now.
@@ -171,7 +180,7 @@ impl Trainer {
         Evaluator {
             config: &self.config,
             task: &self.task,
-            model: &*self.model,
+            network: &self.network,
             device: self.device,
         }
     }

@@ -10,7 +10,8 @@ use seqlab::config::{Config, DeviceChoice, Dtype};
 use seqlab::curves::CurveRow;
 use seqlab::device::{self, download, host};
 use seqlab::evaluate::Evaluator;
-use seqlab::model;
+use seqlab::model::Model;
+use seqlab::network::{self, Network};
 use seqlab::parameters::Parameters;
 use seqlab::presets;
 use seqlab::rng::Purpose;
@@ -104,14 +105,14 @@ fn what_a_gpu_trained_loads_and_evaluates_on_the_cpu() {
         let (trainer, _) = train(&config, gpu);
         let path = folder.path().join(&config.preset);
         checkpoint::save(&path, &trainer).unwrap();
-        let specs = model::parameter_specs(&config);
-        let kind = model::kind(config.dtype);
+        let specs = Model::new(&config).parameters();
+        let kind = network::kind(config.dtype);
         let parameters = Parameters::zeros(specs, config.replicas, kind, host()).unwrap();
         checkpoint::load_weights(&path, &parameters, 0).unwrap();
         assert_eq!(download(parameters.flat()).unwrap(), weights(&trainer), "{}", config.preset);
 
-        let (model, task) = (model::build(&config, &parameters).unwrap(), Task::new(&config));
-        let here = Evaluator { config: &config, task: &task, model: &*model, device: host() };
+        let (network, task) = (Network::new(&config, &parameters).unwrap(), Task::new(&config));
+        let here = Evaluator { config: &config, task: &task, network: &network, device: host() };
         let evaluate = |on: &Evaluator<'_>| on.run(Purpose::Evaluation, 100, |_| Ok(())).unwrap();
         for (here, there) in evaluate(&here).iter().zip(&evaluate(&trainer.evaluator())) {
             assert!(

@@ -5,11 +5,11 @@ use std::cell::Cell;
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
-use seqlab::config::{Config, Dtype, Family, Feedback, GateActivation};
+use seqlab::config::{Config, Dtype, EngineChoice, Family, Feedback, GateActivation};
 use seqlab::device::{download, host, upload};
-use seqlab::layers::{Lstm, LstmState};
+use seqlab::layers::{Lstm, LstmInput, LstmState};
 use seqlab::loss;
-use seqlab::model::{self, State};
+use seqlab::network::{Network, State};
 use seqlab::parameters::Parameters;
 use seqlab::presets;
 use seqlab::rng::{Purpose, Stream};
@@ -49,6 +49,10 @@ fn models() -> Vec<Config> {
 
 fn name(config: &Config) -> String {
     format!("{} of {}, {}", config.family, config.preset, config.gate_activation)
+}
+
+fn copy(state: &LstmState) -> LstmState {
+    LstmState { h: state.h.copy(), c: state.c.copy() }
 }
 
 /// Uniform numbers on ±`limit`.
@@ -93,7 +97,7 @@ impl Case {
         let trainer = Trainer::new(config, host()).unwrap();
         let mut flat = trainer.parameters.flat().shallow_clone();
         flat.copy_(&random(&mut generator, &flat.size(), 1.5));
-        let zero = trainer.evaluator().model.zero_state(config.batch_size).unwrap();
+        let zero = trainer.evaluator().network.zero_state(config.batch_size).unwrap();
         let mut like = |t: &Tensor| random(&mut generator, &t.size(), 0.9);
         let random_state = |s: &LstmState| LstmState { h: like(&s.h), c: like(&s.c) };
         let state = State(zero.0.iter().map(random_state).collect());
@@ -118,7 +122,7 @@ impl Case {
         let decoder_input = self.batch.decoder_input.as_ref().map(|ids| self.ids(ids));
         let source = self.ids(&self.batch.source);
         tch::no_grad(|| {
-            let model = self.trainer.evaluator().model;
+            let model = self.trainer.evaluator().network;
             model.forward(&source, decoder_input.as_ref(), &self.state).unwrap()
         })
     }
@@ -328,7 +332,7 @@ fn free_running_feeds_zeros_and_then_what_was_put_out() {
             let config = Config { feedback: Some(feedback), ..config.clone() };
             let case = Case::new(&config);
             let source = case.ids(&case.batch.source);
-            let model = case.trainer.evaluator().model;
+            let model = case.trainer.evaluator().network;
             let (probabilities, _) = tch::no_grad(|| model.predict(&source, &case.state)).unwrap();
             let reference = Reference::new(&config, &case.trainer.parameters);
             for (row, source) in case.batch.source.chunks_exact(config.n_in as usize).enumerate() {
@@ -366,13 +370,18 @@ fn the_gradient_is_the_slope_of_the_loss() {
             slopes.push(slope / (2.0 * NUDGE));
         }
 
-        case.trainer.carried = Some(case.state.detach().unwrap());
-        case.trainer.learn(&case.batch).unwrap();
-        let gradient = download(case.trainer.parameters.gradient()).unwrap();
-        for (entry, (gradient, slope)) in gradient.iter().zip(&slopes).enumerate() {
-            let bound = 1e-9 + 1e-7 * slope.abs();
-            let what = format!("{}: entry {entry}", name(&config));
-            assert!((gradient - slope).abs() <= bound, "{what}: {gradient} for slope {slope}");
+        for engine in [EngineChoice::Libtorch, EngineChoice::Fused] {
+            let config = Config { engine, ..config.clone() };
+            case.trainer = Trainer::new(&config, host()).unwrap();
+            case.trainer.parameters.flat().shallow_clone().copy_(&flat);
+            case.trainer.carried = Some(State(case.state.0.iter().map(copy).collect()));
+            case.trainer.learn(&case.batch).unwrap();
+            let gradient = download(case.trainer.parameters.gradient()).unwrap();
+            for (entry, (gradient, slope)) in gradient.iter().zip(&slopes).enumerate() {
+                let bound = 1e-9 + 1e-7 * slope.abs();
+                let what = format!("{}, {engine}: entry {entry}", name(&config));
+                assert!((gradient - slope).abs() <= bound, "{what}: {gradient} for slope {slope}");
+            }
         }
         // A parameter that nothing depends on would pass so far.
         let parameters = &case.trainer.parameters;
@@ -400,12 +409,12 @@ fn looking_ids_up_is_the_product_with_their_one_hot_vectors() {
         let count = replicas * batch * steps;
         let ids: Vec<i64> = (0..count).map(|_| generator.random_range(0..vocab)).collect();
         let ids = upload(&ids, &[replicas, batch, steps], host()).unwrap();
-        let projected = lstm.project_ids(&ids).unwrap();
+        let projected = lstm.project(&LstmInput::Ids(ids.shallow_clone())).unwrap();
         assert_eq!(projected.size(), [steps, replicas, batch, 4 * units]);
         for t in 0..steps {
             let one_hot = ids.select(2, t).one_hot(vocab).to_kind(Kind::Double);
-            let expected = lstm.project(&one_hot).unwrap();
-            let difference = (projected.get(t) - expected).abs().max().double_value(&[]);
+            let expected = lstm.project(&LstmInput::Repeated(one_hot, 1)).unwrap();
+            let difference = (projected.get(t) - expected.get(0)).abs().max().double_value(&[]);
             assert!(difference <= 1e-15, "{replicas} replicas, step {t}: {difference:e}");
         }
     }
@@ -418,12 +427,12 @@ fn repeating_a_vectors_projection_is_feeding_it_at_every_step() {
         let parameters = &case.trainer.parameters;
         let layer = |name| Lstm::new(parameters, name, config.gate_activation).unwrap();
         let (encoder, decoder) = (layer("encoder"), layer("decoder"));
-        let projected = encoder.project_ids(&case.ids(&case.batch.source)).unwrap();
-        let (code, _) = encoder.run(&projected, &case.state.0[0], false).unwrap();
+        let source = LstmInput::Ids(case.ids(&case.batch.source));
+        let code = encoder.run(&source, &case.state.0[0]).unwrap().1.h;
         let mut state = case.state.0[1].shallow_clone();
         for _ in 0..config.n_out {
-            let step = decoder.project(&code).unwrap().unsqueeze(0);
-            state = decoder.run(&step, &state, true).unwrap().1;
+            let step = LstmInput::Repeated(code.shallow_clone(), 1);
+            state = decoder.run(&step, &state).unwrap().1;
         }
         let (_, next) = case.forward();
         let expected = [download(&state.h).unwrap(), download(&state.c).unwrap()].concat();
@@ -469,7 +478,7 @@ fn a_score_is_the_mean_cross_entropy_and_the_share_of_right_ids() {
 fn teacher_forcing_without_decoder_inputs_is_an_error() {
     let config = models().into_iter().find(|c| c.family == Family::TeacherForced).unwrap();
     let case = Case::new(&config);
-    let model = model::build(&config, &case.trainer.parameters).unwrap();
+    let model = Network::new(&config, &case.trainer.parameters).unwrap();
     let error = model.forward(&case.ids(&case.batch.source), None, &case.state).unwrap_err();
     assert!(error.to_string().contains("decoder inputs"), "{error}");
 }

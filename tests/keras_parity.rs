@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use libtest_mimic::{Arguments, Failed, Trial};
 use safetensors::SafeTensors;
-use seqlab::config::{Config, Dtype, Family, Feedback, GateActivation};
+use seqlab::config::{Config, Dtype, EngineChoice, Family, Feedback, GateActivation};
 use seqlab::device;
 use seqlab::layers::LstmState;
-use seqlab::model::{self, SeqModel, State};
+use seqlab::network::{Network, State};
 use seqlab::presets;
 use seqlab::task::Batch;
 use seqlab::train::Trainer;
@@ -28,10 +28,13 @@ fn main() {
     let mut trials = Vec::new();
     for case in case_directories() {
         let name = case.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        for (place, replicas) in [("alone", 1), ("as replica 2 of 3", 3)] {
-            let (case, name) = (case.clone(), format!("{name} {place}"));
+        let places = [("alone", 1), ("as replica 2 of 3", 3)];
+        let engines = [EngineChoice::Fused, EngineChoice::Libtorch];
+        for ((place, replicas), engine) in places.iter().flat_map(|p| engines.map(|e| (*p, e))) {
+            let (case, name) = (case.clone(), format!("{name} {place}, {engine}"));
             trials.push(Trial::test(name.clone(), move || {
-                let errors = replay(&case, replicas).map_err(|e| Failed::from(format!("{e:#}")))?;
+                let errors =
+                    replay(&case, replicas, engine).map_err(|e| Failed::from(format!("{e:#}")))?;
                 println!("{name}: {errors}");
                 errors.check().map_err(Failed::from)
             }));
@@ -184,8 +187,9 @@ impl Case {
 }
 
 /// Replays a case as the last of `replicas`.
-fn replay(path: &Path, replicas: i64) -> Result<Errors> {
-    let case = Case::load(path, replicas)?;
+fn replay(path: &Path, replicas: i64, engine: EngineChoice) -> Result<Errors> {
+    let mut case = Case::load(path, replicas)?;
+    case.config.engine = engine;
     let last = replicas - 1;
     let mut trainer = Trainer::new(&case.config, device::host())?;
     for spec in trainer.parameters.specs() {
@@ -201,9 +205,10 @@ fn replay(path: &Path, replicas: i64) -> Result<Errors> {
         if step % case.batches_per_epoch == 0 {
             trainer.carried = None;
         }
-        let (score, _) = trainer.learn(&case.batch(step)?)?;
-        let of = |name: &str, got: Tensor| -> Result<f64> {
-            Ok((got.double_value(&[last]) - case.expect(name)?.double_value(&[step as i64])).abs())
+        let (scores, _) = trainer.learn(&case.batch(step)?)?;
+        let score = scores.fetch()?[last as usize];
+        let of = |name: &str, got: f64| -> Result<f64> {
+            Ok((got - case.expect(name)?.double_value(&[step as i64])).abs())
         };
         errors.loss = max(errors.loss, of("loss", score.loss)?);
         errors.accuracy = max(errors.accuracy, of("accuracy", score.accuracy)?);
@@ -231,7 +236,7 @@ fn compare(case: &Case, trainer: &Trainer, prefix: &str, values: &[Tensor]) -> R
 fn probabilities_before(case: &Case, trainer: &Trainer) -> Result<f64> {
     let batch = case.batch(0)?;
     let decoder_input = batch.decoder_input.as_ref().map(|ids| case.source(ids)).transpose()?;
-    let model = trainer.evaluator().model;
+    let model = trainer.evaluator().network;
     let zero = model.zero_state(case.config.batch_size)?;
     let (logits, _) = model.forward(&case.source(&batch.source)?, decoder_input.as_ref(), &zero)?;
     let probabilities = samples_first(&logits.softmax(-1, Kind::Double), case);
@@ -240,19 +245,19 @@ fn probabilities_before(case: &Case, trainer: &Trainer) -> Result<f64> {
 
 fn predictions(case: &Case, trainer: &Trainer) -> Result<f64> {
     let inputs = find(&case.data, "predict_inputs")?;
-    let zero = |model: &dyn SeqModel| model.zero_state(case.config.batch_size);
+    let zero = |model: &Network| model.zero_state(case.config.batch_size);
     let source = |ids: &Tensor| ids.unsqueeze(0).expand([case.config.replicas, -1, -1], false);
     let mut worst = 0.0;
     if case.config.family == Family::TeacherForced {
         for feedback in [Feedback::Softmax, Feedback::Argmax] {
             let config = Config { feedback: Some(feedback), ..case.config.clone() };
-            let model = model::build(&config, &trainer.parameters)?;
-            let (got, _) = model.predict(&source(inputs), &zero(&*model)?)?;
+            let model = Network::new(&config, &trainer.parameters)?;
+            let (got, _) = model.predict(&source(inputs), &zero(&model)?)?;
             let expected = case.expect(&format!("predict.{feedback}"))?;
             worst = max(worst, difference(&samples_first(&got, case), expected));
         }
     } else {
-        let model = trainer.evaluator().model;
+        let model = trainer.evaluator().network;
         let mut state: State = zero(model)?;
         for batch in 0..inputs.size()[0] {
             let (got, next) = model.predict(&source(&inputs.get(batch)), &state)?;

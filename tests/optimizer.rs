@@ -14,6 +14,7 @@ use seqlab::parameters::{Init, ParameterSpec, Parameters};
 use seqlab::presets;
 use seqlab::rng::{Purpose, Stream};
 use seqlab::task::Task;
+use seqlab::team::Team;
 use seqlab::train::{Observer, Outcome, Trainer};
 use tch::{Kind, Tensor};
 
@@ -53,7 +54,7 @@ impl Bench {
 
     fn update(&mut self, gradient: &[f64]) -> Option<Vec<f64>> {
         self.parameters.gradient().shallow_clone().copy_(&Tensor::from_slice(gradient));
-        let norm = self.adam.update(&self.parameters).unwrap();
+        let norm = self.adam.update(&self.parameters, &Team::new(2)).unwrap();
         norm.map(|norm| download(&norm).unwrap())
     }
 
@@ -272,11 +273,10 @@ fn steps_by_hand(config: &Config) -> Vec<Step> {
         let data = task.epoch(&seeds, Purpose::Training, epoch as u64);
         for first in (0..task.samples_per_epoch()).step_by(size) {
             let batch = data.batch(first..task.samples_per_epoch().min(first + size));
-            let (score, norm) = trainer.learn(&batch).unwrap();
+            let (scores, norm) = trainer.learn(&batch).unwrap();
             let norm = norm.map_or(vec![0.0; seeds.len()], |norm| download(&norm).unwrap());
-            let (loss, accuracy) =
-                (download(&score.loss).unwrap(), download(&score.accuracy).unwrap());
-            let scores = (0..seeds.len()).map(|k| [loss[k], accuracy[k], norm[k]]).collect();
+            let scores = scores.fetch().unwrap().into_iter().zip(norm);
+            let scores = scores.map(|(score, norm)| [score.loss, score.accuracy, norm]).collect();
             steps.push(Step { epoch, samples: batch.size, scores });
         }
     }

@@ -171,10 +171,10 @@ fn neighbour_of(config: &Config, change: impl Fn(&mut Tensor)) -> (Vec<u64>, Vec
     for step in 0..6 {
         let batch = config.batch_size as usize;
         let first = step * batch % task.samples_per_epoch();
-        let (score, norm) = trainer.learn(&epoch.batch(first..first + batch)).unwrap();
-        let of_1 = |scores: &Tensor| scores.double_value(&[1]);
-        numbers.extend([of_1(&score.loss), of_1(&score.accuracy)]);
-        numbers.extend(norm.as_ref().map(of_1));
+        let (scores, norm) = trainer.learn(&epoch.batch(first..first + batch)).unwrap();
+        let score = scores.fetch().unwrap()[1];
+        numbers.extend([score.loss, score.accuracy]);
+        numbers.extend(norm.map(|norm| norm.double_value(&[1])));
     }
     numbers.extend(weights(&trainer, 1));
     let (evaluations, predictions) = evaluate(&trainer, config);

@@ -8,7 +8,7 @@ use tch::{Cuda, Tensor};
 
 use crate::config::{DeviceChoice, GateActivation};
 use crate::error::FAILURE;
-use crate::layers::Lstm;
+use crate::layers::{Lstm, LstmInput};
 use crate::parameters::Parameters;
 use crate::{device, versions};
 
@@ -98,7 +98,7 @@ fn lstm_gradient(choice: DeviceChoice) -> Result<Vec<f64>> {
     parameters.initialise(&[0])?;
     let lstm = Lstm::new(&parameters, "lstm", GateActivation::Sigmoid)?;
     let ids = device::upload(&[0, 1, 2, 3, 4, 0], &[1, 2, 3], device)?;
-    let (output, _) = lstm.run(&lstm.project_ids(&ids)?, &lstm.zero_state(2)?, true)?;
+    let (output, _) = lstm.run(&LstmInput::Ids(ids), &lstm.zero_state(2)?)?;
     let loss: Tensor = output.f_square()?.f_sum(tch::Kind::Float)?;
     parameters.backward(&loss)?;
     finite(device::download(parameters.gradient())?)

@@ -18,7 +18,7 @@ use crate::rng::Purpose;
 use crate::run_dir::RunDir;
 use crate::summary::{ReplicaSummary, Summary};
 use crate::train::{Observer, Outcome, Trainer, go_on};
-use crate::{checkpoint, device, report, versions};
+use crate::{checkpoint, device, engine, report, versions};
 
 /// Example predictions that the final summary shows.
 const EXAMPLES: usize = 10;
@@ -46,6 +46,7 @@ pub fn train(what: Train, out: &mut dyn Write) -> Result<ExitCode> {
     if let Some(path) = &what.out {
         RunDir::check(path, force)?;
     }
+    let engine = engine::choose(config.engine, chosen.device)?;
     let threads = device::set_threads(&config);
     // The models first: no run is replaced by one whose models do not fit into memory.
     let mut trainer = Trainer::new(&config, chosen.device)?;
@@ -61,7 +62,9 @@ pub fn train(what: Train, out: &mut dyn Write) -> Result<ExitCode> {
     if !quiet {
         let note = chosen.note.map(|note| format!(" ({note})")).unwrap_or_default();
         let preset = &config.preset;
-        say(format!("training {preset} on {device}{note}, threads: {threads}; writing {shown}"));
+        say(format!(
+            "training {preset} on {device}{note}, engine: {engine}, threads: {threads}; writing {shown}"
+        ));
     }
 
     let startup_seconds = begin.elapsed().as_secs_f64();
@@ -90,6 +93,7 @@ pub fn train(what: Train, out: &mut dyn Write) -> Result<ExitCode> {
         train_seconds,
         startup_seconds,
         device,
+        engine: engine.to_string(),
         threads,
         versions: versions::all(),
         git_commit: versions::GIT_COMMIT.to_owned(),

@@ -6,7 +6,8 @@ use tch::Device;
 use crate::config::{Config, DeviceChoice};
 use crate::device::Chosen;
 use crate::evaluate::{Evaluator, most_probable};
-use crate::model::{self, SeqModel};
+use crate::model::Model;
+use crate::network::{self, Network};
 use crate::parameters::Parameters;
 use crate::progress::say;
 use crate::run_dir::RunDir;
@@ -17,7 +18,7 @@ use crate::{checkpoint, device};
 pub(super) struct Trained {
     /// The run's configuration, as far as `model` holds its replicas.
     pub config: Config,
-    model: Box<dyn SeqModel>,
+    network: Network,
     device: Device,
 }
 
@@ -41,16 +42,16 @@ impl Trained {
             say(note);
         }
         device::set_threads(&config);
-        let kind = model::kind(config.dtype);
-        let specs = model::parameter_specs(&config);
+        let kind = network::kind(config.dtype);
+        let specs = Model::new(&config).parameters();
         let parameters = Parameters::zeros(specs, config.replicas, kind, device)?;
         checkpoint::load_weights(&run.checkpoint_path(), &parameters, replica.unwrap_or(0))?;
-        Ok(Self { model: model::build(&config, &parameters)?, config, device })
+        Ok(Self { network: Network::new(&config, &parameters)?, config, device })
     }
 
     /// What evaluates the model on `task`.
     pub fn evaluator<'a>(&'a self, task: &'a Task) -> Evaluator<'a> {
-        Evaluator { config: &self.config, task, model: &*self.model, device: self.device }
+        Evaluator { config: &self.config, task, network: &self.network, device: self.device }
     }
 
     /// The ids `(B, Tout)`, row-major, that the one replica says to `sources` `(B, Tin)`, each read
@@ -62,7 +63,7 @@ impl Trained {
         let _guard = tch::no_grad_guard();
         let size = sources.len() as i64;
         let source = device::upload(&sources.concat(), &[1, size, -1], self.device)?;
-        let (probabilities, _) = self.model.predict(&source, &self.model.zero_state(size)?)?;
+        let (probabilities, _) = self.network.predict(&source, &self.network.zero_state(size)?)?;
         Ok(most_probable(&probabilities)?)
     }
 }

@@ -1,7 +1,7 @@
 //! The arithmetic of LSTM cells between two matrix products, fused into one pass on the CPU.
 
 use crate::config::GateActivation;
-use crate::host::{Real, widest};
+use crate::real::{Real, widest};
 
 /// What a step keeps of its `n` cells, row by row; gates are `(n / H) × 4H`, the rest `n` numbers.
 pub struct Step<'a, F> {
@@ -107,7 +107,7 @@ fn backward_rows<F: Real>(step: &mut StepGradient<F>, units: usize, slope: impl 
             None => d_o.copy_from_slice(d_h),
         }
         for n in 0..units {
-            d_c[n] = d_c[n] + d_o[n] * o[n] * (one - tanh_c[n] * tanh_c[n]);
+            d_c[n] += d_o[n] * o[n] * (one - tanh_c[n] * tanh_c[n]);
         }
         for n in 0..units {
             d_i[n] = d_c[n] * g[n] * slope(i[n]);

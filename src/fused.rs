@@ -1,0 +1,376 @@
+//! The engine for CPUs: scores a batch and computes the gradient with explicit equations, fused
+//! into few passes over memory that is allocated once.
+//!
+//! A batch is cut into blocks of rows of one replica, which threads take one by one. A block runs
+//! forward and backward through the whole model on its own; then the weights' gradients are summed
+//! over the blocks, matrix by matrix. What is summed in which order depends on the batch size
+//! alone, so neither the number of threads nor that of replicas changes a bit of the result.
+
+mod block;
+mod cells;
+mod dense;
+mod lstm;
+mod product;
+
+use std::ops::Range;
+use std::rc::Rc;
+
+use tch::{Kind, TchError};
+
+use crate::config::Config;
+use crate::engine::Engine;
+use crate::host::{slice, slice_mut};
+use crate::loss::{Score, Scores};
+use crate::model::{Input, Model, Start};
+use crate::network::State;
+use crate::parameters::Parameters;
+use crate::real::{Real, widest};
+use crate::task::Batch;
+use crate::team::Team;
+use block::{Block, Context};
+use lstm::Kernel;
+use product::{Matrix, Onto, multiply};
+
+/// Rows of a block: as many as a tile of a product has at most.
+const BLOCK_ROWS: usize = 12;
+
+/// Rows of a weight matrix whose gradient is one piece of work.
+const GRADIENT_ROWS: usize = 24;
+
+/// The engine for numbers of type `F`.
+pub struct Fused<F> {
+    model: Model,
+    config: Config,
+    team: Rc<Team>,
+    /// Where each replica's weights lie.
+    places: Vec<Places>,
+    /// Each replica's packed matrices, replica by replica in the order of [`Places::packed`].
+    kernels: Vec<Kernel<F>>,
+    /// Blocks for batches of `rows` rows, replica by replica.
+    blocks: Vec<Block<F>>,
+    rows: usize,
+}
+
+/// Where one replica's weights lie in the flat buffer.
+#[derive(Debug)]
+pub struct Places {
+    /// Of each LSTM.
+    pub lstms: Vec<LstmPlaces>,
+    /// The dense kernel.
+    pub dense: Range<usize>,
+    /// The dense bias.
+    pub dense_bias: Range<usize>,
+}
+
+/// Where an LSTM's weights lie in the flat buffer.
+#[derive(Debug)]
+pub struct LstmPlaces {
+    /// The kernel.
+    pub kernel: Range<usize>,
+    /// The recurrent kernel.
+    pub recurrent: Range<usize>,
+    /// The bias.
+    pub bias: Range<usize>,
+}
+
+impl Places {
+    fn new(model: &Model, parameters: &Parameters, replica: usize) -> Result<Self, TchError> {
+        let place = |layer: &str, weight: &str| {
+            let name = format!("{layer}.{weight}");
+            let found = parameters.range(&name, replica);
+            found.ok_or_else(|| TchError::Shape(format!("the model has no {name}")))
+        };
+        let lstm = |name: &str| {
+            Ok::<_, TchError>(LstmPlaces {
+                kernel: place(name, "kernel")?,
+                recurrent: place(name, "recurrent_kernel")?,
+                bias: place(name, "bias")?,
+            })
+        };
+        Ok(Self {
+            lstms: model.lstms.iter().map(|spec| lstm(spec.name)).collect::<Result<_, _>>()?,
+            dense: place("dense", "kernel")?,
+            dense_bias: place("dense", "bias")?,
+        })
+    }
+
+    /// The matrices that are packed, with their columns: every recurrent kernel, then the dense
+    /// kernel, then the kernels of LSTMs that read vectors.
+    fn packed(&self, model: &Model) -> Vec<(Range<usize>, usize)> {
+        let gates = 4 * model.units as usize;
+        let recurrent = self.lstms.iter().map(|lstm| (lstm.recurrent.clone(), gates));
+        let dense = (self.dense.clone(), model.vocab as usize);
+        let reads_vectors = model.lstms.iter().zip(&self.lstms);
+        let reads_vectors = reads_vectors.filter(|(spec, _)| spec.input == Input::Repeated);
+        let kernels = reads_vectors.map(|(_, lstm)| (lstm.kernel.clone(), gates));
+        recurrent.chain([dense]).chain(kernels).collect()
+    }
+}
+
+impl<F: Real> Fused<F> {
+    /// An engine for the model of a validated configuration with weights like `parameters`.
+    ///
+    /// # Errors
+    /// If `parameters` are not the model's.
+    pub fn new(config: &Config, parameters: &Parameters, team: Rc<Team>) -> Result<Self, TchError> {
+        let model = Model::new(config);
+        let replicas = 0..parameters.replicas() as usize;
+        let places = replicas.map(|replica| Places::new(&model, parameters, replica));
+        let places = places.collect::<Result<Vec<_>, _>>()?;
+        let kernels = places.iter().flat_map(|places| {
+            let packed = places.packed(&model).into_iter();
+            packed.map(|(place, columns)| Kernel::new(place, columns))
+        });
+        Ok(Self {
+            kernels: kernels.collect(),
+            config: config.clone(),
+            model,
+            team,
+            places,
+            blocks: Vec::new(),
+            rows: 0,
+        })
+    }
+
+    /// Cuts batches of `rows` rows into blocks.
+    fn cut(&mut self, rows: usize) {
+        let blocks = match rows.div_ceil(BLOCK_ROWS) {
+            0 | 1 => 1,
+            // As many for each of two threads, or four.
+            n => n.next_multiple_of(2),
+        };
+        let of = |replica: usize| {
+            let ends = (0..=blocks).map(move |block| block * rows / blocks);
+            ends.clone().zip(ends.skip(1)).map(move |(first, end)| (replica, first..end))
+        };
+        let all = (0..self.places.len()).flat_map(of);
+        self.blocks = all
+            .map(|(replica, rows)| Block::new(&self.model, &self.config, replica, rows))
+            .collect();
+        self.rows = rows;
+    }
+
+    /// Copies the carried state between `state` and the blocks: `copy(tensor's rows, block's)`.
+    fn each_state(
+        &mut self,
+        state: &State,
+        copy: impl Fn(&mut [F], &mut [F]),
+        last: bool,
+    ) -> Result<(), TchError> {
+        let units = self.model.units as usize;
+        let carried = self.model.lstms.iter().enumerate();
+        let carried = carried.filter(|(_, spec)| spec.start == Start::Carried);
+        for ((layer, _), state) in carried.zip(&state.0) {
+            for block in &mut self.blocks {
+                let first = (block.replica * self.rows + block.rows.start) * units;
+                let n = block.rows.len() * units;
+                let steps = &mut block.lstms[layer];
+                let at = if last { steps.h.len() - n } else { 0 };
+                // SAFETY: the engine owns the state while it learns.
+                unsafe {
+                    copy(slice_mut(&state.h, first, n)?, &mut steps.h[at..at + n]);
+                    copy(slice_mut(&state.c, first, n)?, &mut steps.c[at..at + n]);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The gradients of all weights, as pieces of work that each fill a part of `gradient`.
+    fn pieces<'a>(&self, mut gradient: &'a mut [F]) -> Vec<Piece<'a, F>> {
+        let gates = 4 * self.model.units as usize;
+        let vocab = self.model.vocab as usize;
+        let mut pieces = Vec::new();
+        // In the order of the flat buffer: parameter by parameter, replica by replica.
+        let lstms = (0..self.model.lstms.len()).flat_map(|l| {
+            [(Weight::Kernel(l), gates), (Weight::Recurrent(l), gates), (Weight::Bias(l), gates)]
+        });
+        let dense = [(Weight::Dense, vocab), (Weight::DenseBias, vocab)];
+        for (weight, columns) in lstms.chain(dense) {
+            for (replica, places) in self.places.iter().enumerate() {
+                let count = weight.place(places).len();
+                let (matrix, rest) = std::mem::take(&mut gradient).split_at_mut(count);
+                gradient = rest;
+                let parts = matrix.chunks_mut(GRADIENT_ROWS * columns).enumerate();
+                pieces.extend(parts.map(|(i, out)| Piece {
+                    weight,
+                    replica,
+                    first_row: i * GRADIENT_ROWS,
+                    columns,
+                    out,
+                }));
+            }
+        }
+        pieces
+    }
+}
+
+impl<F: Real> Engine for Fused<F> {
+    fn learn(
+        &mut self,
+        parameters: &mut Parameters,
+        batch: &Batch,
+        state: State,
+    ) -> Result<(Scores, State), TchError> {
+        if batch.size != self.rows {
+            self.cut(batch.size);
+        }
+        let n = parameters.flat().numel();
+        // SAFETY: both are the parameters', which are borrowed for longer, and distinct.
+        let (weights, gradient) = unsafe {
+            (slice::<F>(parameters.flat(), 0, n)?, slice_mut(parameters.gradient(), 0, n)?)
+        };
+        self.each_state(&state, |from, to| to.copy_from_slice(from), false)?;
+        self.team.each(&mut self.kernels, |kernel| kernel.pack(weights));
+        let context = Context {
+            model: &self.model,
+            places: &self.places,
+            kernels: &self.kernels,
+            weights,
+            batch,
+        };
+        self.team.each(&mut self.blocks, |block| block.learn(&context));
+        let mut pieces = self.pieces(gradient);
+        let blocks = self.blocks.chunks_exact(self.blocks.len() / self.places.len());
+        let blocks: Vec<&[Block<F>]> = blocks.collect();
+        self.team.each(&mut pieces, |piece| piece.compute(blocks[piece.replica]));
+        let scores = blocks.iter().map(|blocks| score(blocks)).collect();
+        self.each_state(&state, |to, from| to.copy_from_slice(from), true)?;
+        Ok((Scores::Host(scores), state))
+    }
+}
+
+/// The means over one replica's blocks.
+fn score<F: Real>(blocks: &[Block<F>]) -> Score {
+    let (mut loss, mut correct, mut rows) = (0.0, 0, 0);
+    for block in blocks {
+        loss += block.tally.loss;
+        correct += block.tally.correct;
+        rows += block.targets.len();
+    }
+    Score { loss: loss / rows as f64, accuracy: correct as f64 / rows as f64 }
+}
+
+/// A weight of a model.
+#[derive(Debug, Clone, Copy)]
+enum Weight {
+    Kernel(usize),
+    Recurrent(usize),
+    Bias(usize),
+    Dense,
+    DenseBias,
+}
+
+impl Weight {
+    fn place(self, places: &Places) -> &Range<usize> {
+        match self {
+            Self::Kernel(l) => &places.lstms[l].kernel,
+            Self::Recurrent(l) => &places.lstms[l].recurrent,
+            Self::Bias(l) => &places.lstms[l].bias,
+            Self::Dense => &places.dense,
+            Self::DenseBias => &places.dense_bias,
+        }
+    }
+}
+
+/// Some rows of the gradient of one replica's weight.
+struct Piece<'a, F> {
+    weight: Weight,
+    replica: usize,
+    first_row: usize,
+    columns: usize,
+    out: &'a mut [F],
+}
+
+impl<F: Real> Piece<'_, F> {
+    /// Sums the gradient over the replica's blocks.
+    fn compute(&mut self, blocks: &[Block<F>]) {
+        for (i, block) in blocks.iter().enumerate() {
+            let onto = if i == 0 { Onto::Nothing } else { Onto::Sum };
+            let units = block.units;
+            match self.weight {
+                Weight::Recurrent(l) => {
+                    let h = Matrix::new(block.lstms[l].h_before(), units);
+                    self.add_product(h, &block.d_gates[l], onto);
+                }
+                Weight::Kernel(l) if block.ids[l].is_empty() => {
+                    let code = Matrix::new(block.lstms[l - 1].last_h(), units);
+                    self.add_product(code, &block.d_repeated, onto);
+                }
+                Weight::Dense => {
+                    self.add_product(Matrix::new(block.read(), units), &block.d_logits, onto);
+                }
+                Weight::Kernel(l) => {
+                    self.start(onto);
+                    let rows = &block.lstms[l].d_gates;
+                    scatter(self.out, self.columns, self.first_row, &block.ids[l], rows);
+                }
+                Weight::Bias(l) => {
+                    self.start(onto);
+                    sum_rows(self.out, &block.lstms[l].d_gates);
+                }
+                Weight::DenseBias => {
+                    self.start(onto);
+                    sum_rows(self.out, &block.logits);
+                }
+            }
+        }
+    }
+
+    fn start(&mut self, onto: Onto) {
+        if onto == Onto::Nothing {
+            self.out.fill(F::default());
+        }
+    }
+
+    /// Adds these rows of xᵀ · dy.
+    fn add_product(&mut self, x: Matrix<'_, F>, dy: &product::Panels<F>, onto: Onto) {
+        let rows = self.out.len() / self.columns;
+        multiply(x.transposed().rows(self.first_row, rows), dy, self.out, onto);
+    }
+}
+
+widest! {
+    /// Adds every row of `rows` to `out`.
+    sum_rows<F: Real>(out: &mut [F], rows: &[F]) by sum_rows_body
+}
+
+#[inline(always)]
+fn sum_rows_body<F: Real>(out: &mut [F], rows: &[F]) {
+    for row in rows.chunks_exact(out.len()) {
+        out.iter_mut().zip(row).for_each(|(sum, &x)| *sum += x);
+    }
+}
+
+widest! {
+    /// Adds every row of `rows` to the row of the matrix that its id names; `out` holds the
+    /// matrix's rows from `first` on, and ids of other rows are passed over.
+    scatter<F: Real>(out: &mut [F], columns: usize, first: usize, ids: &[usize], rows: &[F])
+    by scatter_body
+}
+
+#[inline(always)]
+fn scatter_body<F: Real>(out: &mut [F], columns: usize, first: usize, ids: &[usize], rows: &[F]) {
+    let here = first..first + out.len() / columns;
+    for (id, row) in ids.iter().zip(rows.chunks_exact(columns)) {
+        if here.contains(id) {
+            let out = &mut out[(id - first) * columns..][..columns];
+            out.iter_mut().zip(row).for_each(|(sum, &x)| *sum += x);
+        }
+    }
+}
+
+/// The engine of the parameters' element type.
+///
+/// # Errors
+/// If `parameters` are not those of the configuration's model.
+pub fn engine(
+    config: &Config,
+    parameters: &Parameters,
+    team: Rc<Team>,
+) -> Result<Box<dyn Engine>, TchError> {
+    Ok(match parameters.flat().kind() {
+        Kind::Double => Box::new(Fused::<f64>::new(config, parameters, team)?),
+        _ => Box::new(Fused::<f32>::new(config, parameters, team)?),
+    })
+}

@@ -1,0 +1,232 @@
+//! Some rows of one replica's batch, on their way through the model and back.
+
+use std::ops::Range;
+
+use super::Places;
+use super::dense::{Tally, cross_entropy};
+use super::lstm::{Kernel, Steps};
+use super::product::{Matrix, Onto, Panels, multiply};
+use crate::config::Config;
+use crate::model::{Input, Model, Start};
+use crate::real::Real;
+use crate::task::Batch;
+
+/// What all blocks read.
+pub struct Context<'a, F> {
+    /// The model.
+    pub model: &'a Model,
+    /// Where each replica's weights lie in `weights`.
+    pub places: &'a [Places],
+    /// Every replica's packed matrices.
+    pub kernels: &'a [Kernel<F>],
+    /// All weights, flat.
+    pub weights: &'a [F],
+    /// The batch.
+    pub batch: &'a Batch,
+}
+
+/// N rows of a batch with their buffers. `T` is the LSTM's or, of the dense layer, the steps that
+/// it answers.
+pub struct Block<F> {
+    /// Whose rows.
+    pub replica: usize,
+    /// Which of the replica's rows.
+    pub rows: Range<usize>,
+    /// H.
+    pub units: usize,
+    every_step: bool,
+    /// The time steps of each LSTM.
+    pub lstms: Vec<Steps<F>>,
+    /// The ids that each LSTM reads, `(T, N)`; none where it reads vectors.
+    pub ids: Vec<Vec<usize>>,
+    /// Each LSTM's gradient of its gates, `(T · N, 4H)`, packed.
+    pub d_gates: Vec<Panels<F>>,
+    /// `(N, 4H)`: the projection of a vector that is read at every step, then its gradient.
+    repeated: Vec<F>,
+    /// The latter, packed.
+    pub d_repeated: Panels<F>,
+    /// `(N, H)`.
+    d_code: Vec<F>,
+    /// `(T · N, V)`: after `learn` the gradient of the logits.
+    pub logits: Vec<F>,
+    /// The same, packed.
+    pub d_logits: Panels<F>,
+    /// `(T · N, H)`: the gradient of what the dense layer reads.
+    d_read: Vec<F>,
+    /// `(T, N)`.
+    pub targets: Vec<i64>,
+    /// What the rows scored.
+    pub tally: Tally,
+}
+
+impl<F: Real> Block<F> {
+    /// Buffers for rows `rows` of replica `replica`.
+    pub fn new(model: &Model, config: &Config, replica: usize, rows: Range<usize>) -> Self {
+        let (n, units) = (rows.len(), model.units as usize);
+        let steps = |steps: i64| Steps::new(steps as usize, n, units, config.gate_activation);
+        let answers = n * if model.every_step { config.n_out as usize } else { 1 };
+        let repeats = model.lstms.iter().any(|spec| spec.input == Input::Repeated);
+        let zeros = |len: usize| vec![F::default(); len];
+        Self {
+            replica,
+            units,
+            every_step: model.every_step,
+            lstms: model.lstms.iter().map(|spec| steps(spec.steps)).collect(),
+            ids: model.lstms.iter().map(|_| Vec::new()).collect(),
+            d_gates: model.lstms.iter().map(|_| Panels::default()).collect(),
+            repeated: zeros(if repeats { n * 4 * units } else { 0 }),
+            d_repeated: Panels::default(),
+            d_code: zeros(if repeats { n * units } else { 0 }),
+            logits: zeros(answers * model.vocab as usize),
+            d_logits: Panels::default(),
+            d_read: zeros(answers * units),
+            targets: Vec::with_capacity(answers),
+            tally: Tally::default(),
+            rows,
+        }
+    }
+
+    /// What the dense layer reads, `(T · N, H)`.
+    pub fn read(&self) -> &[F] {
+        let top = &self.lstms[self.lstms.len() - 1];
+        if self.every_step { top.outputs() } else { top.last_h() }
+    }
+
+    /// Runs the rows through the model, scores them, and computes the gradient of everything but
+    /// the weights.
+    pub fn learn(&mut self, context: &Context<'_, F>) {
+        self.forward(context);
+        self.score(context);
+        self.backward(context);
+    }
+
+    /// This replica's packed matrices: recurrent kernels, dense kernel, other kernels.
+    fn kernels<'a>(&self, context: &Context<'a, F>) -> (&'a [Kernel<F>], &'a [Kernel<F>]) {
+        let each = context.kernels.len() / context.places.len();
+        context.kernels[self.replica * each..][..each].split_at(self.lstms.len())
+    }
+
+    fn forward(&mut self, context: &Context<'_, F>) {
+        let recurrent = self.kernels(context).0;
+        for (l, spec) in context.model.lstms.iter().enumerate() {
+            match spec.input {
+                Input::Source => self.look_up(context, l, &context.batch.source),
+                Input::DecoderInput => {
+                    let ids = context.batch.decoder_input.as_deref();
+                    self.look_up(context, l, ids.unwrap_or_default());
+                }
+                Input::Repeated => self.repeat(context, l),
+            }
+            let (below, here) = self.lstms.split_at_mut(l);
+            let n = self.rows.len() * self.units;
+            match (spec.start, below.last()) {
+                (Start::Below, Some(below)) => {
+                    here[0].h[..n].copy_from_slice(below.last_h());
+                    here[0].c[..n].copy_from_slice(below.last_c());
+                }
+                (Start::Carried, _) => {}
+                (Start::Zero | Start::Below, _) => {
+                    here[0].h[..n].fill(F::default());
+                    here[0].c[..n].fill(F::default());
+                }
+            }
+            here[0].forward(&recurrent[l]);
+        }
+    }
+
+    /// Projects the ids `all` `(R, B, T)` of LSTM `l`: a look-up of kernel rows.
+    fn look_up(&mut self, context: &Context<'_, F>, l: usize, all: &[i64]) {
+        let mut ids = std::mem::take(&mut self.ids[l]);
+        ids.clear();
+        ids.extend(self.by_step(all, context.batch).map(|id| id as usize));
+        let places = &context.places[self.replica].lstms[l];
+        let (kernel, bias) =
+            (&context.weights[places.kernel.clone()], &context.weights[places.bias.clone()]);
+        let width = bias.len();
+        for (gates, id) in self.lstms[l].gates.chunks_exact_mut(width).zip(&ids) {
+            let row = &kernel[id * width..(id + 1) * width];
+            for ((gate, &x), &bias) in gates.iter_mut().zip(row).zip(bias) {
+                *gate = x + bias;
+            }
+        }
+        self.ids[l] = ids;
+    }
+
+    /// Projects the last output of the LSTM below LSTM `l`, which reads it at every step.
+    fn repeat(&mut self, context: &Context<'_, F>, l: usize) {
+        let kernels = self.kernels(context).1;
+        let places = &context.places[self.replica].lstms[l];
+        let bias = &context.weights[places.bias.clone()];
+        self.repeated.chunks_exact_mut(bias.len()).for_each(|row| row.copy_from_slice(bias));
+        let code = Matrix::new(self.lstms[l - 1].last_h(), self.units);
+        multiply(code, &kernels[1].forward, &mut self.repeated, Onto::Sum);
+        let gates = &mut self.lstms[l].gates;
+        gates.chunks_exact_mut(self.repeated.len()).for_each(|t| t.copy_from_slice(&self.repeated));
+    }
+
+    /// This block's part of `all` `(R, B, T)`, as `(T, N)`.
+    fn by_step<'a>(&self, all: &'a [i64], batch: &Batch) -> impl Iterator<Item = i64> + use<'a, F> {
+        let width = all.len() / (batch.replicas * batch.size);
+        let first = self.replica * batch.size + self.rows.start;
+        let own = &all[first * width..(first + self.rows.len()) * width];
+        (0..width).flat_map(move |t| own.iter().skip(t).step_by(width).copied())
+    }
+
+    /// Logits, loss, and their gradient down to what the dense layer reads.
+    fn score(&mut self, context: &Context<'_, F>) {
+        let dense = &self.kernels(context).1[0];
+        let bias = &context.weights[context.places[self.replica].dense_bias.clone()];
+        let mut logits = std::mem::take(&mut self.logits);
+        logits.chunks_exact_mut(bias.len()).for_each(|row| row.copy_from_slice(bias));
+        multiply(Matrix::new(self.read(), self.units), &dense.forward, &mut logits, Onto::Sum);
+        let mut targets = std::mem::take(&mut self.targets);
+        targets.clear();
+        targets.extend(self.by_step(&context.batch.target, context.batch));
+        let scored = context.batch.target.len() / context.batch.replicas;
+        let scale = F::from(1.0) / F::from_f64(scored as f64);
+        self.tally = Tally::default();
+        cross_entropy(&mut logits, bias.len(), &targets, scale, &mut self.tally);
+        let d_logits = Matrix::new(&logits, bias.len());
+        multiply(d_logits, &dense.backward, &mut self.d_read, Onto::Nothing);
+        self.d_logits.pack(d_logits);
+        self.logits = logits;
+        self.targets = targets;
+    }
+
+    fn backward(&mut self, context: &Context<'_, F>) {
+        let (recurrent, kernels) = self.kernels(context);
+        let top = self.lstms.len() - 1;
+        for (l, spec) in context.model.lstms.iter().enumerate().rev() {
+            let (below, here) = self.lstms.split_at_mut(l);
+            let here = &mut here[0];
+            if l == top {
+                here.d_c.fill(F::default());
+                if self.every_step {
+                    here.d_h.fill(F::default());
+                } else {
+                    here.d_h.copy_from_slice(&self.d_read);
+                }
+            }
+            let d_outputs = (l == top && self.every_step).then_some(self.d_read.as_slice());
+            here.backward(&recurrent[l], d_outputs, spec.start == Start::Below);
+            let gates = Matrix::new(&here.d_gates, 4 * self.units);
+            self.d_gates[l].pack(gates);
+            let Some(below) = below.last_mut() else { continue };
+            if spec.start == Start::Below {
+                below.d_h.copy_from_slice(&here.d_h);
+                below.d_c.copy_from_slice(&here.d_c);
+            } else {
+                below.d_h.fill(F::default());
+                below.d_c.fill(F::default());
+            }
+            if spec.input == Input::Repeated {
+                self.repeated.fill(F::default());
+                super::sum_rows(&mut self.repeated, &here.d_gates);
+                let d_repeated = Matrix::new(&self.repeated, 4 * self.units);
+                multiply(d_repeated, &kernels[1].backward, &mut self.d_code, Onto::Nothing);
+                below.d_h.iter_mut().zip(&self.d_code).for_each(|(sum, &x)| *sum += x);
+                self.d_repeated.pack(d_repeated);
+            }
+        }
+    }
+}
