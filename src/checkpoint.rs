@@ -101,7 +101,7 @@ pub fn load_weights(path: &Path, parameters: &Parameters, replica: i64) -> Resul
             let (stored, expected) = (value.size(), place.size());
             let fits = stored.get(1..) == expected.get(1..) && replica + expected[0] <= stored[0];
             ensure!(fits, "{}: shape {stored:?}, expected {expected:?}", spec.name);
-            place.f_copy_(&value.f_narrow(0, replica, expected[0])?)?;
+            device::fill(&mut place, &value.f_narrow(0, replica, expected[0])?)?;
         }
         Ok(())
     };
@@ -130,8 +130,7 @@ impl Stored {
         };
         let shape = tensor.size().iter().map(|&n| n as usize).collect();
         let mut bytes = vec![0; tensor.numel() * width];
-        let tensor = tensor.f_detach()?.f_to_device(device::host())?.f_contiguous()?;
-        tensor.f_copy_data_u8(&mut bytes, tensor.numel())?;
+        device::to_host(tensor)?.f_copy_data_u8(&mut bytes, tensor.numel())?;
         Ok(Self { dtype, shape, bytes })
     }
 }

@@ -1,7 +1,9 @@
 //! Where tensors live: the only module that names a device, and the only way between it and the
 //! host.
 
-use tch::{Cuda, Device, TchError, Tensor};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tch::{Cuda, Device, Kind, TchError, Tensor};
 
 use crate::config::{Config, DeviceChoice};
 use crate::error::UserError;
@@ -105,12 +107,68 @@ pub fn threads(config: &Config) -> usize {
     config.threads.unwrap_or(if work < 1 << 16 { 1 } else { most }) as usize
 }
 
-/// Ids from the host, as an int64 tensor of `shape` on `device`.
+/// Transfers between host and device, by every thread since the program started. They are counted
+/// on a CPU too, where there is nothing to wait for: so a test needs no GPU to find a stall.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Transfers {
+    /// Those that keep the thread waiting until the device has done all it was asked for.
+    pub blocking: u64,
+    /// Those that the device does in its turn, while the thread goes on.
+    pub queued: u64,
+}
+
+static BLOCKING: AtomicU64 = AtomicU64::new(0);
+static QUEUED: AtomicU64 = AtomicU64::new(0);
+
+/// The transfers so far.
+pub fn transfers() -> Transfers {
+    let [blocking, queued] = [&BLOCKING, &QUEUED].map(|count| count.load(Ordering::Relaxed));
+    Transfers { blocking, queued }
+}
+
+/// Ids from the host, as an int64 tensor of `shape` on `device`. Waits for the device.
 ///
 /// # Errors
 /// libtorch's.
 pub fn upload(ids: &[i64], shape: &[i64], device: Device) -> Result<Tensor, TchError> {
+    BLOCKING.fetch_add(1, Ordering::Relaxed);
     Tensor::f_from_slice(ids)?.f_view(shape)?.f_to_device(device)
+}
+
+/// Ids from the host, as a flat int64 tensor on `device`, where they are by the time that anything
+/// queued after this reads them, from whichever thread. Does not wait for the device.
+///
+/// # Errors
+/// libtorch's.
+pub fn upload_ahead(ids: &[i64], device: Device) -> Result<Tensor, TchError> {
+    QUEUED.fetch_add(1, Ordering::Relaxed);
+    let ids = Tensor::f_from_slice(ids)?;
+    if is_host(device) {
+        return Ok(ids);
+    }
+    // From memory that could be swapped out, CUDA would copy before it lets go of the thread.
+    // libtorch keeps what it pinned until the transfer is done, and then for the next one; its
+    // public `pin_memory` does the same but warns of the device that tch always gives.
+    let (kind, non_blocking, copy) = (Kind::Int64, true, false);
+    ids.f_internal_pin_memory(device)?.f_to_device_(device, kind, non_blocking, copy)
+}
+
+/// Copies `values`, a tensor on the host, into `place`, of the same shape. Waits for the device.
+///
+/// # Errors
+/// libtorch's.
+pub fn fill(place: &mut Tensor, values: &Tensor) -> Result<(), TchError> {
+    BLOCKING.fetch_add(1, Ordering::Relaxed);
+    place.f_copy_(values)
+}
+
+/// `tensor`, contiguous, on the host. Waits for the device.
+///
+/// # Errors
+/// libtorch's.
+pub fn to_host(tensor: &Tensor) -> Result<Tensor, TchError> {
+    BLOCKING.fetch_add(1, Ordering::Relaxed);
+    tensor.f_detach()?.f_to_device(host())?.f_contiguous()
 }
 
 /// The numbers of `tensor`, row-major, on the host. Waits for the device.
@@ -118,8 +176,7 @@ pub fn upload(ids: &[i64], shape: &[i64], device: Device) -> Result<Tensor, TchE
 /// # Errors
 /// libtorch's.
 pub fn download(tensor: &Tensor) -> Result<Vec<f64>, TchError> {
-    let tensor = tensor.f_to_device(Device::Cpu)?.f_to_kind(tch::Kind::Double)?;
-    Vec::try_from(tensor.f_contiguous()?.f_view([-1])?)
+    Vec::try_from(to_host(tensor)?.f_to_kind(Kind::Double)?.f_view([-1])?)
 }
 
 /// The ids of `tensor`, row-major, on the host. Waits for the device.
@@ -127,8 +184,7 @@ pub fn download(tensor: &Tensor) -> Result<Vec<f64>, TchError> {
 /// # Errors
 /// libtorch's.
 pub fn download_ids(tensor: &Tensor) -> Result<Vec<i64>, TchError> {
-    let tensor = tensor.f_to_device(Device::Cpu)?;
-    Vec::try_from(tensor.f_contiguous()?.f_view([-1])?)
+    Vec::try_from(to_host(tensor)?.f_view([-1])?)
 }
 
 #[cfg(test)]

@@ -7,10 +7,10 @@ use tch::{Device, TchError};
 use crate::config::EngineChoice;
 use crate::device;
 use crate::error::UserError;
+use crate::feed::Ids;
 use crate::loss::{Scores, score};
 use crate::network::{Network, State};
 use crate::parameters::Parameters;
-use crate::task::Batch;
 
 /// The engine that `choice` comes to on `device`.
 ///
@@ -31,16 +31,16 @@ pub fn choose(choice: EngineChoice, device: Device) -> Result<EngineChoice, User
 
 /// Scores a batch and computes the gradient of its loss.
 pub trait Engine {
-    /// Scores `batch`, whose ids are below V, and leaves the gradient of the loss in `parameters`.
+    /// Scores a batch of `ids` below V and leaves the gradient of the loss in `parameters`.
     /// Returns the scores and the state after the batch, through which no gradient flows. Does
-    /// not wait for the device.
+    /// not wait for the device, unless to upload ids that are on the host.
     ///
     /// # Errors
-    /// libtorch's.
+    /// libtorch's, and uploaded ids where they are wanted on the host.
     fn learn(
         &mut self,
         parameters: &mut Parameters,
-        batch: &Batch,
+        ids: &Ids,
         state: State,
     ) -> Result<(Scores, State), TchError>;
 }
@@ -57,15 +57,13 @@ impl Engine for Libtorch {
     fn learn(
         &mut self,
         parameters: &mut Parameters,
-        batch: &Batch,
+        ids: &Ids,
         state: State,
     ) -> Result<(Scores, State), TchError> {
-        let (replicas, size) = (batch.replicas as i64, batch.size as i64);
-        let upload = |ids: &Vec<i64>| device::upload(ids, &[replicas, size, -1], self.device);
-        let (source, target) = (upload(&batch.source)?, upload(&batch.target)?);
-        let decoder_input = batch.decoder_input.as_ref().map(upload).transpose()?;
-        let (logits, next) = self.network.forward(&source, decoder_input.as_ref(), &state)?;
-        let score = score(&logits, &target)?;
+        let batch = ids.on_device(self.device)?;
+        let decoder_input = batch.decoder_input.as_ref();
+        let (logits, next) = self.network.forward(&batch.source, decoder_input, &state)?;
+        let score = score(&logits, &batch.target)?;
         // Replicas share no parameter, so the gradient of the sum is each one's own.
         parameters.backward(&score.loss.f_sum(logits.kind())?)?;
         Ok((Scores::Device(score), next.detach()?))

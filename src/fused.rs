@@ -8,9 +8,9 @@
 
 mod block;
 mod cells;
-mod dense;
-mod lstm;
-mod product;
+pub mod dense;
+pub mod lstm;
+pub mod product;
 
 use std::ops::Range;
 use std::rc::Rc;
@@ -19,20 +19,19 @@ use tch::{Kind, TchError};
 
 use crate::config::Config;
 use crate::engine::Engine;
+use crate::feed::Ids;
 use crate::host::{slice, slice_mut};
 use crate::loss::{Score, Scores};
 use crate::model::{Input, Model, Start};
 use crate::network::State;
 use crate::parameters::Parameters;
 use crate::real::{Real, widest};
-use crate::task::Batch;
 use crate::team::Team;
 use block::{Block, Context};
-use lstm::Kernel;
-use product::{Matrix, Onto, multiply};
+use product::{Kernel, Matrix, Onto, multiply};
 
 /// Rows of a block: as many as a tile of a product has at most.
-const BLOCK_ROWS: usize = 12;
+pub const BLOCK_ROWS: usize = 12;
 
 /// Rows of a weight matrix whose gradient is one piece of work.
 const GRADIENT_ROWS: usize = 24;
@@ -46,6 +45,8 @@ pub struct Fused<F> {
     places: Vec<Places>,
     /// Each replica's packed matrices, replica by replica in the order of [`Places::packed`].
     kernels: Vec<Kernel<F>>,
+    /// Where each of them lies in the flat buffer, and its columns.
+    packed: Vec<(Range<usize>, usize)>,
     /// Blocks for batches of `rows` rows, replica by replica.
     blocks: Vec<Block<F>>,
     rows: usize,
@@ -117,12 +118,10 @@ impl<F: Real> Fused<F> {
         let replicas = 0..parameters.replicas() as usize;
         let places = replicas.map(|replica| Places::new(&model, parameters, replica));
         let places = places.collect::<Result<Vec<_>, _>>()?;
-        let kernels = places.iter().flat_map(|places| {
-            let packed = places.packed(&model).into_iter();
-            packed.map(|(place, columns)| Kernel::new(place, columns))
-        });
+        let packed: Vec<_> = places.iter().flat_map(|places| places.packed(&model)).collect();
         Ok(Self {
-            kernels: kernels.collect(),
+            kernels: packed.iter().map(|_| Kernel::default()).collect(),
+            packed,
             config: config.clone(),
             model,
             team,
@@ -209,9 +208,10 @@ impl<F: Real> Engine for Fused<F> {
     fn learn(
         &mut self,
         parameters: &mut Parameters,
-        batch: &Batch,
+        ids: &Ids,
         state: State,
     ) -> Result<(Scores, State), TchError> {
+        let batch = ids.on_host()?;
         if batch.size != self.rows {
             self.cut(batch.size);
         }
@@ -221,7 +221,11 @@ impl<F: Real> Engine for Fused<F> {
             (slice::<F>(parameters.flat(), 0, n)?, slice_mut(parameters.gradient(), 0, n)?)
         };
         self.each_state(&state, |from, to| to.copy_from_slice(from), false)?;
-        self.team.each(&mut self.kernels, |kernel| kernel.pack(weights));
+        let matrices = self.kernels.iter_mut().zip(&self.packed);
+        let packing = matrices.flat_map(|(kernel, (place, columns))| {
+            kernel.packing(Matrix::new(&weights[place.clone()], *columns))
+        });
+        self.team.each(&mut packing.collect::<Vec<_>>(), |piece| piece.pack());
         let context = Context {
             model: &self.model,
             places: &self.places,
@@ -290,7 +294,7 @@ impl<F: Real> Piece<'_, F> {
             let units = block.units;
             match self.weight {
                 Weight::Recurrent(l) => {
-                    let h = Matrix::new(block.lstms[l].h_before(), units);
+                    let h = Matrix::new(block.lstms[l].recurrent_rows().0, units);
                     self.add_product(h, &block.d_gates[l], onto);
                 }
                 Weight::Kernel(l) if block.ids[l].is_empty() => {

@@ -23,6 +23,7 @@ pub unsafe fn slice<'a, F: Real>(
     n: usize,
 ) -> Result<&'a [F], TchError> {
     check::<F>(tensor, first, n)?;
+    // SAFETY: the caller's promise, and the tensor has the elements.
     Ok(unsafe { std::slice::from_raw_parts(tensor.data_ptr().cast::<F>().add(first), n) })
 }
 
@@ -39,6 +40,7 @@ pub unsafe fn slice_mut<'a, F: Real>(
     n: usize,
 ) -> Result<&'a mut [F], TchError> {
     check::<F>(tensor, first, n)?;
+    // SAFETY: as in `slice`.
     Ok(unsafe { std::slice::from_raw_parts_mut(tensor.data_ptr().cast::<F>().add(first), n) })
 }
 

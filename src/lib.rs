@@ -18,7 +18,7 @@
 //! # Reading order
 //!
 //! From a command to a row of `curves.csv`: [`cli`] → [`resolve`] → [`config`] → [`train`]:
-//! [`task`] → [`model`] → [`loss`] → [`parameters`] → [`optim`] → [`meter`] → [`curves`].
+//! [`task`] → [`feed`] → [`model`] → [`loss`] → [`parameters`] → [`optim`] → [`meter`] → [`curves`].
 //! Below the model lie [`layers`]; beside the loop, [`evaluate`] and [`checkpoint`]; around it,
 //! [`commands`], [`run_dir`], [`progress`] and [`report`]. Imports point downwards.
 
@@ -50,9 +50,11 @@ pub mod layers;
 
 pub mod parameters;
 
+pub mod feed;
+pub mod host;
+
 pub mod curves;
 pub mod device;
-pub mod host;
 pub mod real;
 pub mod simd;
 pub mod task;

@@ -9,8 +9,8 @@ use crate::device;
 use crate::error::UserError;
 use crate::loss::{Score, Scores};
 
-/// Batches whose scores may wait on the device before they are fetched.
-const PENDING: usize = 256;
+/// Batches whose scores may wait on the device before they are fetched, in one transfer.
+pub const PENDING: usize = 256;
 
 /// Means over a stretch of batches, weighted by their samples, as Keras takes them.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -27,8 +27,8 @@ pub struct Means {
 #[derive(Debug)]
 pub struct Meter {
     seeds: Vec<u64>,
-    /// The step that the oldest pending batch belongs to, from 1.
-    first_step: i64,
+    /// The step of the last batch that was counted, from 1.
+    step: i64,
     pending: Vec<Pending>,
     row: Vec<Sums>,
     epoch: Vec<Sums>,
@@ -39,6 +39,7 @@ struct Pending {
     /// `(R)` each: loss, accuracy and, with clipping, gradient norm.
     scores: Vec<Tensor>,
     samples: f64,
+    starts_epoch: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -63,35 +64,35 @@ impl Meter {
     /// A meter of the replicas with these seeds, before the first step.
     pub fn new(seeds: &[u64]) -> Self {
         let sums = vec![Sums::default(); seeds.len()];
-        Self {
-            seeds: seeds.to_vec(),
-            first_step: 1,
-            pending: Vec::new(),
-            row: sums.clone(),
-            epoch: sums,
-        }
+        Self { seeds: seeds.to_vec(), step: 0, pending: Vec::new(), row: sums.clone(), epoch: sums }
     }
 
-    /// Adds a batch of `samples` samples a replica.
+    /// Adds a batch of `samples` samples a replica. Waits for the device once in [`PENDING`] batches.
     ///
     /// # Errors
     /// If the loss of a batch was not finite (noticed when it is fetched), and libtorch's.
-    pub fn add(&mut self, scores: Scores, grad_norm: Option<Tensor>, samples: usize) -> Result<()> {
+    pub fn add(
+        &mut self,
+        scores: Scores,
+        grad_norm: Option<Tensor>,
+        samples: usize,
+        starts_epoch: bool,
+    ) -> Result<()> {
         let samples = samples as f64;
         match scores {
             Scores::Host(scores) => {
+                self.begin_batch(starts_epoch);
                 let norms = grad_norm.map(|norm| device::download(&norm)).transpose()?;
                 for (replica, score) in scores.into_iter().enumerate() {
                     let norm = norms.as_ref().map(|norms| norms[replica]);
                     self.count(replica, score, norm, samples)?;
                 }
-                self.first_step += 1;
                 Ok(())
             }
             Scores::Device(score) => {
                 let mut scores = vec![score.loss.f_detach()?, score.accuracy];
                 scores.extend(grad_norm);
-                self.pending.push(Pending { scores, samples });
+                self.pending.push(Pending { scores, samples, starts_epoch });
                 if self.pending.len() < PENDING { Ok(()) } else { self.fetch() }
             }
         }
@@ -103,16 +104,18 @@ impl Meter {
     /// As [`Meter::add`].
     pub fn take_row(&mut self) -> Result<Vec<Means>> {
         self.fetch()?;
-        Ok(take(&mut self.row))
+        let means = self.row.iter().map(Sums::means).collect();
+        self.row.fill(Sums::default());
+        Ok(means)
     }
 
-    /// Means of each replica over the epoch, which ends here.
+    /// Means of each replica over the batches since the epoch began.
     ///
     /// # Errors
     /// As [`Meter::add`].
-    pub fn take_epoch(&mut self) -> Result<Vec<Means>> {
+    pub fn epoch(&mut self) -> Result<Vec<Means>> {
         self.fetch()?;
-        Ok(take(&mut self.epoch))
+        Ok(self.epoch.iter().map(Sums::means).collect())
     }
 
     /// Fetches all pending scores in one transfer.
@@ -125,18 +128,26 @@ impl Meter {
         let replicas = self.seeds.len();
         let pending = std::mem::take(&mut self.pending);
         for (batch, scores) in pending.into_iter().zip(values.chunks_exact(columns * replicas)) {
+            self.begin_batch(batch.starts_epoch);
             for replica in 0..replicas {
                 let column = |column: usize| scores[column * replicas + replica];
                 let score = Score { loss: column(0), accuracy: column(1) };
                 let norm = (columns > 2).then(|| column(2));
                 self.count(replica, score, norm, batch.samples)?;
             }
-            self.first_step += 1;
         }
         Ok(())
     }
 
-    /// Adds one replica's score of the oldest batch that is not counted yet.
+    /// Goes on to the next batch that is to be counted.
+    fn begin_batch(&mut self, starts_epoch: bool) {
+        self.step += 1;
+        if starts_epoch {
+            self.epoch.fill(Sums::default());
+        }
+    }
+
+    /// Adds one replica's score of the batch.
     fn count(
         &mut self,
         replica: usize,
@@ -146,7 +157,7 @@ impl Meter {
     ) -> Result<()> {
         if !score.loss.is_finite() {
             let loss = format!("loss {}", score.loss);
-            return Err(diverged(loss, self.first_step, replica, self.seeds[replica]));
+            return Err(diverged(loss, self.step, replica, self.seeds[replica]));
         }
         for sums in [&mut self.row[replica], &mut self.epoch[replica]] {
             sums.loss += score.loss * samples;
@@ -158,12 +169,6 @@ impl Meter {
         }
         Ok(())
     }
-}
-
-fn take(sums: &mut [Sums]) -> Vec<Means> {
-    let means = sums.iter().map(Sums::means).collect();
-    sums.fill(Sums::default());
-    means
 }
 
 /// The error that ends a training whose `what` stopped being finite.

@@ -6,6 +6,7 @@ use rand::RngExt;
 use rand_distr::StandardNormal;
 use tch::{Device, Kind, TchError, Tensor};
 
+use crate::device;
 use crate::rng::{Purpose, Stream};
 
 /// What a parameter is called, how large it is and how it starts, for one replica.
@@ -144,7 +145,8 @@ impl Parameters {
                 let stream = Stream::new(seed, Purpose::Weights);
                 let values = spec.init.draw(rows, columns as usize, stream, position as u64);
                 let mut place = place.f_select(0, replica as i64)?;
-                place.f_copy_(&Tensor::f_from_slice(&values)?.f_view_as(&place)?)?;
+                let values = Tensor::f_from_slice(&values)?.f_view(place.size().as_slice())?;
+                device::fill(&mut place, &values)?;
             }
         }
         Ok(())

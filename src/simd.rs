@@ -34,7 +34,13 @@ pub trait Vector<F>: Copy {
 }
 
 /// The vector registers of a float type.
-pub trait Lanes: Sized {
+pub trait Lanes: Copy {
+    /// `square` with rows and columns exchanged.
+    #[inline(always)]
+    fn transpose(square: [[Self; 4]; 4]) -> [[Self; 4]; 4] {
+        std::array::from_fn(|i| std::array::from_fn(|j| square[j][i]))
+    }
+
     /// AVX-512's.
     #[cfg(target_arch = "x86_64")]
     type Avx512: Vector<Self>;
@@ -109,19 +115,22 @@ mod x86 {
 
                 #[inline(always)]
                 unsafe fn splat(x: $float) -> Self {
-                    // SAFETY: here and below, the caller's promise.
+                    // SAFETY: the caller's promise.
                     unsafe { $splat(x) }
                 }
                 #[inline(always)]
                 unsafe fn load(from: *const $float) -> Self {
+                    // SAFETY: as above.
                     unsafe { $load(from) }
                 }
                 #[inline(always)]
                 unsafe fn store(self, to: *mut $float) {
+                    // SAFETY: as above.
                     unsafe { $store(to, self) }
                 }
                 #[inline(always)]
                 unsafe fn mul_add(self, a: Self, b: Self) -> Self {
+                    // SAFETY: as above.
                     unsafe { $fma(self, a, b) }
                 }
             }
@@ -134,6 +143,17 @@ mod x86 {
     vector!(__m256d, f64, 4, _mm256_set1_pd, _mm256_loadu_pd, _mm256_storeu_pd, _mm256_fmadd_pd);
 
     impl Lanes for f32 {
+        #[inline(always)]
+        fn transpose(square: [[Self; 4]; 4]) -> [[Self; 4]; 4] {
+            // SAFETY: every x86-64 has SSE, and the types are of the same 64 bytes.
+            unsafe {
+                let [mut a, mut b, mut c, mut d] =
+                    std::mem::transmute::<[[f32; 4]; 4], [__m128; 4]>(square);
+                _MM_TRANSPOSE4_PS(&mut a, &mut b, &mut c, &mut d);
+                std::mem::transmute::<[__m128; 4], [[f32; 4]; 4]>([a, b, c, d])
+            }
+        }
+
         type Avx512 = __m512;
         type Avx2 = __m256;
     }
@@ -148,3 +168,91 @@ mod x86 {
 impl Lanes for f32 {}
 #[cfg(not(target_arch = "x86_64"))]
 impl Lanes for f64 {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every function of the registers `V` against plain numbers.
+    ///
+    /// # Safety
+    /// The processor has them.
+    unsafe fn check<F: Real, V: Vector<F>>() {
+        let number = |i: usize, salt: f64| F::from_f64((i as f64 + 1.5) * salt);
+        let numbers =
+            |salt: f64| (0..V::LANES + 2).map(move |i| number(i, salt)).collect::<Vec<F>>();
+        let (x, a, b) = (numbers(0.5), numbers(-3.0), numbers(7.0));
+        let mut out = numbers(0.0);
+        // SAFETY: the caller's promise, and there are two numbers more than lanes.
+        unsafe {
+            // One off, where no register is aligned.
+            let load = |from: &[F]| V::load(from[1..].as_ptr());
+            load(&x).mul_add(load(&a), load(&b)).store(out[1..].as_mut_ptr());
+        }
+        for (i, got) in out.iter().enumerate() {
+            let inside = (1..=V::LANES).contains(&i);
+            let expected = if inside { x[i] * a[i] + b[i] } else { F::default() };
+            assert_eq!(*got, expected, "lane {i} of {} after {}", V::LANES, size_of::<F>());
+        }
+        // SAFETY: as above.
+        unsafe { V::splat(x[2]).store(out[1..].as_mut_ptr()) };
+        assert!(out[1..=V::LANES].iter().all(|got| *got == x[2]));
+        assert_eq!((out[0], out[V::LANES + 1]), (F::default(), F::default()));
+    }
+
+    fn every_register_of<F: Real>() {
+        // SAFETY: every processor has the first, and the others are asked for.
+        unsafe {
+            check::<F, Four<F>>();
+            #[cfg(target_arch = "x86_64")]
+            {
+                if has_avx2() {
+                    check::<F, F::Avx2>();
+                }
+                if has_avx512() {
+                    check::<F, F::Avx512>();
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn registers_load_multiply_and_store_every_lane_and_no_other() {
+        every_register_of::<f32>();
+        every_register_of::<f64>();
+    }
+
+    #[test]
+    fn a_square_is_transposed() {
+        fn check<F: Real>() {
+            let square = |number: fn(usize, usize) -> usize| -> [[F; 4]; 4] {
+                let number = |i, j| F::from_f64(number(i, j) as f64);
+                std::array::from_fn(|i| std::array::from_fn(|j| number(i, j)))
+            };
+            assert_eq!(F::transpose(square(|i, j| 4 * i + j)), square(|i, j| 4 * j + i));
+        }
+        check::<f32>();
+        check::<f64>();
+    }
+
+    /// Products depend on it: a sum is rounded once a term on every register that has an
+    /// instruction for it.
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn registers_with_fma_round_once() {
+        fn rounds_once<V: Vector<f32>>() {
+            let x = 1.0 + 3.0 * f32::EPSILON;
+            let mut out = [0.0; 16];
+            // SAFETY: asked for below; 16 lanes are the most there are.
+            unsafe { V::splat(x).mul_add(V::splat(x), V::splat(-1.0)).store(out.as_mut_ptr()) };
+            assert_eq!(out[0], x.mul_add(x, -1.0));
+            assert_ne!(out[0], x * x - 1.0);
+        }
+        if has_avx2() {
+            rounds_once::<<f32 as Lanes>::Avx2>();
+        }
+        if has_avx512() {
+            rounds_once::<<f32 as Lanes>::Avx512>();
+        }
+    }
+}

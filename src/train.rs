@@ -13,6 +13,7 @@ use crate::device;
 use crate::engine::{self, Engine, Libtorch};
 use crate::error::Interrupted;
 use crate::evaluate::Evaluator;
+use crate::feed::{Feeding, Ids, Source};
 use crate::fused;
 use crate::loss::Scores;
 use crate::meter::{Means, Meter, diverged};
@@ -52,6 +53,8 @@ pub struct Trainer {
     seeds: Vec<u64>,
     task: Task,
     device: Device,
+    /// How batches reach the models: ahead of their use where that is another device than the host.
+    pub feeding: Feeding,
     /// The models' weights.
     pub parameters: Parameters,
     network: Rc<Network>,
@@ -92,6 +95,7 @@ impl Trainer {
         Ok(Self {
             task: Task::new(config),
             device,
+            feeding: if device::is_host(device) { Feeding::Direct } else { Feeding::Ahead },
             network,
             engine,
             team,
@@ -108,65 +112,64 @@ impl Trainer {
         })
     }
 
-    /// Trains to the end of the last epoch, or until `stop` is set.
+    /// Trains to the end of the last epoch, or until `stop` is set. Where batches are fed
+    /// [`Feeding::Ahead`], it waits for the device only to log and at the end.
     ///
     /// # Errors
     /// A loss that is not finite, the observer's errors and libtorch's.
     pub fn run(&mut self, observer: &mut dyn Observer, stop: &AtomicBool) -> Result<Outcome> {
         let start = Instant::now();
-        let task = self.task.clone();
-        let (samples, batch_size) = (task.samples_per_epoch(), self.config.batch_size as usize);
-        let mut last_epoch = Vec::new();
-        while self.epoch < self.config.epochs {
-            let data = task.epoch(&self.seeds, Purpose::Training, self.epoch as u64);
-            self.carried = None;
-            for first in (0..samples).step_by(batch_size) {
-                if go_on(stop).is_err() {
-                    return Ok(Outcome::Interrupted);
-                }
-                let batch = data.batch(first..samples.min(first + batch_size));
-                let (scores, grad_norm) = self.learn(&batch)?;
-                self.meter.add(scores, grad_norm, batch.size)?;
-                observer.step();
-                let ends_epoch = first + batch_size >= samples;
-                if self.row_is_due(ends_epoch) {
-                    match self.rows(start, stop) {
-                        Err(error) if error.is::<Interrupted>() => return Ok(Outcome::Interrupted),
-                        rows => observer.rows(rows?)?,
-                    }
+        let source = Source::new(&self.config, self.epoch);
+        for step in source.feed(self.feeding, self.device)? {
+            if go_on(stop).is_err() {
+                return Ok(Outcome::Interrupted);
+            }
+            let step = step?;
+            if step.starts_epoch {
+                self.carried = None;
+            }
+            let (scores, grad_norm) = self.learn_ids(&step.ids)?;
+            self.meter.add(scores, grad_norm, step.ids.size(), step.starts_epoch)?;
+            observer.step();
+            if self.row_is_due(step.ends_epoch) {
+                match self.rows(start, stop) {
+                    Err(error) if error.is::<Interrupted>() => return Ok(Outcome::Interrupted),
+                    rows => observer.rows(rows?)?,
                 }
             }
-            self.epoch += 1;
-            last_epoch = self.meter.take_epoch()?;
+            self.epoch += i64::from(step.ends_epoch);
         }
+        let last_epoch = self.meter.epoch()?;
         self.check_weights()?;
         Ok(Outcome::Finished(last_epoch))
     }
 
     /// Finds weights that the last update made useless, before any loss tells.
     fn check_weights(&self) -> Result<()> {
-        let mut finite = vec![true; self.seeds.len()];
-        for part in self.parameters.split(self.parameters.flat())? {
-            let part = part.f_isfinite()?.f_flatten(1, -1)?.f_all_dim(1, false)?;
-            for (all, part) in finite.iter_mut().zip(device::download(&part)?) {
-                *all &= part != 0.0;
-            }
-        }
-        match finite.iter().position(|finite| !finite) {
+        let parts = self.parameters.split(self.parameters.flat())?;
+        let finite = |part: &Tensor| part.f_isfinite()?.f_flatten(1, -1)?.f_all_dim(1, false);
+        let finite = parts.iter().map(finite).collect::<Result<Vec<_>, _>>()?;
+        let finite = device::download(&Tensor::f_stack(&finite, 0)?.f_all_dim(0, false)?)?;
+        match finite.iter().position(|&finite| finite == 0.0) {
             None => Ok(()),
             Some(k) => Err(diverged("weights are not finite", self.step, k, self.seeds[k])),
         }
     }
 
     /// One optimiser step: scores `batch`, whose ids are below V, and then learns from it. Returns
-    /// the scores and, with clipping, the gradient's norm `(R)`. Does not wait for the device.
+    /// the scores and, with clipping, the gradient's norm `(R)`. Waits for the device only to
+    /// upload the batch.
     ///
     /// # Errors
     /// libtorch's.
     pub fn learn(&mut self, batch: &Batch) -> Result<(Scores, Option<Tensor>), TchError> {
-        let size = batch.size as i64;
+        self.learn_ids(&Ids::Host(batch.clone()))
+    }
+
+    fn learn_ids(&mut self, ids: &Ids) -> Result<(Scores, Option<Tensor>), TchError> {
+        let size = ids.size() as i64;
         let state = self.carried.take().map_or_else(|| self.network.zero_state(size), Ok)?;
-        let (scores, next) = self.engine.learn(&mut self.parameters, batch, state)?;
+        let (scores, next) = self.engine.learn(&mut self.parameters, ids, state)?;
         let grad_norm = self.adam.update(&self.parameters, &self.team)?;
 
         self.carried = self.config.stateful.then_some(next);

@@ -250,6 +250,7 @@ fn the_summary_has_the_documented_keys() {
     let summary = summary(&lab, "run");
     let documented = [
         "device",
+        "engine",
         "git_commit",
         "preset",
         "replicas",
@@ -261,8 +262,8 @@ fn the_summary_has_the_documented_keys() {
     ];
     assert_eq!(keys(&summary), documented);
     assert_eq!(
-        [&summary["preset"], &summary["steps"], &summary["device"], &summary["threads"]],
-        [&json!("echo"), &json!(8), &json!("cpu"), &json!(1)]
+        ["preset", "steps", "device", "engine", "threads"].map(|key| &summary[key]),
+        [&json!("echo"), &json!(8), &json!("cpu"), &json!("fused"), &json!(1)]
     );
     assert!(summary["train_seconds"].as_f64().unwrap() > 0.0);
     assert!(summary["startup_seconds"].as_f64().unwrap() >= 0.0);
@@ -455,6 +456,52 @@ fn predict_uses_the_replica_that_is_asked_for() {
     assert_eq!(answers[1].lines().collect::<Vec<_>>(), all.replica(1).column("predicted"));
     assert!(answers[0] != answers[1] && answers[1] != answers[2] && answers[0] != answers[2]);
     assert_eq!(lab.run_with_input("predict run", &sources), answers[0]);
+}
+
+#[test]
+fn the_engine_is_the_one_asked_for_or_the_one_for_the_device() {
+    let lab = Lab::new();
+    let cases = [
+        ("", "auto", "fused"),
+        ("--engine auto", "auto", "fused"),
+        ("--engine fused", "fused", "fused"),
+        ("--engine libtorch", "libtorch", "libtorch"),
+    ];
+    for (i, (flag, asked, used)) in cases.into_iter().enumerate() {
+        let run = format!("run{i}");
+        lab.train(&format!("{ECHO} {flag}"), &run);
+        assert_eq!(config(&lab, &run)["engine"].as_str(), Some(asked));
+        assert_eq!(summary(&lab, &run)["engine"], used);
+        let printed = lab.run(&format!("summary echo {flag}"));
+        let first = printed.lines().next().unwrap();
+        assert!(first.ends_with(&format!(", engine {used}")), "{first}");
+    }
+}
+
+#[test]
+fn engines_give_the_same_curves() {
+    for training in FAMILIES {
+        let lab = Lab::with_run(&format!("{training} --global-clipnorm 0.1 --engine libtorch"));
+        lab.train(&format!("{training} --global-clipnorm 0.1 --engine fused"), "fused");
+        let [libtorch, fused] = ["run", "fused"].map(|run| Csv::curves(&lab, run));
+        let place = ["replica", "seed", "epoch", "step", "samples", "learning_rate"];
+        assert_eq!(libtorch.only(&place), fused.only(&place));
+        for column in ["loss", "grad_norm"] {
+            for (one, other) in libtorch.numbers(column).into_iter().zip(fused.numbers(column)) {
+                assert!((one - other).abs() <= 1e-4 * one, "{training}: {one}, {other}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_configuration_from_before_there_were_engines_still_trains() {
+    let lab = Lab::with_run(ECHO);
+    let mut old = config(&lab, "run");
+    assert!(old.remove("engine").is_some());
+    lab.write("old.toml", old.to_string());
+    lab.train("--config old.toml", "again");
+    same_run(&lab, "run", "again");
 }
 
 #[test]

@@ -244,6 +244,7 @@ fn refuses_an_unknown_word_and_lists_the_choices() {
         ("family", "lstm, repeat_vector, teacher_forced"),
         ("feedback", "softmax, argmax"),
         ("dtype", "float32, float64"),
+        ("engine", "auto, libtorch, fused"),
     ];
     let lab = Lab::new();
     for (flag, choices) in cases {

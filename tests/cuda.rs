@@ -6,10 +6,13 @@ mod training;
 use std::io::Write;
 
 use seqlab::checkpoint;
-use seqlab::config::{Config, DeviceChoice, Dtype};
+use seqlab::config::{Config, DeviceChoice, Dtype, EngineChoice, GateActivation};
 use seqlab::curves::CurveRow;
 use seqlab::device::{self, download, host};
+use seqlab::engine;
+use seqlab::error::{USAGE, status};
 use seqlab::evaluate::Evaluator;
+use seqlab::feed::Feeding;
 use seqlab::model::Model;
 use seqlab::network::{self, Network};
 use seqlab::parameters::Parameters;
@@ -17,8 +20,8 @@ use seqlab::presets;
 use seqlab::rng::Purpose;
 use seqlab::task::Task;
 use seqlab::train::Trainer;
-use tch::Device;
-use training::train;
+use tch::{Device, Tensor};
+use training::{run, train};
 
 /// The GPU, or a line about why there is none.
 fn gpu() -> Option<Device> {
@@ -64,37 +67,103 @@ fn initial_weights_are_the_same_on_every_device() {
     }
 }
 
-fn check_training(dtype: Dtype, bound: f64) {
+/// Fails where two trainings differ by more than `bound` in a row or a weight.
+fn check_same(trained: [(Trainer, Vec<CurveRow>); 2], bound: f64, about: &str) {
+    let [(got, rows), (expected, expected_rows)] = trained;
+    assert!(got.step >= 20);
+    let close = |a: f64, b: f64| (a - b).abs() <= bound;
+    assert_eq!(rows.len(), expected_rows.len());
+    for (row, expected) in rows.iter().zip(&expected_rows) {
+        let place = |row: &CurveRow| (row.replica, row.seed, row.epoch, row.step, row.samples);
+        assert_eq!(place(row), place(expected), "{about}");
+        let norms = row.grad_norm.zip(expected.grad_norm);
+        let same = close(row.loss, expected.loss) && norms.is_some_and(|(a, b)| close(a, b));
+        assert!(same, "{about}: {row:?}, expected {expected:?}");
+    }
+    let (got, expected) = (weights(&got), weights(&expected));
+    assert_eq!(got.len(), expected.len());
+    for (i, (&got, &expected)) in got.iter().zip(&expected).enumerate() {
+        assert!(close(got, expected), "{about}: weight {i}: {got}, {expected}");
+    }
+}
+
+/// Trains on the GPU and with the CPU's own engine.
+fn check_training(configs: Vec<Config>, bound: f64) {
     let Some(gpu) = gpu() else { return };
-    for config in experiments(dtype) {
-        let (cpu, expected) = train(&config, host());
-        let (gpu, rows) = train(&config, gpu);
-        assert!(gpu.step >= 20);
-        let close = |a: f64, b: f64| (a - b).abs() <= bound;
-        assert_eq!(rows.len(), expected.len());
-        for (row, expected) in rows.iter().zip(&expected) {
-            let place = |row: &CurveRow| (row.replica, row.seed, row.epoch, row.step, row.samples);
-            assert_eq!(place(row), place(expected), "{}", config.preset);
-            let norms = row.grad_norm.zip(expected.grad_norm);
-            let same = close(row.loss, expected.loss) && norms.is_some_and(|(a, b)| close(a, b));
-            assert!(same, "{}: {row:?}, on the CPU {expected:?}", config.preset);
-        }
-        let (got, expected) = (weights(&gpu), weights(&cpu));
-        assert_eq!(got.len(), expected.len());
-        for (i, (&got, &expected)) in got.iter().zip(&expected).enumerate() {
-            assert!(close(got, expected), "{}: weight {i}: {got}, {expected}", config.preset);
-        }
+    for config in configs {
+        assert_eq!(engine::choose(config.engine, host()).unwrap(), EngineChoice::Fused);
+        check_same([train(&config, gpu), train(&config, host())], bound, &config.preset);
     }
 }
 
 #[test]
 fn training_in_float64_agrees_with_the_cpu() {
-    check_training(Dtype::Float64, 1e-9);
+    check_training(experiments(Dtype::Float64), 1e-9);
 }
 
 #[test]
 fn training_in_float32_agrees_with_the_cpu() {
-    check_training(Dtype::Float32, 1e-3);
+    check_training(experiments(Dtype::Float32), 1e-3);
+}
+
+/// One replica with sigmoid gates, which cuDNN computes.
+fn on_cudnn(dtype: Dtype) -> Vec<Config> {
+    let gate_activation = GateActivation::Sigmoid;
+    let one = |config| Config { replicas: 1, gate_activation, ..config };
+    experiments(dtype).into_iter().map(one).collect()
+}
+
+#[test]
+fn training_on_cudnn_in_float64_agrees_with_the_cpu() {
+    check_training(on_cudnn(Dtype::Float64), 1e-9);
+}
+
+#[test]
+fn training_on_cudnn_in_float32_agrees_with_the_cpu() {
+    // cuDNN multiplies float32 as TF32.
+    check_training(on_cudnn(Dtype::Float32), 2e-2);
+}
+
+#[test]
+fn batches_that_are_uploaded_ahead_are_the_same() {
+    let Some(gpu) = gpu() else { return };
+    for config in experiments(Dtype::Float64).into_iter().chain(on_cudnn(Dtype::Float64)) {
+        let trained = [Feeding::Ahead, Feeding::Direct].map(|feeding| {
+            let mut trainer = Trainer::new(&config, gpu).unwrap();
+            assert_eq!(trainer.feeding, Feeding::Ahead);
+            trainer.feeding = feeding;
+            let rows = run(&mut trainer);
+            (trainer, rows)
+        });
+        // Not bit for bit: CUDA may add in another order.
+        check_same(trained, 1e-9, &config.preset);
+    }
+}
+
+/// More transfers than there is pinned memory to begin with, none waited for before the next.
+#[test]
+fn what_is_uploaded_ahead_arrives_whole() {
+    let Some(gpu) = gpu() else { return };
+    let ids = |k: i64| (0..10_000).map(|i| i * 7 + k).collect::<Vec<_>>();
+    let there: Vec<Tensor> =
+        (0..200).map(|k| device::upload_ahead(&ids(k), gpu).unwrap()).collect();
+    for (k, there) in there.iter().enumerate() {
+        assert!(!device::is_host(there.device()));
+        assert_eq!(device::download_ids(there).unwrap(), ids(k as i64), "transfer {k}");
+    }
+}
+
+#[test]
+fn the_fused_engine_is_refused_on_a_gpu() {
+    // The engine asks the device for nothing, so this needs none.
+    let error = engine::choose(EngineChoice::Fused, Device::Cuda(0)).unwrap_err().into();
+    assert_eq!(status(&error), USAGE);
+    assert_eq!(error.to_string(), "--engine fused: computes on a CPU, not cuda:0");
+    let Some(gpu) = gpu() else { return };
+    for config in experiments(Dtype::Float32) {
+        let config = Config { engine: EngineChoice::Fused, ..config };
+        assert!(Trainer::new(&config, gpu).is_err());
+    }
 }
 
 #[test]

@@ -4,9 +4,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A source file: its path below `src`, and its code.
+/// A source file: its path below `src`, its text, and its code.
 struct Source {
     path: String,
+    text: String,
     code: String,
 }
 
@@ -22,7 +23,8 @@ fn sources() -> Vec<Source> {
             } else if path.extension().is_some_and(|e| e == "rs") {
                 let name = path.strip_prefix(&root).unwrap().to_str().unwrap().replace('\\', "/");
                 let text = fs::read_to_string(&path).unwrap();
-                sources.push(Source { path: name, code: without_tests(&code_of(&text)) });
+                let code = without_tests(&code_of(&text));
+                sources.push(Source { path: name, text, code });
             }
         }
     }
@@ -111,6 +113,15 @@ fn forbid(rule: impl Fn(&str) -> bool, wrong: impl Fn(&str) -> bool, what_to_do:
     assert!(found.is_empty(), "{what_to_do}{found}");
 }
 
+/// The module of `src/lib.rs` that the file belongs to.
+fn module(path: &str) -> &str {
+    path.split(['/', '.']).next().unwrap_or(path)
+}
+
+fn names_libtorch(line: &str) -> bool {
+    names_crate(line, "tch") || names_crate(line, "torch_sys") || has(line, "Tensor")
+}
+
 fn outside<'a>(allowed: &'a [&str]) -> impl Fn(&str) -> bool + 'a {
     move |path| !allowed.contains(&path)
 }
@@ -150,13 +161,89 @@ fn only_curves_rs_names_the_csv_library() {
 
 #[test]
 fn what_is_above_the_tensors_names_none() {
-    let pure =
-        ["config", "rng", "curves", "task", "presets", "resolve", "summary", "run_dir", "cli"];
+    let pure = [
+        "config", "rng", "curves", "task", "presets", "resolve", "summary", "run_dir", "cli",
+        "model",
+    ];
     forbid(
-        |path| path.split(['/', '.']).next().is_some_and(|module| pure.contains(&module)),
-        |line| names_crate(line, "tch") || names_crate(line, "torch_sys") || has(line, "Tensor"),
+        |path| pure.contains(&module(path)),
+        names_libtorch,
         "keep tensors out of this file; ids and numbers become tensors through src/device.rs:",
     );
+}
+
+#[test]
+fn the_arithmetic_of_the_fused_engine_names_no_tensor() {
+    forbid(
+        |path| ["real", "simd", "team"].contains(&module(path)) || path.starts_with("fused/"),
+        names_libtorch,
+        "compute with slices here; src/fused.rs has them from src/host.rs:",
+    );
+}
+
+#[test]
+fn only_device_rs_moves_numbers_between_host_and_device() {
+    let moves = [
+        "double_value(",
+        "int64_value(",
+        "Vec::try_from(",
+        "f64::try_from(",
+        "i64::try_from(",
+        "bool::try_from(",
+        "to_device",
+        "pin_memory(",
+        "copy_(",
+    ];
+    forbid(
+        outside(&["device.rs"]),
+        |line| moves.iter().any(|word| line.contains(word)),
+        "transfer through src/device.rs, where the loop's stalls are counted:",
+    );
+    forbid(
+        outside(&["device.rs", "checkpoint.rs"]),
+        |line| line.contains("copy_data"),
+        "transfer through src/device.rs:",
+    );
+    forbid(
+        outside(&["host.rs"]),
+        |line| line.contains("data_ptr("),
+        "ask src/host.rs for the memory of a tensor:",
+    );
+}
+
+#[test]
+fn only_simd_rs_knows_processors() {
+    forbid(
+        outside(&["simd.rs"]),
+        |line| has(line, "arch::") || line.contains("feature_detected!"),
+        "add what is missing to the traits and questions of src/simd.rs:",
+    );
+}
+
+/// Where memory is shared with libtorch or among threads, and where vector instructions are chosen.
+#[test]
+fn unsafe_code_is_where_it_has_to_be() {
+    let allowed =
+        ["fused.rs", "fused/product.rs", "host.rs", "optim.rs", "real.rs", "simd.rs", "team.rs"];
+    forbid(outside(&allowed), |line| has(line, "unsafe"), "do without unsafe code here:");
+}
+
+#[test]
+fn unsafe_code_says_why_it_is_sound() {
+    const LINES_BEFORE: usize = 4;
+    let mut found = String::new();
+    for source in sources() {
+        let text: Vec<&str> = source.text.lines().collect();
+        for (i, line) in source.code.lines().enumerate() {
+            // What an unsafe function asks of its caller is in its documentation.
+            let promises = has(line, "unsafe {") || has(line, "unsafe impl");
+            let before = &text[i.saturating_sub(LINES_BEFORE)..=i];
+            if promises && !before.iter().any(|line| line.contains("// SAFETY: ")) {
+                found += &format!("\n  src/{}:{}: {}", source.path, i + 1, line.trim());
+            }
+        }
+    }
+    assert!(found.is_empty(), "write `// SAFETY: ` and why just above:{found}");
 }
 
 #[test]
@@ -194,7 +281,7 @@ fn imports_point_downwards() {
     }
     let rank = |name: &str| modules.iter().find(|(module, _)| module == name).map(|m| m.1);
     for source in &all {
-        let own = source.path.split(['/', '.']).next().unwrap();
+        let own = module(&source.path);
         let Some(here) = rank(own) else {
             assert!(["lib", "main"].contains(&own), "src/lib.rs does not list {own}");
             continue;

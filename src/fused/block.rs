@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use super::Places;
 use super::dense::{Tally, cross_entropy};
-use super::lstm::{Kernel, Steps};
-use super::product::{Matrix, Onto, Panels, multiply};
+use super::lstm::Steps;
+use super::product::{Kernel, Matrix, Onto, Panels, multiply};
 use crate::config::Config;
 use crate::model::{Input, Model, Start};
 use crate::real::Real;
@@ -39,7 +39,7 @@ pub struct Block<F> {
     pub lstms: Vec<Steps<F>>,
     /// The ids that each LSTM reads, `(T, N)`; none where it reads vectors.
     pub ids: Vec<Vec<usize>>,
-    /// Each LSTM's gradient of its gates, `(T · N, 4H)`, packed.
+    /// Each LSTM's gradient of its gates, packed: the rows of [`Steps::recurrent_rows`].
     pub d_gates: Vec<Panels<F>>,
     /// `(N, 4H)`: the projection of a vector that is read at every step, then its gradient.
     repeated: Vec<F>,
@@ -209,8 +209,7 @@ impl<F: Real> Block<F> {
             }
             let d_outputs = (l == top && self.every_step).then_some(self.d_read.as_slice());
             here.backward(&recurrent[l], d_outputs, spec.start == Start::Below);
-            let gates = Matrix::new(&here.d_gates, 4 * self.units);
-            self.d_gates[l].pack(gates);
+            self.d_gates[l].pack(Matrix::new(here.recurrent_rows().1, 4 * self.units));
             let Some(below) = below.last_mut() else { continue };
             if spec.start == Start::Below {
                 below.d_h.copy_from_slice(&here.d_h);

@@ -3,35 +3,9 @@
 use std::ops::Range;
 
 use super::cells::{self, Step, StepGradient};
-use super::product::{Matrix, Onto, Panels, multiply};
+use super::product::{Kernel, Matrix, Onto, Order, multiply_in};
 use crate::config::GateActivation;
 use crate::real::Real;
-
-/// A weight matrix packed for products with it and with its transpose.
-#[derive(Debug)]
-pub struct Kernel<F> {
-    place: Range<usize>,
-    columns: usize,
-    /// For x · kernel.
-    pub forward: Panels<F>,
-    /// For dy · kernelᵀ.
-    pub backward: Panels<F>,
-}
-
-impl<F: Real> Kernel<F> {
-    /// Of the row-major matrix of `columns` columns that lies at `place` among the weights; not yet
-    /// packed.
-    pub fn new(place: Range<usize>, columns: usize) -> Self {
-        Self { place, columns, forward: Panels::default(), backward: Panels::default() }
-    }
-
-    /// Packs what the matrix is now.
-    pub fn pack(&mut self, weights: &[F]) {
-        let kernel = Matrix::new(&weights[self.place.clone()], self.columns);
-        self.forward.pack(kernel);
-        self.backward.pack(kernel.transposed());
-    }
-}
 
 /// T time steps of an LSTM over N rows; buffers for what the backward pass and the gradient of the
 /// weights need.
@@ -85,11 +59,6 @@ impl<F: Real> Steps<F> {
         &self.h[self.n..]
     }
 
-    /// What every step started from, `(T, N, H)`.
-    pub fn h_before(&self) -> &[F] {
-        &self.h[..self.steps * self.n]
-    }
-
     /// The last output, `(N, H)`.
     pub fn last_h(&self) -> &[F] {
         &self.h[self.steps * self.n..]
@@ -100,14 +69,32 @@ impl<F: Real> Steps<F> {
         &self.c[self.steps * self.n..]
     }
 
+    /// The steps whose product with the recurrent kernel is not zero from the start: all, or, where
+    /// the initial h is zero, all but the first.
+    fn recurrent_steps(&self) -> Range<usize> {
+        let zero = self.h[..self.n].iter().all(|&x| x == F::default());
+        usize::from(zero).min(self.steps)..self.steps
+    }
+
+    /// What enters the recurrent kernel's gradient, as rows of one matrix each: the h that steps
+    /// started from, `(T · N, H)`, and the gates' gradients, `(T · N, 4H)`, of those
+    /// steps whose h is not known to be zero.
+    pub fn recurrent_rows(&self) -> (&[F], &[F]) {
+        let Range { start, end } = self.recurrent_steps();
+        (&self.h[self.n * start..self.n * end], &self.d_gates[4 * self.n * start..])
+    }
+
     /// Runs all steps.
     pub fn forward(&mut self, recurrent: &Kernel<F>) {
         let n = self.n;
+        let with_product = self.recurrent_steps();
         for t in 0..self.steps {
             let (before, after) = self.h.split_at_mut((t + 1) * n);
             let gates = &mut self.gates[4 * n * t..4 * n * (t + 1)];
-            let h = Matrix::new(&before[n * t..], self.units);
-            multiply(h, &recurrent.forward, gates, Onto::Sum);
+            if with_product.contains(&t) {
+                let h = Matrix::new(&before[n * t..], self.units);
+                multiply_in(Order::of(t), h, &recurrent.forward, gates, Onto::Sum);
+            }
             let (c_before, c) = self.c.split_at_mut((t + 1) * n);
             let mut step = Step {
                 gates,
@@ -140,8 +127,104 @@ impl<F: Real> Steps<F> {
             cells::backward(&mut step, self.units, self.activation);
             if t > 0 || wants_state {
                 let d_gates = Matrix::new(d_gates, 4 * self.units);
-                multiply(d_gates, &recurrent.backward, &mut self.d_h, Onto::Nothing);
+                let (order, d_h) = (Order::of(t), &mut self.d_h);
+                multiply_in(order, d_gates, &recurrent.backward, d_h, Onto::Nothing);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const UNITS: usize = 5;
+    const GATES: GateActivation = GateActivation::Sigmoid;
+
+    fn numbers(len: usize, salt: usize) -> Vec<f64> {
+        (0..len).map(|i| ((i * 389 + salt * 57 + 11) % 201) as f64 / 100.0 - 1.0).collect()
+    }
+
+    fn kernel() -> Kernel<f64> {
+        let mut kernel = Kernel::default();
+        let weights = numbers(4 * UNITS * UNITS, 9);
+        kernel.packing(Matrix::new(&weights, 4 * UNITS)).for_each(|mut piece| piece.pack());
+        kernel
+    }
+
+    /// Steps whose inputs and outermost gradients are set.
+    fn steps(t: usize, rows: usize) -> Steps<f64> {
+        let mut steps = Steps::new(t, rows, UNITS, GATES);
+        let n = rows * UNITS;
+        steps.gates = numbers(t * 4 * n, 1);
+        steps.h[..n].copy_from_slice(&numbers(n, 2));
+        steps.c[..n].copy_from_slice(&numbers(n, 3));
+        steps.d_h = numbers(n, 4);
+        steps.d_c = numbers(n, 5);
+        steps
+    }
+
+    #[test]
+    fn no_steps_pass_the_state_and_its_gradient_through() {
+        let mut steps = steps(0, 3);
+        let (h, c) = (steps.h.clone(), steps.c.clone());
+        steps.forward(&kernel());
+        assert_eq!((steps.last_h(), steps.last_c()), (&h[..], &c[..]));
+        assert!(steps.outputs().is_empty() && steps.recurrent_rows().0.is_empty());
+        let (d_h, d_c) = (steps.d_h.clone(), steps.d_c.clone());
+        for d_outputs in [None, Some(&[][..])] {
+            steps.backward(&kernel(), d_outputs, true);
+            assert_eq!((&steps.d_h, &steps.d_c), (&d_h, &d_c));
+        }
+        assert!(steps.d_gates.is_empty());
+    }
+
+    #[test]
+    fn no_rows_are_no_work() {
+        for t in [0, 1, 3] {
+            let mut steps = steps(t, 0);
+            steps.forward(&kernel());
+            steps.backward(&kernel(), Some(&[]), true);
+            assert!(steps.outputs().is_empty() && steps.last_h().is_empty());
+            assert!(steps.d_h.is_empty() && steps.d_gates.is_empty());
+        }
+    }
+
+    /// Two halves, the first handing its state up and the second its gradient down.
+    #[test]
+    fn steps_in_two_parts_are_the_steps_in_one() {
+        let (t, first, rows) = (7, 3, 4);
+        let (n, kernel) = (rows * UNITS, kernel());
+        let d_outputs = numbers(t * n, 6);
+        let mut whole = steps(t, rows);
+        whole.forward(&kernel);
+        let mut below = steps(first, rows);
+        let mut above = steps(t - first, rows);
+        above.gates = numbers(t * 4 * n, 1).split_off(first * 4 * n);
+        below.forward(&kernel);
+        above.h[..n].copy_from_slice(below.last_h());
+        above.c[..n].copy_from_slice(below.last_c());
+        above.forward(&kernel);
+        assert_eq!([below.outputs(), above.outputs()].concat(), whole.outputs());
+        assert_eq!(above.last_c(), whole.last_c());
+
+        whole.backward(&kernel, Some(&d_outputs), true);
+        above.backward(&kernel, Some(&d_outputs[first * n..]), true);
+        (below.d_h, below.d_c) = (above.d_h.clone(), above.d_c.clone());
+        below.backward(&kernel, Some(&d_outputs[..first * n]), true);
+        assert_eq!([below.d_gates, above.d_gates].concat(), whole.d_gates);
+        assert_eq!((below.d_h, below.d_c), (whole.d_h, whole.d_c));
+    }
+
+    /// Nobody asks for the gradient of a state that no weight made.
+    #[test]
+    fn the_gates_gradient_is_the_same_whether_or_not_the_state_s_is_wanted() {
+        let mut both = [true, false].map(|wants_state| {
+            let mut steps = steps(4, 3);
+            steps.forward(&kernel());
+            steps.backward(&kernel(), None, wants_state);
+            steps.d_gates
+        });
+        assert_eq!(std::mem::take(&mut both[0]), both[1]);
     }
 }

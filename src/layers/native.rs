@@ -1,4 +1,7 @@
 //! libtorch's own LSTM: on CUDA it is cuDNN's, one kernel for all time steps.
+//!
+//! From Ampere on, cuDNN multiplies float32 numbers as TF32, with 10 bits of mantissa: libtorch's
+//! default, which `tch` cannot change and `NVIDIA_TF32_OVERRIDE=0` in the environment can.
 
 use tch::{Device, TchError, Tensor};
 

@@ -31,7 +31,11 @@ pub fn recurrence(
         outputs.push(h.shallow_clone());
         state = LstmState { h, c };
     }
-    Ok((Tensor::f_stack(&outputs, 0)?, state))
+    let outputs = match outputs.is_empty() {
+        true => projected.f_narrow(-1, 0, units)?,
+        false => Tensor::f_stack(&outputs, 0)?,
+    };
+    Ok((outputs, state))
 }
 
 /// The gate activation of `x`.
@@ -40,5 +44,34 @@ fn gate(x: &Tensor, activation: GateActivation) -> Result<Tensor, TchError> {
         GateActivation::Sigmoid => x.f_sigmoid(),
         // libtorch's own hardsigmoid is another function, and rounds its slope to float32.
         GateActivation::HardSigmoid => x.f_mul_scalar(0.2)?.f_add_scalar(0.5)?.f_clamp(0.0, 1.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::Kind;
+
+    use super::*;
+    use crate::device;
+
+    #[test]
+    fn no_steps_pass_the_state_and_its_gradient_through() {
+        let (replicas, rows, units) = (2, 3, 4);
+        let options = (Kind::Double, device::host());
+        let random = |shape: &[i64]| Tensor::rand(shape, options).set_requires_grad(true);
+        let kernel = random(&[replicas, units, 4 * units]);
+        let projected = random(&[0, replicas, rows, 4 * units]);
+        let state =
+            LstmState { h: random(&[replicas, rows, units]), c: random(&[replicas, rows, units]) };
+        for activation in [GateActivation::Sigmoid, GateActivation::HardSigmoid] {
+            let (outputs, last) = recurrence(&projected, &kernel, &state, activation).unwrap();
+            assert_eq!(outputs.size(), [0, replicas, rows, units]);
+            assert_eq!(outputs.kind(), Kind::Double);
+            assert!(last.h.equal(&state.h) && last.c.equal(&state.c));
+        }
+        let (_, last) = recurrence(&projected, &kernel, &state, GateActivation::Sigmoid).unwrap();
+        (last.h * 3.0 + last.c * 5.0).sum(Kind::Double).backward();
+        assert!(state.h.grad().equal(&state.h.full_like(3.0)));
+        assert!(state.c.grad().equal(&state.c.full_like(5.0)));
     }
 }

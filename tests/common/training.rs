@@ -19,10 +19,18 @@ impl Observer for Rows {
     }
 }
 
-/// The trained models and every row that they logged.
-pub fn train(config: &Config, device: Device) -> (Trainer, Vec<CurveRow>) {
-    let (mut trainer, mut rows) = (Trainer::new(config, device).unwrap(), Rows::default());
+/// Trains to the end. Returns every row that was logged.
+pub fn run(trainer: &mut Trainer) -> Vec<CurveRow> {
+    let mut rows = Rows::default();
     let outcome = trainer.run(&mut rows, &AtomicBool::new(false)).unwrap();
     assert!(matches!(outcome, Outcome::Finished(_)));
-    (trainer, rows.0)
+    rows.0
+}
+
+/// The trained models and every row that they logged.
+#[allow(dead_code)]
+pub fn train(config: &Config, device: Device) -> (Trainer, Vec<CurveRow>) {
+    let mut trainer = Trainer::new(config, device).unwrap();
+    let rows = run(&mut trainer);
+    (trainer, rows)
 }

@@ -1,0 +1,1 @@
+"""The other contestants: the same experiments, written as users of each framework would."""

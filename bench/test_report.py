@@ -1,0 +1,110 @@
+"""The report's arithmetic on made-up rows."""
+
+import tempfile
+import unittest
+from dataclasses import replace
+from pathlib import Path
+
+import report
+from experiments import ALL, BY_NAME, ECHO, REVERSE_32
+
+MACHINE = {
+    "cpu": "a CPU",
+    "cores": 2,
+    "memory_gib": 8.0,
+    "os": "an OS",
+    "python": "3.11.0",
+    "device": "cpu",
+    "versions": {"jax": "1.0"},
+    "runs": {
+        "steps": {"command": "scripts/bench", "commit": "abc", "date": "2026-01-01", "threads": 2}
+    },
+}
+
+
+def row(contestant, value, group="steps", experiment="echo", replicas=1, round_=1, metric="step"):
+    return group, experiment, str(replicas), contestant, str(round_), metric, str(value), "ms"
+
+
+class Arithmetic(unittest.TestCase):
+    def test_a_power_law_has_its_exponent(self):
+        self.assertAlmostEqual(report.slope([(x, 3 * x**1.5) for x in (1, 2, 8, 16)]), 1.5)
+
+    def test_the_steepest_pair_of_neighbours_counts(self):
+        self.assertAlmostEqual(report.steepest([(1, 1), (2, 2), (4, 8), (8, 8)]), 2)
+
+    def test_numbers_have_three_digits_and_no_exponent(self):
+        numbers = [0.000123456, 0.0345678, 1.5, 123.456, 98765, 0, None]
+        shown = ["0.000123", "0.0346", "1.50", "123", "98765", "0", ""]
+        self.assertEqual([report.number(n) for n in numbers], shown)
+
+    def test_spread_is_median_and_range(self):
+        self.assertEqual(report.spread([3, 1, 2]), "2.00 (1.00–3.00)")
+
+    def test_the_fastest_peer_has_the_smallest_median(self):
+        rows = [row("jax", 2), row("pytorch", 1), row("pytorch", 9), row("pytorch", 9), row("seqlab", 0)]
+        self.assertEqual(report.fastest(report.Results(rows), "echo"), ("jax", 2))
+
+    def test_without_peers_there_is_no_fastest(self):
+        self.assertEqual(report.fastest(report.Results([]), "echo"), (None, None))
+
+
+class Bars(unittest.TestCase):
+    def verdict(self, rows, beginning):
+        for bar in [*report.ratio_bars(report.Results(rows)), *report.whole_bars(report.Results(rows))]:
+            if bar.text.startswith(beginning):
+                return bar.measured is not None and bar.measured <= bar.limit
+        raise KeyError(beginning)
+
+    def test_a_share_at_the_limit_is_met_and_above_it_is_not(self):
+        for mine, met in ((0.69, True), (0.71, False)):
+            rows = [row("seqlab", mine), row("jax", 1), row("pytorch", 5)]
+            self.assertEqual(self.verdict(rows, "echo: step at most 0.7"), met)
+
+    def test_linear_growth_is_met_and_quadratic_is_not(self):
+        for power, met in ((1, True), (2, False)):
+            points = [(x, x**power) for x in (8, 16, 32)]
+            rows = [row("seqlab", y, "growth", "B", metric=str(x)) for x, y in points]
+            self.assertEqual(self.verdict(rows, "growth of the step in B"), met)
+
+    def test_a_bar_that_was_not_measured_is_not_in_the_table(self):
+        self.assertEqual(report.bars(report.Results([])), "")
+
+
+class Files(unittest.TestCase):
+    def test_markdown_follows_from_the_files(self):
+        rows = [row("seqlab", 1, round_=k) for k in (1, 2)] + [row("jax", 2)]
+        text = report.markdown(rows, MACHINE)
+        self.assertIn("scripts/bench", text)
+        self.assertIn("| echo | seqlab | 1.00 (1.00–1.00) |  |", text)
+        self.assertIn("| echo | JAX, jitted loop (fastest peer) | 2.00 | 0.500 |", text)
+
+    def test_other_columns_are_refused(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "bench.csv"
+            path.write_text("a,b\n")
+            with self.assertRaises(ValueError):
+                report.read(path)
+
+
+class Experiments(unittest.TestCase):
+    def test_floating_point_operations_of_echo_by_hand(self):
+        # One batch of four starts with a zero state: 5.75 steps forward and for the kernel's
+        # gradient, 5 for the gradient of h.
+        recurrent, dense = 16.5 * 2 * 5 * 16 * 64, 2 * 5 * 6 * 16 * 100
+        self.assertEqual(ECHO.flops(), recurrent + 3 * dense)
+
+    def test_floating_point_operations_grow_with_the_batch(self):
+        twice = replace(REVERSE_32, batch=64)
+        self.assertEqual(twice.flops(), 2 * REVERSE_32.flops())
+
+    def test_names_are_those_of_the_report(self):
+        self.assertEqual([e.name for e in ALL], report.EXPERIMENTS)
+        self.assertEqual(list(BY_NAME), report.EXPERIMENTS)
+
+    def test_sequences_have_the_published_length(self):
+        self.assertEqual([e.length for e in ALL[:3]], [25, 25, 25])
+
+
+if __name__ == "__main__":
+    unittest.main()

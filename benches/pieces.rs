@@ -1,0 +1,195 @@
+//! What a training step of the fused engine is spent on, piece by piece, on one thread, and the
+//! whole step beside it. `cargo bench --bench pieces`
+//!
+//! Sizes are those of the published experiments, gates are sigmoid.
+
+use std::hint::black_box;
+use std::rc::Rc;
+use std::time::Instant;
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use seqlab::config::{Config, GateActivation};
+use seqlab::fused::BLOCK_ROWS;
+use seqlab::fused::dense::{Tally, cross_entropy};
+use seqlab::fused::lstm::Steps;
+use seqlab::fused::product::{Kernel, Matrix, Onto, Panels, multiply};
+use seqlab::model::{Input, Model};
+use seqlab::optim::Adam;
+use seqlab::rng::Purpose;
+use seqlab::task::Task;
+use seqlab::team::Team;
+use seqlab::train::Trainer;
+use seqlab::{device, presets};
+
+/// The experiments under the names that `scripts/bench` has for them.
+fn experiments() -> Vec<(&'static str, Config)> {
+    let preset = |name| {
+        let found = presets::find(name).unwrap_or_else(|| unreachable!("{name}"));
+        let gate_activation = GateActivation::Sigmoid;
+        Config { gate_activation, threads: Some(1), ..found.config }
+    };
+    vec![
+        ("echo", preset("echo")),
+        ("partial-echo-2", preset("partial-echo-2")),
+        ("partial-echo-4", preset("partial-echo-4")),
+        ("reverse-32", preset("reverse")),
+        ("reverse-256", Config { batch_size: 256, ..preset("reverse") }),
+    ]
+}
+
+/// `n` numbers between −.1 and .1.
+fn numbers(n: usize) -> Vec<f32> {
+    (0..n).map(|i| (i * 7919 % 201) as f32 * 1e-3 - 0.1).collect()
+}
+
+/// A step's buffers and weights, of the right sizes and with numbers of no meaning.
+struct Pieces {
+    weights: Vec<f32>,
+    /// Every matrix that a step packs.
+    kernels: Vec<Kernel<f32>>,
+    /// Blocks of rows of each LSTM.
+    lstms: Vec<Vec<Steps<f32>>>,
+    dense: Kernel<f32>,
+    /// Each block's logits.
+    logits: Vec<Vec<f32>>,
+    units: usize,
+    vocab: usize,
+}
+
+impl Pieces {
+    fn new(config: &Config) -> Self {
+        let model = Model::new(config);
+        let (units, vocab) = (config.units as usize, config.vocab as usize);
+        let rows = config.batch_size as usize;
+        let blocks = rows.div_ceil(BLOCK_ROWS);
+        let sizes: Vec<usize> =
+            (0..blocks).map(|i| (i + 1) * rows / blocks - i * rows / blocks).collect();
+        let answers = if model.every_step { config.n_out as usize } else { 1 };
+        let block = |steps: i64, rows: usize| {
+            let mut block = Steps::new(steps as usize, rows, units, config.gate_activation);
+            block.gates = numbers(block.gates.len());
+            block
+        };
+        let repeats = model.lstms.iter().any(|lstm| lstm.input == Input::Repeated);
+        let matrices = model.lstms.len() + usize::from(repeats);
+        let mut pieces = Self {
+            weights: numbers(4 * units * units.max(vocab)),
+            kernels: (0..matrices).map(|_| Kernel::default()).collect(),
+            lstms: model
+                .lstms
+                .iter()
+                .map(|lstm| sizes.iter().map(|&rows| block(lstm.steps, rows)).collect())
+                .collect(),
+            dense: Kernel::default(),
+            logits: sizes.iter().map(|rows| numbers(rows * answers * vocab)).collect(),
+            units,
+            vocab,
+        };
+        pieces.pack();
+        pieces
+    }
+
+    fn pack(&mut self) {
+        let gates = Matrix::new(&self.weights[..4 * self.units * self.units], 4 * self.units);
+        for kernel in &mut self.kernels {
+            kernel.packing(gates).for_each(|mut piece| piece.pack());
+        }
+        let dense = Matrix::new(&self.weights[..self.units * self.vocab], self.vocab);
+        self.dense.packing(dense).for_each(|mut piece| piece.pack());
+    }
+
+    fn forward(&mut self) {
+        for block in self.lstms.iter_mut().flatten() {
+            block.forward(&self.kernels[0]);
+        }
+    }
+
+    fn backward(&mut self) {
+        for block in self.lstms.iter_mut().flatten() {
+            block.backward(&self.kernels[0], None, true);
+        }
+    }
+
+    fn dense_and_loss(&mut self) {
+        let top = &self.lstms[self.lstms.len() - 1];
+        for (block, logits) in top.iter().zip(&mut self.logits) {
+            let rows = logits.len() / self.vocab;
+            let read = &block.outputs()[block.outputs().len() - rows * self.units..];
+            let read = Matrix::new(read, self.units);
+            multiply(read, &self.dense.forward, logits, Onto::Nothing);
+            let (targets, mut tally) = (vec![0; rows], Tally::default());
+            cross_entropy(logits, self.vocab, &targets, 1.0, &mut tally);
+            let mut d_read = vec![0.0; rows * self.units];
+            let d_logits = Matrix::new(logits, self.vocab);
+            multiply(d_logits, &self.dense.backward, &mut d_read, Onto::Nothing);
+            black_box((tally, d_read));
+        }
+    }
+
+    fn weight_gradients(&self, recurrent: &mut [f32], dense: &mut [f32], panels: &mut Panels<f32>) {
+        for blocks in &self.lstms {
+            for block in blocks {
+                let (h, d_gates) = block.recurrent_rows();
+                panels.pack(Matrix::new(d_gates, 4 * self.units));
+                multiply(Matrix::new(h, self.units).transposed(), panels, recurrent, Onto::Sum);
+            }
+        }
+        for (block, logits) in self.lstms[self.lstms.len() - 1].iter().zip(&self.logits) {
+            panels.pack(Matrix::new(logits, self.vocab));
+            let rows = logits.len() / self.vocab;
+            let read = &block.outputs()[block.outputs().len() - rows * self.units..];
+            multiply(Matrix::new(read, self.units).transposed(), panels, dense, Onto::Sum);
+        }
+    }
+}
+
+fn pieces(criterion: &mut Criterion) {
+    for (name, config) in experiments() {
+        let mut group = criterion.benchmark_group(format!("pieces/{name}"));
+        let mut pieces = Pieces::new(&config);
+        group.bench_function("packing", |b| b.iter(|| pieces.pack()));
+        group.bench_function("forward", |b| b.iter(|| pieces.forward()));
+        group.bench_function("dense and loss", |b| b.iter(|| pieces.dense_and_loss()));
+        group.bench_function("backward", |b| b.iter(|| pieces.backward()));
+        let mut recurrent = vec![0.0; 4 * pieces.units * pieces.units];
+        let mut dense = vec![0.0; pieces.units * pieces.vocab];
+        let mut panels = Panels::default();
+        group.bench_function("weight gradients", |b| {
+            b.iter(|| pieces.weight_gradients(&mut recurrent, &mut dense, &mut panels));
+        });
+
+        let mut trainer = Trainer::new(&config, device::host()).expect("a trainer");
+        let mut adam = Adam::new(&config, &trainer.parameters).expect("an optimiser");
+        let team = Rc::new(Team::new(1));
+        group.bench_function("adam", |b| {
+            b.iter(|| adam.update(&trainer.parameters, &team).expect("an update"));
+        });
+
+        let (task, seeds) = (Task::new(&config), config.seeds());
+        let (samples, size) = (task.samples_per_epoch(), config.batch_size as usize);
+        // As in training: an epoch's data are drawn once for all of its batches.
+        group.bench_function("batch", |b| {
+            b.iter_custom(|steps| {
+                let start = Instant::now();
+                let mut done = 0;
+                for epoch in 0.. {
+                    let data = task.epoch(&seeds, Purpose::Training, epoch);
+                    for first in (0..samples).step_by(size) {
+                        if done == steps {
+                            return start.elapsed();
+                        }
+                        black_box(data.batch(first..samples.min(first + size)));
+                        done += 1;
+                    }
+                }
+                start.elapsed()
+            });
+        });
+        let batch = task.epoch(&seeds, Purpose::Training, 0).batch(0..samples.min(size));
+        group.bench_function("step", |b| b.iter(|| trainer.learn(&batch).expect("a step")));
+        group.finish();
+    }
+}
+
+criterion_group!(benches, pieces);
+criterion_main!(benches);

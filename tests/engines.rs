@@ -1,0 +1,322 @@
+//! The fused engine computes what libtorch does, and the same to the last bit however its work is
+//! shared out.
+
+use proptest::prelude::*;
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+use seqlab::config::{Config, Dtype, EngineChoice, Family, GateActivation};
+use seqlab::device::{download, host};
+use seqlab::layers::LstmState;
+use seqlab::network::State;
+use seqlab::parameters::ParameterSpec;
+use seqlab::presets;
+use seqlab::rng::{Purpose, Stream};
+use seqlab::task::{Batch, Task};
+use seqlab::train::Trainer;
+use tch::Tensor;
+
+/// Some batches of random ids for models with random weights.
+#[derive(Debug, Clone)]
+struct Case {
+    config: Config,
+    /// B of each batch.
+    sizes: Vec<usize>,
+    seed: u64,
+}
+
+/// A preset whose model is of the kind that the number names.
+fn base(kind: usize, [n_in, n_out]: [i64; 2]) -> Config {
+    let (preset, n_in, n_out) = match kind {
+        0 => ("echo", n_in, n_in),
+        1 => ("echo-lag", n_in, 1),
+        2 => ("partial-echo-2", n_in, n_out),
+        _ => ("reverse", n_in, n_out),
+    };
+    let config = presets::find(preset).unwrap().config;
+    // With Keras's epsilon Adam turns a gradient of 1e-8 into a whole step, its rounding included.
+    Config { n_in, n_out, epsilon: 1e-2, learning_rate: 0.05, ..config }
+}
+
+fn cases(dtype: Dtype) -> impl Strategy<Value = Case> {
+    let lengths = [1..5i64, 1..5];
+    let sizes = [1..41i64, 2..41];
+    let gates = prop_oneof![Just(GateActivation::Sigmoid), Just(GateActivation::HardSigmoid)];
+    let side_by_side = [1..5i64, 1..4];
+    let batches = (1..41usize, 1..4usize, any::<prop::sample::Index>());
+    (0..4usize, lengths, sizes, gates, any::<bool>(), side_by_side, batches, any::<u64>()).prop_map(
+        move |(kind, lengths, sizes, gate_activation, stateful, side_by_side, batches, seed)| {
+            let base = base(kind, lengths);
+            let [replicas, threads] = side_by_side;
+            let config = Config {
+                units: sizes[0],
+                vocab: sizes[1],
+                batch_size: batches.0 as i64,
+                stateful: stateful && base.family != Family::TeacherForced,
+                gate_activation,
+                replicas,
+                threads: Some(threads),
+                dtype,
+                ..base
+            };
+            let mut sizes = vec![batches.0; batches.1];
+            sizes.push(1 + batches.2.index(batches.0));
+            Case { config, sizes, seed }
+        },
+    )
+}
+
+fn uniform(generator: &mut ChaCha8Rng, count: i64, limit: f64) -> Vec<f64> {
+    (0..count).map(|_| generator.random_range(-limit..limit)).collect()
+}
+
+/// Weights of one parameter. In float32 no hard sigmoid comes near a kink, where rounding alone
+/// decides about the slope: a bias puts the gate well inside or beyond, and nothing else weighs.
+fn weights(generator: &mut ChaCha8Rng, config: &Config, spec: &ParameterSpec) -> Vec<f64> {
+    let hard = config.gate_activation == GateActivation::HardSigmoid;
+    let reads_units = spec.shape[0] == config.units && !spec.name.ends_with("bias");
+    let rows = if reads_units { config.units as f64 } else { 1.0 };
+    if hard && config.dtype == Dtype::Float32 && !spec.name.starts_with("dense") {
+        let mut values = uniform(generator, spec.count(), 0.4 / rows);
+        if spec.name.ends_with("bias") {
+            let mut shift = || [-5.0, 0.0, 0.0, 5.0][generator.random_range(0..4)];
+            values.iter_mut().for_each(|x| *x += shift());
+        }
+        return values;
+    }
+    uniform(generator, spec.count(), 1.5 / rows.sqrt())
+}
+
+impl Case {
+    fn generator(&self, purpose: Purpose, position: usize) -> ChaCha8Rng {
+        Stream::new(self.seed, purpose).at(position as u64)
+    }
+
+    /// Models with the case's weights.
+    fn trainer(&self, engine: EngineChoice) -> Trainer {
+        let config = Config { engine, ..self.config.clone() };
+        let trainer = Trainer::new(&config, host()).unwrap();
+        let parameters = &trainer.parameters;
+        for (i, (place, spec)) in
+            parameters.split(parameters.flat()).unwrap().iter().zip(parameters.specs()).enumerate()
+        {
+            let mut generator = self.generator(Purpose::Weights, i);
+            for k in 0..config.replicas {
+                let values = weights(&mut generator, &config, spec);
+                place.get(k).copy_(&Tensor::from_slice(&values).view(spec.shape.as_slice()));
+            }
+        }
+        trainer
+    }
+
+    /// Batch `number`.
+    fn batch(&self, number: usize) -> Batch {
+        let Config { replicas, n_in, n_out, vocab, family, .. } = self.config;
+        let size = self.sizes[number];
+        let mut generator = self.generator(Purpose::Training, number);
+        let mut ids = |steps: i64| -> Vec<i64> {
+            let count = replicas * size as i64 * steps;
+            (0..count).map(|_| generator.random_range(0..vocab)).collect()
+        };
+        Batch {
+            replicas: replicas as usize,
+            size,
+            source: ids(n_in),
+            decoder_input: (family == Family::TeacherForced).then(|| ids(n_out)),
+            target: ids(n_out),
+        }
+    }
+
+    /// A state for batch `number`.
+    fn state(&self, trainer: &Trainer, number: usize) -> State {
+        let mut generator = self.generator(Purpose::Evaluation, number);
+        let zero = trainer.evaluator().network.zero_state(self.sizes[number] as i64).unwrap();
+        let mut like = |t: &Tensor| {
+            let values = uniform(&mut generator, t.numel() as i64, 0.9);
+            Tensor::from_slice(&values).view(t.size().as_slice()).to_kind(t.kind())
+        };
+        let random = |s: &LstmState| LstmState { h: like(&s.h), c: like(&s.c) };
+        State(zero.0.iter().map(random).collect())
+    }
+
+    /// Everything that learning the batches leaves behind, batch by batch. The first batch and one of
+    /// another size start from a random state, the others from what was carried.
+    fn learn(&self, engine: EngineChoice) -> Vec<Left> {
+        let mut trainer = self.trainer(engine);
+        let mut all = Vec::new();
+        for (number, &size) in self.sizes.iter().enumerate() {
+            if number == 0 || size != self.sizes[number - 1] {
+                trainer.carried = Some(self.state(&trainer, number));
+            }
+            let scores = trainer.learn(&self.batch(number)).unwrap().0.fetch().unwrap();
+            let mut left = |what: &str, values: Vec<f64>, whole: f64| {
+                let scale = values.iter().fold(whole / 10.0, |most, x| most.max(x.abs()));
+                all.push(Left { what: format!("batch {number}, {what}"), values, scale });
+            };
+            left("loss", scores.iter().map(|s| s.loss).collect(), 0.0);
+            left("accuracy", scores.iter().map(|s| s.accuracy).collect(), 0.0);
+            let parameters = &trainer.parameters;
+            let buffers = [("gradient", parameters.gradient()), ("weights", parameters.flat())];
+            for (what, buffer) in buffers {
+                let whole = buffer.abs().max().double_value(&[]);
+                let parts = parameters.split(buffer).unwrap();
+                for (part, spec) in parts.iter().zip(parameters.specs()) {
+                    left(&format!("{what} of {}", spec.name), download(part).unwrap(), whole);
+                }
+            }
+            for (layer, state) in trainer.carried.iter().flat_map(|s| &s.0).enumerate() {
+                for (what, part) in [("h", &state.h), ("c", &state.c)] {
+                    left(
+                        &format!("{what} of stateful layer {layer}"),
+                        download(part).unwrap(),
+                        0.0,
+                    );
+                }
+            }
+        }
+        all
+    }
+}
+
+/// Some numbers, and what they are.
+struct Left {
+    what: String,
+    values: Vec<f64>,
+    /// The largest of them, or a tenth of the largest of all parameters': terms of a small
+    /// gradient were larger.
+    scale: f64,
+}
+
+impl Left {
+    /// Fails if a number is further from the other engine's than `bound` times their scale.
+    fn check(&self, other: &Left, bound: f64) -> Result<(), TestCaseError> {
+        prop_assert_eq!(&self.what, &other.what);
+        prop_assert_eq!(self.values.len(), other.values.len(), "{}", self.what);
+        for (i, (got, expected)) in self.values.iter().zip(&other.values).enumerate() {
+            let error = (got - expected).abs();
+            // Written so that NaN fails too.
+            prop_assert!(
+                error <= bound * other.scale,
+                "{}, entry {i}: {got}, not {expected}, at a scale of {:e}",
+                self.what,
+                other.scale
+            );
+        }
+        Ok(())
+    }
+}
+
+fn engines_agree(case: &Case, bound: f64) -> Result<(), TestCaseError> {
+    let fused = case.learn(EngineChoice::Fused);
+    let libtorch = case.learn(EngineChoice::Libtorch);
+    prop_assert_eq!(fused.len(), libtorch.len());
+    for (fused, libtorch) in fused.iter().zip(&libtorch) {
+        // In float32 rounding may decide which of two logits is the larger.
+        if case.config.dtype == Dtype::Float64 || !fused.what.ends_with("accuracy") {
+            fused.check(libtorch, bound)?;
+        }
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn scores_gradients_weights_and_states_are_libtorchs_in_float64(case in cases(Dtype::Float64)) {
+        engines_agree(&case, 1e-10)?;
+    }
+
+    #[test]
+    fn scores_gradients_weights_and_states_are_libtorchs_in_float32(case in cases(Dtype::Float32)) {
+        engines_agree(&case, 1e-5)?;
+    }
+}
+
+/// Every family in float32, of several blocks with odd sizes.
+fn several_blocks() -> impl Iterator<Item = Case> {
+    let gates = [GateActivation::Sigmoid, GateActivation::HardSigmoid];
+    let all = (0..4).flat_map(move |kind| gates.map(|gate_activation| (kind, gate_activation)));
+    all.map(|(kind, gate_activation)| {
+        let base = base(kind, [4, 3]);
+        let config = Config {
+            units: 33,
+            vocab: 50,
+            batch_size: 41,
+            replicas: 3,
+            gate_activation,
+            engine: EngineChoice::Fused,
+            dtype: Dtype::Float32,
+            ..base
+        };
+        Case { config, sizes: vec![41, 41, 13], seed: kind as u64 }
+    })
+}
+
+fn assert_same_bits(got: &[Left], expected: &[Left], what: &str) {
+    assert_eq!(got.len(), expected.len(), "{what}");
+    for (got, expected) in got.iter().zip(expected) {
+        let bits = |left: &Left| left.values.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+        assert!(got.what == expected.what && bits(got) == bits(expected), "{what}: {}", got.what);
+    }
+}
+
+#[test]
+fn the_number_of_threads_changes_no_bit() {
+    for case in several_blocks() {
+        let with = |threads| Config { threads: Some(threads), ..case.config.clone() };
+        let learn =
+            |threads| Case { config: with(threads), ..case.clone() }.learn(EngineChoice::Fused);
+        let one = learn(1);
+        for threads in [2, 3, 5] {
+            let what =
+                format!("{} of {}, {threads} threads", case.config.family, case.config.preset);
+            assert_same_bits(&learn(threads), &one, &what);
+        }
+    }
+}
+
+/// What training on the task's own data from the seed's own weights leaves behind, replica by
+/// replica: losses, accuracies, and of the last batch gradient, weights and state.
+fn train(config: &Config) -> Vec<Vec<f64>> {
+    let mut trainer = Trainer::new(config, host()).unwrap();
+    let task = Task::new(config);
+    let data = task.epoch(&config.seeds(), Purpose::Training, 0);
+    let mut of_replicas = vec![Vec::new(); config.replicas as usize];
+    for rows in [0..41, 41..82, 82..95] {
+        if rows.len() != 41 {
+            trainer.carried = None;
+        }
+        let scores = trainer.learn(&data.batch(rows)).unwrap().0.fetch().unwrap();
+        for (all, score) in of_replicas.iter_mut().zip(scores) {
+            all.extend([score.loss, score.accuracy]);
+        }
+    }
+    let parameters = &trainer.parameters;
+    let buffers = [parameters.gradient(), parameters.flat()];
+    let mut tensors: Vec<Tensor> =
+        buffers.into_iter().flat_map(|buffer| parameters.split(buffer).unwrap()).collect();
+    for state in trainer.carried.iter().flat_map(|state| &state.0) {
+        tensors.extend([state.h.shallow_clone(), state.c.shallow_clone()]);
+    }
+    for (k, all) in of_replicas.iter_mut().enumerate() {
+        tensors.iter().for_each(|tensor| all.extend(download(&tensor.get(k as i64)).unwrap()));
+    }
+    of_replicas
+}
+
+#[test]
+fn a_replica_is_bit_for_bit_what_it_is_alone() {
+    for case in several_blocks() {
+        let length = case.config.length.map(|_| 100);
+        let samples = case.config.samples.map(|_| 100);
+        let config = Config { id_max: 49, length, samples, ..case.config };
+        let together = train(&Config { threads: Some(2), ..config.clone() });
+        for (k, together) in together.iter().enumerate() {
+            let seed = config.seed + k as i64;
+            let alone = train(&Config { seed, replicas: 1, threads: Some(1), ..config.clone() });
+            let bits = |all: &[f64]| all.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+            let what = format!("{} of {}, replica {k}", config.family, config.preset);
+            assert!(bits(together) == bits(&alone[0]), "{what}");
+        }
+    }
+}
