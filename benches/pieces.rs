@@ -12,8 +12,8 @@ use seqlab::config::{Config, GateActivation};
 use seqlab::fused::BLOCK_ROWS;
 use seqlab::fused::dense::{Tally, cross_entropy};
 use seqlab::fused::lstm::Steps;
-use seqlab::fused::product::{Kernel, Matrix, Onto, Panels, multiply};
-use seqlab::model::{Input, Model};
+use seqlab::fused::product::{Matrix, Onto, Order, Scratch, multiply, multiply_transposed};
+use seqlab::model::{LstmSpec, Model};
 use seqlab::optim::Adam;
 use seqlab::rng::Purpose;
 use seqlab::task::Task;
@@ -45,13 +45,11 @@ fn numbers(n: usize) -> Vec<f32> {
 /// A step's buffers and weights, of the right sizes and with numbers of no meaning.
 struct Pieces {
     weights: Vec<f32>,
-    /// Every matrix that a step packs.
-    kernels: Vec<Kernel<f32>>,
     /// Blocks of rows of each LSTM.
     lstms: Vec<Vec<Steps<f32>>>,
-    dense: Kernel<f32>,
     /// Each block's logits.
     logits: Vec<Vec<f32>>,
+    scratch: Scratch<f32>,
     units: usize,
     vocab: usize,
 }
@@ -70,75 +68,66 @@ impl Pieces {
             block.gates = numbers(block.gates.len());
             block
         };
-        let repeats = model.lstms.iter().any(|lstm| lstm.input == Input::Repeated);
-        let matrices = model.lstms.len() + usize::from(repeats);
-        let mut pieces = Self {
+        let of = |lstm: &LstmSpec| sizes.iter().map(|&rows| block(lstm.steps, rows)).collect();
+        Self {
             weights: numbers(4 * units * units.max(vocab)),
-            kernels: (0..matrices).map(|_| Kernel::default()).collect(),
-            lstms: model
-                .lstms
-                .iter()
-                .map(|lstm| sizes.iter().map(|&rows| block(lstm.steps, rows)).collect())
-                .collect(),
-            dense: Kernel::default(),
+            lstms: model.lstms.iter().map(of).collect(),
             logits: sizes.iter().map(|rows| numbers(rows * answers * vocab)).collect(),
+            scratch: Scratch::default(),
             units,
             vocab,
-        };
-        pieces.pack();
-        pieces
+        }
     }
 
-    fn pack(&mut self) {
-        let gates = Matrix::new(&self.weights[..4 * self.units * self.units], 4 * self.units);
-        for kernel in &mut self.kernels {
-            kernel.packing(gates).for_each(|mut piece| piece.pack());
-        }
-        let dense = Matrix::new(&self.weights[..self.units * self.vocab], self.vocab);
-        self.dense.packing(dense).for_each(|mut piece| piece.pack());
+    fn recurrent(weights: &[f32], units: usize) -> Matrix<'_, f32> {
+        Matrix::new(&weights[..4 * units * units], 4 * units)
     }
 
     fn forward(&mut self) {
         for block in self.lstms.iter_mut().flatten() {
-            block.forward(&self.kernels[0]);
+            block.forward(Self::recurrent(&self.weights, self.units));
         }
     }
 
     fn backward(&mut self) {
         for block in self.lstms.iter_mut().flatten() {
-            block.backward(&self.kernels[0], None, true);
+            block.backward(Self::recurrent(&self.weights, self.units), None, false);
         }
+    }
+
+    /// What the dense layer reads of a block.
+    fn read<'a>(&self, block: &'a Steps<f32>, logits: &[f32]) -> Matrix<'a, f32> {
+        let count = logits.len() / self.vocab * self.units;
+        let outputs = block.outputs();
+        Matrix::new(&outputs[outputs.len() - count..], self.units)
     }
 
     fn dense_and_loss(&mut self) {
-        let top = &self.lstms[self.lstms.len() - 1];
-        for (block, logits) in top.iter().zip(&mut self.logits) {
+        let dense = Matrix::new(&self.weights[..self.units * self.vocab], self.vocab);
+        let mut all = std::mem::take(&mut self.logits);
+        let mut scratch = std::mem::take(&mut self.scratch);
+        for (block, logits) in self.lstms[self.lstms.len() - 1].iter().zip(&mut all) {
+            let read = self.read(block, logits);
+            multiply(read, dense, logits, Onto::Nothing, Order::Up);
             let rows = logits.len() / self.vocab;
-            let read = &block.outputs()[block.outputs().len() - rows * self.units..];
-            let read = Matrix::new(read, self.units);
-            multiply(read, &self.dense.forward, logits, Onto::Nothing);
             let (targets, mut tally) = (vec![0; rows], Tally::default());
             cross_entropy(logits, self.vocab, &targets, 1.0, &mut tally);
             let mut d_read = vec![0.0; rows * self.units];
-            let d_logits = Matrix::new(logits, self.vocab);
-            multiply(d_logits, &self.dense.backward, &mut d_read, Onto::Nothing);
+            multiply_transposed(logits, dense, &mut d_read, Order::Down, &mut scratch);
             black_box((tally, d_read));
         }
+        (self.logits, self.scratch) = (all, scratch);
     }
 
-    fn weight_gradients(&self, recurrent: &mut [f32], dense: &mut [f32], panels: &mut Panels<f32>) {
-        for blocks in &self.lstms {
-            for block in blocks {
-                let (h, d_gates) = block.recurrent_rows();
-                panels.pack(Matrix::new(d_gates, 4 * self.units));
-                multiply(Matrix::new(h, self.units).transposed(), panels, recurrent, Onto::Sum);
-            }
+    fn weight_gradients(&self, recurrent: &mut [f32], dense: &mut [f32]) {
+        for block in self.lstms.iter().flatten() {
+            let (h, d_gates) = block.recurrent_rows();
+            let (h, d_gates) = (Matrix::new(h, self.units), Matrix::new(d_gates, 4 * self.units));
+            multiply(h.transposed(), d_gates, recurrent, Onto::Sum, Order::Up);
         }
         for (block, logits) in self.lstms[self.lstms.len() - 1].iter().zip(&self.logits) {
-            panels.pack(Matrix::new(logits, self.vocab));
-            let rows = logits.len() / self.vocab;
-            let read = &block.outputs()[block.outputs().len() - rows * self.units..];
-            multiply(Matrix::new(read, self.units).transposed(), panels, dense, Onto::Sum);
+            let (read, d_logits) = (self.read(block, logits), Matrix::new(logits, self.vocab));
+            multiply(read.transposed(), d_logits, dense, Onto::Sum, Order::Up);
         }
     }
 }
@@ -147,15 +136,13 @@ fn pieces(criterion: &mut Criterion) {
     for (name, config) in experiments() {
         let mut group = criterion.benchmark_group(format!("pieces/{name}"));
         let mut pieces = Pieces::new(&config);
-        group.bench_function("packing", |b| b.iter(|| pieces.pack()));
         group.bench_function("forward", |b| b.iter(|| pieces.forward()));
         group.bench_function("dense and loss", |b| b.iter(|| pieces.dense_and_loss()));
         group.bench_function("backward", |b| b.iter(|| pieces.backward()));
         let mut recurrent = vec![0.0; 4 * pieces.units * pieces.units];
         let mut dense = vec![0.0; pieces.units * pieces.vocab];
-        let mut panels = Panels::default();
         group.bench_function("weight gradients", |b| {
-            b.iter(|| pieces.weight_gradients(&mut recurrent, &mut dense, &mut panels));
+            b.iter(|| pieces.weight_gradients(&mut recurrent, &mut dense));
         });
 
         let mut trainer = Trainer::new(&config, device::host()).expect("a trainer");

@@ -22,16 +22,16 @@ use crate::engine::Engine;
 use crate::feed::Ids;
 use crate::host::{slice, slice_mut};
 use crate::loss::{Score, Scores};
-use crate::model::{Input, Model, Start};
+use crate::model::{Model, Start};
 use crate::network::State;
 use crate::parameters::Parameters;
 use crate::real::{Real, widest};
 use crate::team::Team;
 use block::{Block, Context};
-use product::{Kernel, Matrix, Onto, multiply};
+use product::{Matrix, Onto, Order, multiply};
 
-/// Rows of a block: as many as a tile of a product has at most.
-pub const BLOCK_ROWS: usize = 12;
+/// Rows of a block: as many as a vector register has numbers, so that transposed products fill it.
+pub const BLOCK_ROWS: usize = 16;
 
 /// Rows of a weight matrix whose gradient is one piece of work.
 const GRADIENT_ROWS: usize = 24;
@@ -43,10 +43,6 @@ pub struct Fused<F> {
     team: Rc<Team>,
     /// Where each replica's weights lie.
     places: Vec<Places>,
-    /// Each replica's packed matrices, replica by replica in the order of [`Places::packed`].
-    kernels: Vec<Kernel<F>>,
-    /// Where each of them lies in the flat buffer, and its columns.
-    packed: Vec<(Range<usize>, usize)>,
     /// Blocks for batches of `rows` rows, replica by replica.
     blocks: Vec<Block<F>>,
     rows: usize,
@@ -94,18 +90,6 @@ impl Places {
             dense_bias: place("dense", "bias")?,
         })
     }
-
-    /// The matrices that are packed, with their columns: every recurrent kernel, then the dense
-    /// kernel, then the kernels of LSTMs that read vectors.
-    fn packed(&self, model: &Model) -> Vec<(Range<usize>, usize)> {
-        let gates = 4 * model.units as usize;
-        let recurrent = self.lstms.iter().map(|lstm| (lstm.recurrent.clone(), gates));
-        let dense = (self.dense.clone(), model.vocab as usize);
-        let reads_vectors = model.lstms.iter().zip(&self.lstms);
-        let reads_vectors = reads_vectors.filter(|(spec, _)| spec.input == Input::Repeated);
-        let kernels = reads_vectors.map(|(_, lstm)| (lstm.kernel.clone(), gates));
-        recurrent.chain([dense]).chain(kernels).collect()
-    }
 }
 
 impl<F: Real> Fused<F> {
@@ -118,17 +102,7 @@ impl<F: Real> Fused<F> {
         let replicas = 0..parameters.replicas() as usize;
         let places = replicas.map(|replica| Places::new(&model, parameters, replica));
         let places = places.collect::<Result<Vec<_>, _>>()?;
-        let packed: Vec<_> = places.iter().flat_map(|places| places.packed(&model)).collect();
-        Ok(Self {
-            kernels: packed.iter().map(|_| Kernel::default()).collect(),
-            packed,
-            config: config.clone(),
-            model,
-            team,
-            places,
-            blocks: Vec::new(),
-            rows: 0,
-        })
+        Ok(Self { config: config.clone(), model, team, places, blocks: Vec::new(), rows: 0 })
     }
 
     /// Cuts batches of `rows` rows into blocks.
@@ -221,18 +195,7 @@ impl<F: Real> Engine for Fused<F> {
             (slice::<F>(parameters.flat(), 0, n)?, slice_mut(parameters.gradient(), 0, n)?)
         };
         self.each_state(&state, |from, to| to.copy_from_slice(from), false)?;
-        let matrices = self.kernels.iter_mut().zip(&self.packed);
-        let packing = matrices.flat_map(|(kernel, (place, columns))| {
-            kernel.packing(Matrix::new(&weights[place.clone()], *columns))
-        });
-        self.team.each(&mut packing.collect::<Vec<_>>(), |piece| piece.pack());
-        let context = Context {
-            model: &self.model,
-            places: &self.places,
-            kernels: &self.kernels,
-            weights,
-            batch,
-        };
+        let context = Context { model: &self.model, places: &self.places, weights, batch };
         self.team.each(&mut self.blocks, |block| block.learn(&context));
         let mut pieces = self.pieces(gradient);
         let blocks = self.blocks.chunks_exact(self.blocks.len() / self.places.len());
@@ -294,15 +257,15 @@ impl<F: Real> Piece<'_, F> {
             let units = block.units;
             match self.weight {
                 Weight::Recurrent(l) => {
-                    let h = Matrix::new(block.lstms[l].recurrent_rows().0, units);
-                    self.add_product(h, &block.d_gates[l], onto);
+                    let (h, d_gates) = block.lstms[l].recurrent_rows();
+                    self.add_product(Matrix::new(h, units), d_gates, onto);
                 }
                 Weight::Kernel(l) if block.ids[l].is_empty() => {
                     let code = Matrix::new(block.lstms[l - 1].last_h(), units);
-                    self.add_product(code, &block.d_repeated, onto);
+                    self.add_product(code, &block.repeated, onto);
                 }
                 Weight::Dense => {
-                    self.add_product(Matrix::new(block.read(), units), &block.d_logits, onto);
+                    self.add_product(Matrix::new(block.read(), units), &block.logits, onto);
                 }
                 Weight::Kernel(l) => {
                     self.start(onto);
@@ -328,9 +291,10 @@ impl<F: Real> Piece<'_, F> {
     }
 
     /// Adds these rows of xᵀ · dy.
-    fn add_product(&mut self, x: Matrix<'_, F>, dy: &product::Panels<F>, onto: Onto) {
+    fn add_product(&mut self, x: Matrix<'_, F>, dy: &[F], onto: Onto) {
         let rows = self.out.len() / self.columns;
-        multiply(x.transposed().rows(self.first_row, rows), dy, self.out, onto);
+        let (x, dy) = (x.transposed().rows(self.first_row, rows), Matrix::new(dy, self.columns));
+        multiply(x, dy, self.out, onto, Order::Up);
     }
 }
 

@@ -20,6 +20,25 @@ pub trait Vector<F>: Copy {
     /// There are `LANES` of them.
     unsafe fn load(from: *const F) -> Self;
 
+    /// The `n` numbers at `from`, and zeros.
+    ///
+    /// # Safety
+    /// There are `n` of them, and `n` ≤ `LANES`.
+    unsafe fn load_part(from: *const F, n: usize) -> Self;
+
+    /// Asks for the memory at `from`, which may lie anywhere, to be fetched.
+    #[inline(always)]
+    fn prefetch(from: *const F) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: it reads nothing.
+        unsafe {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            _mm_prefetch::<_MM_HINT_T0>(from.cast());
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = from;
+    }
+
     /// Writes the numbers to `to`.
     ///
     /// # Safety
@@ -31,6 +50,12 @@ pub trait Vector<F>: Copy {
     /// # Safety
     /// The processor has the register.
     unsafe fn mul_add(self, a: Self, b: Self) -> Self;
+
+    /// self + a.
+    ///
+    /// # Safety
+    /// The processor has the register.
+    unsafe fn add(self, a: Self) -> Self;
 }
 
 /// The vector registers of a float type.
@@ -83,9 +108,22 @@ impl<F: Real> Vector<F> for Four<F> {
     }
 
     #[inline(always)]
+    unsafe fn load_part(from: *const F, n: usize) -> Self {
+        let mut numbers = [F::default(); 4];
+        // SAFETY: the caller's promise.
+        numbers[..n].copy_from_slice(unsafe { std::slice::from_raw_parts(from, n) });
+        Self(numbers)
+    }
+
+    #[inline(always)]
     unsafe fn store(self, to: *mut F) {
         // SAFETY: the caller's promise.
         unsafe { to.cast::<[F; 4]>().write(self.0) }
+    }
+
+    #[inline(always)]
+    unsafe fn add(self, a: Self) -> Self {
+        Self([0, 1, 2, 3].map(|i| self.0[i] + a.0[i]))
     }
 
     #[inline(always)]
@@ -108,8 +146,26 @@ mod x86 {
 
     use super::{Lanes, Vector};
 
+    /// A mask of the first `n` lanes.
+    fn first(n: usize) -> u32 {
+        (1 << n) - 1
+    }
+
+    /// A mask of the first `n` lanes of 32 bits.
+    #[target_feature(enable = "avx2")]
+    fn lanes_32(n: usize) -> __m256i {
+        _mm256_cmpgt_epi32(_mm256_set1_epi32(n as i32), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7))
+    }
+
+    /// A mask of the first `n` lanes of 64 bits.
+    #[target_feature(enable = "avx2")]
+    fn lanes_64(n: usize) -> __m256i {
+        _mm256_cmpgt_epi64(_mm256_set1_epi64x(n as i64), _mm256_setr_epi64x(0, 1, 2, 3))
+    }
+
     macro_rules! vector {
-        ($register:ty, $float:ty, $lanes:literal, $splat:ident, $load:ident, $store:ident, $fma:ident) => {
+        ($register:ty, $float:ty, $lanes:literal, $splat:ident, $load:ident, $store:ident, $fma:ident, $add:ident,
+         |$from:ident, $n:ident| $load_part:expr) => {
             impl Vector<$float> for $register {
                 const LANES: usize = $lanes;
 
@@ -122,6 +178,16 @@ mod x86 {
                 unsafe fn load(from: *const $float) -> Self {
                     // SAFETY: as above.
                     unsafe { $load(from) }
+                }
+                #[inline(always)]
+                unsafe fn load_part($from: *const $float, $n: usize) -> Self {
+                    // SAFETY: as above.
+                    unsafe { $load_part }
+                }
+                #[inline(always)]
+                unsafe fn add(self, a: Self) -> Self {
+                    // SAFETY: as above.
+                    unsafe { $add(self, a) }
                 }
                 #[inline(always)]
                 unsafe fn store(self, to: *mut $float) {
@@ -137,10 +203,50 @@ mod x86 {
         };
     }
 
-    vector!(__m512, f32, 16, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_fmadd_ps);
-    vector!(__m512d, f64, 8, _mm512_set1_pd, _mm512_loadu_pd, _mm512_storeu_pd, _mm512_fmadd_pd);
-    vector!(__m256, f32, 8, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_fmadd_ps);
-    vector!(__m256d, f64, 4, _mm256_set1_pd, _mm256_loadu_pd, _mm256_storeu_pd, _mm256_fmadd_pd);
+    vector!(
+        __m512,
+        f32,
+        16,
+        _mm512_set1_ps,
+        _mm512_loadu_ps,
+        _mm512_storeu_ps,
+        _mm512_fmadd_ps,
+        _mm512_add_ps,
+        |from, n| _mm512_maskz_loadu_ps(first(n) as u16, from)
+    );
+    vector!(
+        __m512d,
+        f64,
+        8,
+        _mm512_set1_pd,
+        _mm512_loadu_pd,
+        _mm512_storeu_pd,
+        _mm512_fmadd_pd,
+        _mm512_add_pd,
+        |from, n| _mm512_maskz_loadu_pd(first(n) as u8, from)
+    );
+    vector!(
+        __m256,
+        f32,
+        8,
+        _mm256_set1_ps,
+        _mm256_loadu_ps,
+        _mm256_storeu_ps,
+        _mm256_fmadd_ps,
+        _mm256_add_ps,
+        |from, n| _mm256_maskload_ps(from, lanes_32(n))
+    );
+    vector!(
+        __m256d,
+        f64,
+        4,
+        _mm256_set1_pd,
+        _mm256_loadu_pd,
+        _mm256_storeu_pd,
+        _mm256_fmadd_pd,
+        _mm256_add_pd,
+        |from, n| _mm256_maskload_pd(from, lanes_64(n))
+    );
 
     impl Lanes for f32 {
         #[inline(always)]

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::Places;
 use super::dense::{Tally, cross_entropy};
 use super::lstm::Steps;
-use super::product::{Kernel, Matrix, Onto, Panels, multiply};
+use super::product::{Matrix, Onto, Order, Scratch, multiply, multiply_transposed};
 use crate::config::Config;
 use crate::model::{Input, Model, Start};
 use crate::real::Real;
@@ -17,8 +17,6 @@ pub struct Context<'a, F> {
     pub model: &'a Model,
     /// Where each replica's weights lie in `weights`.
     pub places: &'a [Places],
-    /// Every replica's packed matrices.
-    pub kernels: &'a [Kernel<F>],
     /// All weights, flat.
     pub weights: &'a [F],
     /// The batch.
@@ -39,24 +37,19 @@ pub struct Block<F> {
     pub lstms: Vec<Steps<F>>,
     /// The ids that each LSTM reads, `(T, N)`; none where it reads vectors.
     pub ids: Vec<Vec<usize>>,
-    /// Each LSTM's gradient of its gates, packed: the rows of [`Steps::recurrent_rows`].
-    pub d_gates: Vec<Panels<F>>,
     /// `(N, 4H)`: the projection of a vector that is read at every step, then its gradient.
-    repeated: Vec<F>,
-    /// The latter, packed.
-    pub d_repeated: Panels<F>,
+    pub repeated: Vec<F>,
     /// `(N, H)`.
     d_code: Vec<F>,
     /// `(T · N, V)`: after `learn` the gradient of the logits.
     pub logits: Vec<F>,
-    /// The same, packed.
-    pub d_logits: Panels<F>,
     /// `(T · N, H)`: the gradient of what the dense layer reads.
     d_read: Vec<F>,
     /// `(T, N)`.
     pub targets: Vec<i64>,
     /// What the rows scored.
     pub tally: Tally,
+    scratch: Scratch<F>,
 }
 
 impl<F: Real> Block<F> {
@@ -73,15 +66,13 @@ impl<F: Real> Block<F> {
             every_step: model.every_step,
             lstms: model.lstms.iter().map(|spec| steps(spec.steps)).collect(),
             ids: model.lstms.iter().map(|_| Vec::new()).collect(),
-            d_gates: model.lstms.iter().map(|_| Panels::default()).collect(),
             repeated: zeros(if repeats { n * 4 * units } else { 0 }),
-            d_repeated: Panels::default(),
             d_code: zeros(if repeats { n * units } else { 0 }),
             logits: zeros(answers * model.vocab as usize),
-            d_logits: Panels::default(),
             d_read: zeros(answers * units),
             targets: Vec::with_capacity(answers),
             tally: Tally::default(),
+            scratch: Scratch::default(),
             rows,
         }
     }
@@ -100,14 +91,19 @@ impl<F: Real> Block<F> {
         self.backward(context);
     }
 
-    /// This replica's packed matrices: recurrent kernels, dense kernel, other kernels.
-    fn kernels<'a>(&self, context: &Context<'a, F>) -> (&'a [Kernel<F>], &'a [Kernel<F>]) {
-        let each = context.kernels.len() / context.places.len();
-        context.kernels[self.replica * each..][..each].split_at(self.lstms.len())
+    /// The weight matrix of this replica at the place that `of` picks, of `columns` columns.
+    fn matrix<'a>(
+        &self,
+        context: &Context<'a, F>,
+        of: impl Fn(&Places) -> &Range<usize>,
+        columns: usize,
+    ) -> Matrix<'a, F> {
+        let place = of(&context.places[self.replica]).clone();
+        Matrix::new(&context.weights[place], columns)
     }
 
     fn forward(&mut self, context: &Context<'_, F>) {
-        let recurrent = self.kernels(context).0;
+        let gates = 4 * self.units;
         for (l, spec) in context.model.lstms.iter().enumerate() {
             match spec.input {
                 Input::Source => self.look_up(context, l, &context.batch.source),
@@ -117,6 +113,7 @@ impl<F: Real> Block<F> {
                 }
                 Input::Repeated => self.repeat(context, l),
             }
+            let recurrent = self.matrix(context, |places| &places.lstms[l].recurrent, gates);
             let (below, here) = self.lstms.split_at_mut(l);
             let n = self.rows.len() * self.units;
             match (spec.start, below.last()) {
@@ -130,7 +127,7 @@ impl<F: Real> Block<F> {
                     here[0].c[..n].fill(F::default());
                 }
             }
-            here[0].forward(&recurrent[l]);
+            here[0].forward(recurrent);
         }
     }
 
@@ -154,12 +151,12 @@ impl<F: Real> Block<F> {
 
     /// Projects the last output of the LSTM below LSTM `l`, which reads it at every step.
     fn repeat(&mut self, context: &Context<'_, F>, l: usize) {
-        let kernels = self.kernels(context).1;
+        let kernel = self.matrix(context, |places| &places.lstms[l].kernel, 4 * self.units);
         let places = &context.places[self.replica].lstms[l];
         let bias = &context.weights[places.bias.clone()];
         self.repeated.chunks_exact_mut(bias.len()).for_each(|row| row.copy_from_slice(bias));
         let code = Matrix::new(self.lstms[l - 1].last_h(), self.units);
-        multiply(code, &kernels[1].forward, &mut self.repeated, Onto::Sum);
+        multiply(code, kernel, &mut self.repeated, Onto::Sum, Order::Up);
         let gates = &mut self.lstms[l].gates;
         gates.chunks_exact_mut(self.repeated.len()).for_each(|t| t.copy_from_slice(&self.repeated));
     }
@@ -174,11 +171,12 @@ impl<F: Real> Block<F> {
 
     /// Logits, loss, and their gradient down to what the dense layer reads.
     fn score(&mut self, context: &Context<'_, F>) {
-        let dense = &self.kernels(context).1[0];
         let bias = &context.weights[context.places[self.replica].dense_bias.clone()];
+        let dense = self.matrix(context, |places| &places.dense, bias.len());
         let mut logits = std::mem::take(&mut self.logits);
         logits.chunks_exact_mut(bias.len()).for_each(|row| row.copy_from_slice(bias));
-        multiply(Matrix::new(self.read(), self.units), &dense.forward, &mut logits, Onto::Sum);
+        let read = Matrix::new(self.read(), self.units);
+        multiply(read, dense, &mut logits, Onto::Sum, Order::Up);
         let mut targets = std::mem::take(&mut self.targets);
         targets.clear();
         targets.extend(self.by_step(&context.batch.target, context.batch));
@@ -186,17 +184,17 @@ impl<F: Real> Block<F> {
         let scale = F::from(1.0) / F::from_f64(scored as f64);
         self.tally = Tally::default();
         cross_entropy(&mut logits, bias.len(), &targets, scale, &mut self.tally);
-        let d_logits = Matrix::new(&logits, bias.len());
-        multiply(d_logits, &dense.backward, &mut self.d_read, Onto::Nothing);
-        self.d_logits.pack(d_logits);
+        multiply_transposed(&logits, dense, &mut self.d_read, Order::Down, &mut self.scratch);
         self.logits = logits;
         self.targets = targets;
     }
 
     fn backward(&mut self, context: &Context<'_, F>) {
-        let (recurrent, kernels) = self.kernels(context);
+        let gates = 4 * self.units;
         let top = self.lstms.len() - 1;
         for (l, spec) in context.model.lstms.iter().enumerate().rev() {
+            let recurrent = self.matrix(context, |places| &places.lstms[l].recurrent, gates);
+            let kernel = self.matrix(context, |places| &places.lstms[l].kernel, gates);
             let (below, here) = self.lstms.split_at_mut(l);
             let here = &mut here[0];
             if l == top {
@@ -208,8 +206,7 @@ impl<F: Real> Block<F> {
                 }
             }
             let d_outputs = (l == top && self.every_step).then_some(self.d_read.as_slice());
-            here.backward(&recurrent[l], d_outputs, spec.start == Start::Below);
-            self.d_gates[l].pack(Matrix::new(here.recurrent_rows().1, 4 * self.units));
+            here.backward(recurrent, d_outputs, spec.start == Start::Below);
             let Some(below) = below.last_mut() else { continue };
             if spec.start == Start::Below {
                 below.d_h.copy_from_slice(&here.d_h);
@@ -221,10 +218,9 @@ impl<F: Real> Block<F> {
             if spec.input == Input::Repeated {
                 self.repeated.fill(F::default());
                 super::sum_rows(&mut self.repeated, &here.d_gates);
-                let d_repeated = Matrix::new(&self.repeated, 4 * self.units);
-                multiply(d_repeated, &kernels[1].backward, &mut self.d_code, Onto::Nothing);
+                let (d_code, scratch) = (&mut self.d_code, &mut self.scratch);
+                multiply_transposed(&self.repeated, kernel, d_code, Order::Up, scratch);
                 below.d_h.iter_mut().zip(&self.d_code).for_each(|(sum, &x)| *sum += x);
-                self.d_repeated.pack(d_repeated);
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::cells::{self, Step, StepGradient};
-use super::product::{Kernel, Matrix, Onto, Order, multiply_in};
+use super::product::{Matrix, Onto, Order, Scratch, multiply, multiply_transposed};
 use crate::config::GateActivation;
 use crate::real::Real;
 
@@ -32,6 +32,7 @@ pub struct Steps<F> {
     pub d_h: Vec<F>,
     /// `(N, H)`: of c, likewise.
     pub d_c: Vec<F>,
+    scratch: Scratch<F>,
 }
 
 impl<F: Real> Steps<F> {
@@ -51,6 +52,7 @@ impl<F: Real> Steps<F> {
             d_gates: zeros(steps * 4 * n),
             d_h: zeros(n),
             d_c: zeros(n),
+            scratch: Scratch::default(),
         }
     }
 
@@ -84,8 +86,8 @@ impl<F: Real> Steps<F> {
         (&self.h[self.n * start..self.n * end], &self.d_gates[4 * self.n * start..])
     }
 
-    /// Runs all steps.
-    pub fn forward(&mut self, recurrent: &Kernel<F>) {
+    /// Runs all steps with the recurrent kernel `(H, 4H)`.
+    pub fn forward(&mut self, recurrent: Matrix<'_, F>) {
         let n = self.n;
         let with_product = self.recurrent_steps();
         for t in 0..self.steps {
@@ -93,7 +95,7 @@ impl<F: Real> Steps<F> {
             let gates = &mut self.gates[4 * n * t..4 * n * (t + 1)];
             if with_product.contains(&t) {
                 let h = Matrix::new(&before[n * t..], self.units);
-                multiply_in(Order::of(t), h, &recurrent.forward, gates, Onto::Sum);
+                multiply(h, recurrent, gates, Onto::Sum, Order::of(t));
             }
             let (c_before, c) = self.c.split_at_mut((t + 1) * n);
             let mut step = Step {
@@ -107,10 +109,15 @@ impl<F: Real> Steps<F> {
         }
     }
 
-    /// Takes all steps back, given the gradient of every output, `(T, N, H)` or nothing where
+    /// Takes all steps back with the recurrent kernel, given the gradient of every output, `(T, N, H)` or nothing where
     /// only the last step's matters, which `d_h` and `d_c` hold. The gradient of the initial state
     /// is left in these where `wants_state` says that it will be used.
-    pub fn backward(&mut self, recurrent: &Kernel<F>, d_outputs: Option<&[F]>, wants_state: bool) {
+    pub fn backward(
+        &mut self,
+        recurrent: Matrix<'_, F>,
+        d_outputs: Option<&[F]>,
+        wants_state: bool,
+    ) {
         let n = self.n;
         for t in (0..self.steps).rev() {
             let now = n * t..n * (t + 1);
@@ -126,9 +133,8 @@ impl<F: Real> Steps<F> {
             };
             cells::backward(&mut step, self.units, self.activation);
             if t > 0 || wants_state {
-                let d_gates = Matrix::new(d_gates, 4 * self.units);
-                let (order, d_h) = (Order::of(t), &mut self.d_h);
-                multiply_in(order, d_gates, &recurrent.backward, d_h, Onto::Nothing);
+                let (d_h, scratch) = (&mut self.d_h, &mut self.scratch);
+                multiply_transposed(d_gates, recurrent, d_h, Order::of(t), scratch);
             }
         }
     }
@@ -145,11 +151,16 @@ mod tests {
         (0..len).map(|i| ((i * 389 + salt * 57 + 11) % 201) as f64 / 100.0 - 1.0).collect()
     }
 
-    fn kernel() -> Kernel<f64> {
-        let mut kernel = Kernel::default();
-        let weights = numbers(4 * UNITS * UNITS, 9);
-        kernel.packing(Matrix::new(&weights, 4 * UNITS)).for_each(|mut piece| piece.pack());
-        kernel
+    fn kernel() -> Vec<f64> {
+        numbers(4 * UNITS * UNITS, 9)
+    }
+
+    fn forward(steps: &mut Steps<f64>) {
+        steps.forward(Matrix::new(&kernel(), 4 * UNITS));
+    }
+
+    fn backward(steps: &mut Steps<f64>, d_outputs: Option<&[f64]>, wants_state: bool) {
+        steps.backward(Matrix::new(&kernel(), 4 * UNITS), d_outputs, wants_state);
     }
 
     /// Steps whose inputs and outermost gradients are set.
@@ -168,12 +179,12 @@ mod tests {
     fn no_steps_pass_the_state_and_its_gradient_through() {
         let mut steps = steps(0, 3);
         let (h, c) = (steps.h.clone(), steps.c.clone());
-        steps.forward(&kernel());
+        forward(&mut steps);
         assert_eq!((steps.last_h(), steps.last_c()), (&h[..], &c[..]));
         assert!(steps.outputs().is_empty() && steps.recurrent_rows().0.is_empty());
         let (d_h, d_c) = (steps.d_h.clone(), steps.d_c.clone());
         for d_outputs in [None, Some(&[][..])] {
-            steps.backward(&kernel(), d_outputs, true);
+            backward(&mut steps, d_outputs, true);
             assert_eq!((&steps.d_h, &steps.d_c), (&d_h, &d_c));
         }
         assert!(steps.d_gates.is_empty());
@@ -183,8 +194,8 @@ mod tests {
     fn no_rows_are_no_work() {
         for t in [0, 1, 3] {
             let mut steps = steps(t, 0);
-            steps.forward(&kernel());
-            steps.backward(&kernel(), Some(&[]), true);
+            forward(&mut steps);
+            backward(&mut steps, Some(&[]), true);
             assert!(steps.outputs().is_empty() && steps.last_h().is_empty());
             assert!(steps.d_h.is_empty() && steps.d_gates.is_empty());
         }
@@ -194,24 +205,24 @@ mod tests {
     #[test]
     fn steps_in_two_parts_are_the_steps_in_one() {
         let (t, first, rows) = (7, 3, 4);
-        let (n, kernel) = (rows * UNITS, kernel());
+        let n = rows * UNITS;
         let d_outputs = numbers(t * n, 6);
         let mut whole = steps(t, rows);
-        whole.forward(&kernel);
+        forward(&mut whole);
         let mut below = steps(first, rows);
         let mut above = steps(t - first, rows);
         above.gates = numbers(t * 4 * n, 1).split_off(first * 4 * n);
-        below.forward(&kernel);
+        forward(&mut below);
         above.h[..n].copy_from_slice(below.last_h());
         above.c[..n].copy_from_slice(below.last_c());
-        above.forward(&kernel);
+        forward(&mut above);
         assert_eq!([below.outputs(), above.outputs()].concat(), whole.outputs());
         assert_eq!(above.last_c(), whole.last_c());
 
-        whole.backward(&kernel, Some(&d_outputs), true);
-        above.backward(&kernel, Some(&d_outputs[first * n..]), true);
+        backward(&mut whole, Some(&d_outputs), true);
+        backward(&mut above, Some(&d_outputs[first * n..]), true);
         (below.d_h, below.d_c) = (above.d_h.clone(), above.d_c.clone());
-        below.backward(&kernel, Some(&d_outputs[..first * n]), true);
+        backward(&mut below, Some(&d_outputs[..first * n]), true);
         assert_eq!([below.d_gates, above.d_gates].concat(), whole.d_gates);
         assert_eq!((below.d_h, below.d_c), (whole.d_h, whole.d_c));
     }
@@ -221,8 +232,8 @@ mod tests {
     fn the_gates_gradient_is_the_same_whether_or_not_the_state_s_is_wanted() {
         let mut both = [true, false].map(|wants_state| {
             let mut steps = steps(4, 3);
-            steps.forward(&kernel());
-            steps.backward(&kernel(), None, wants_state);
+            forward(&mut steps);
+            backward(&mut steps, None, wants_state);
             steps.d_gates
         });
         assert_eq!(std::mem::take(&mut both[0]), both[1]);

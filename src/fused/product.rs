@@ -1,9 +1,9 @@
-//! Matrix products with a packed right operand.
+//! Matrix products of few rows.
 //!
-//! A step multiplies the same weights with few rows at every time step, so the weights are packed
-//! once: into panels as wide as two vector registers, each panel's rows one behind the other. A
-//! tile of up to 12 rows × one panel is summed in registers over the whole inner dimension in
-//! order, so that a sum depends neither on the rows beside it nor on the number of threads.
+//! A tile of up to 12 rows × two vector registers is summed in registers over the whole inner
+//! dimension in order, so that a sum depends neither on the rows beside it nor on the number of
+//! threads. Both operands are read where they lie: a step multiplies a matrix of weights with few
+//! rows some times over, too few for a copy in another layout to pay.
 
 use crate::real::Real;
 use crate::simd::{Four, Vector};
@@ -38,148 +38,16 @@ impl<'a, F> Matrix<'a, F> {
         }
     }
 
+    /// Where the last element lies; there is one.
+    fn last(&self) -> usize {
+        (self.rows - 1) * self.row_stride + (self.columns - 1) * self.column_stride
+    }
+
     /// Rows `first..first + n`.
     pub fn rows(self, first: usize, n: usize) -> Self {
         assert!(first + n <= self.rows, "rows {first} to {} of {}", first + n, self.rows);
         let start = (first * self.row_stride).min(self.data.len());
         Self { data: &self.data[start..], rows: n, ..self }
-    }
-}
-
-/// A k × n matrix packed as a right operand.
-#[derive(Debug, Default)]
-pub struct Panels<F> {
-    /// Band by band of at most `band` rows, panel by panel in it, row by row of
-    /// [`Registers::width`] numbers; zeros beyond column n.
-    data: Vec<F>,
-    k: usize,
-    n: usize,
-    /// Rows of a band; all k, but for what is packed piece by piece.
-    band: usize,
-    registers: Registers,
-}
-
-impl<F: Real> Panels<F> {
-    /// Replaces the content by `matrix`; the memory is used again.
-    pub fn pack(&mut self, matrix: Matrix<'_, F>) {
-        self.resize(matrix.rows, matrix.columns, matrix.rows);
-        let width = self.registers.width::<F>();
-        if matrix.column_stride == 1 {
-            pack_rows(&mut self.data, width, matrix);
-        } else if matrix.rows > 0 {
-            let panels = self.data.chunks_exact_mut(matrix.rows * width).enumerate();
-            panels.for_each(|(p, panel)| pack_columns(panel, width, matrix, p * width));
-        }
-    }
-
-    fn resize(&mut self, k: usize, n: usize, band: usize) {
-        (self.k, self.n, self.band) = (k, n, band);
-        self.data.resize(k * self.padded(), F::default());
-    }
-
-    /// Columns with those that are filled up with zeros.
-    fn padded(&self) -> usize {
-        self.n.next_multiple_of(self.registers.width::<F>())
-    }
-}
-
-/// A weight matrix packed for products with it and with its transpose.
-#[derive(Debug, Default)]
-pub struct Kernel<F> {
-    /// For x · kernel.
-    pub forward: Panels<F>,
-    /// For dy · kernelᵀ.
-    pub backward: Panels<F>,
-}
-
-/// Some rows of a weight matrix and where they go in a [`Kernel`].
-pub struct Packing<'a, F> {
-    rows: Matrix<'a, F>,
-    forward: &'a mut [F],
-    backward: &'a mut [F],
-    width: usize,
-}
-
-impl<F: Real> Kernel<F> {
-    /// What replaces the content by the row-major `matrix`: pieces of work, some rows each, so that
-    /// what both packings read and write lies together.
-    pub fn packing<'a>(
-        &'a mut self,
-        matrix: Matrix<'a, F>,
-    ) -> impl Iterator<Item = Packing<'a, F>> {
-        let (k, n, width) = (matrix.rows, matrix.columns, self.forward.registers.width::<F>());
-        self.forward.resize(k, n, width);
-        self.backward.resize(n, k, n);
-        let forward = self.forward.data.chunks_mut((width * n.next_multiple_of(width)).max(1));
-        let backward = self.backward.data.chunks_mut((n * width).max(1));
-        forward.zip(backward).enumerate().map(move |(i, (forward, backward))| {
-            let first = i * width;
-            Packing { rows: matrix.rows(first, width.min(k - first)), forward, backward, width }
-        })
-    }
-}
-
-impl<F: Real> Packing<'_, F> {
-    /// Does the work.
-    pub fn pack(&mut self) {
-        pack_rows(self.forward, self.width, self.rows);
-        pack_columns(self.backward, self.width, self.rows.transposed(), 0);
-    }
-}
-
-/// Packs a band: all of `matrix`, whose rows are contiguous in memory.
-fn pack_rows<F: Real>(band: &mut [F], width: usize, matrix: Matrix<'_, F>) {
-    for row in 0..matrix.rows {
-        let from = &matrix.data[row * matrix.row_stride..][..matrix.columns];
-        let panels = band.chunks_exact_mut(matrix.rows * width);
-        for (from, panel) in from.chunks(width).zip(panels) {
-            copy(from, &mut panel[row * width..(row + 1) * width]);
-        }
-    }
-}
-
-/// Copies `from` to the front of `to` and fills the rest with zeros; by pieces that are moved
-/// through registers, not by a function call for so little.
-fn copy<F: Real>(from: &[F], to: &mut [F]) {
-    let (front, beyond) = to.split_at_mut(from.len());
-    let (mut pieces, mut places) = (from.chunks_exact(8), front.chunks_exact_mut(8));
-    for (piece, place) in pieces.by_ref().zip(places.by_ref()) {
-        place.copy_from_slice(piece);
-    }
-    places.into_remainder().copy_from_slice(pieces.remainder());
-    beyond.fill(F::default());
-}
-
-/// Packs a panel: the columns of `matrix` from `first` on, which are contiguous in memory, by
-/// squares of 4 × 4 numbers.
-fn pack_columns<F: Real>(panel: &mut [F], width: usize, matrix: Matrix<'_, F>, first: usize) {
-    /// Rows at a time: some cache lines of every column, and what both sides take fits into the
-    /// nearest cache.
-    const ROWS: usize = 64;
-    let columns = width.min(matrix.columns - first);
-    for (block, rows) in panel.chunks_mut(ROWS * width).enumerate() {
-        let n = rows.len() / width;
-        let column = |j: usize| {
-            &matrix.data[(first + j) * matrix.column_stride + block * ROWS..][..n]
-        };
-        let (high, wide) = (n / 4 * 4, columns / 4 * 4);
-        for j in (0..wide).step_by(4) {
-            let four = [0, 1, 2, 3].map(|c| column(j + c).as_chunks().0);
-            let places = &mut rows.as_chunks_mut().0[j / 4..];
-            for r in 0..n / 4 {
-                for (i, row) in F::transpose(four.map(|c| c[r])).into_iter().enumerate() {
-                    places[(4 * r + i) * width / 4] = row;
-                }
-            }
-        }
-        for (r, row) in rows.chunks_exact_mut(width).enumerate() {
-            let (row, beyond) = row.split_at_mut(columns);
-            let done = if r < high { wide } else { 0 };
-            for (j, x) in row.iter_mut().enumerate().skip(done) {
-                *x = column(j)[r];
-            }
-            beyond.fill(F::default());
-        }
     }
 }
 
@@ -210,19 +78,6 @@ impl Default for Registers {
     }
 }
 
-impl Registers {
-    /// Columns of a panel.
-    fn width<F: Real>(self) -> usize {
-        match self {
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx512 => 2 * F::Avx512::LANES,
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => 2 * F::Avx2::LANES,
-            Self::Any => 2 * Four::<F>::LANES,
-        }
-    }
-}
-
 /// What a product does with what its result holds already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Onto {
@@ -232,8 +87,8 @@ pub enum Onto {
     Sum,
 }
 
-/// The order in which a product goes through the panels. A result is the same in either; who goes
-/// through more panels than the cache holds again and again does well to turn around each time.
+/// The order in which a product goes through the columns. A result is the same in either; who goes
+/// through more columns than the cache holds again and again does well to turn around each time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
     /// From the first to the last.
@@ -249,206 +104,300 @@ impl Order {
     }
 }
 
-/// `out` (row-major, n columns) = or += `a` · `b`.
+/// A product `a` · `b` and where it goes; `b`'s rows are contiguous in memory.
+struct Product<'a, F> {
+    a: Matrix<'a, F>,
+    b: Matrix<'a, F>,
+    /// Row-major, as wide as `b`.
+    out: &'a mut [F],
+    onto: Onto,
+    order: Order,
+}
+
+/// `out` (row-major) = or += `a` · `b`, whose rows are contiguous in memory.
 ///
 /// # Panics
 /// If the sizes do not fit.
-pub fn multiply<F: Real>(a: Matrix<'_, F>, b: &Panels<F>, out: &mut [F], onto: Onto) {
-    multiply_in(Order::Up, a, b, out, onto);
-}
-
-/// [`multiply`] in a certain order.
-///
-/// # Panics
-/// If the sizes do not fit.
-pub fn multiply_in<F: Real>(
-    order: Order,
+pub fn multiply<F: Real>(
     a: Matrix<'_, F>,
-    b: &Panels<F>,
+    b: Matrix<'_, F>,
     out: &mut [F],
     onto: Onto,
+    order: Order,
 ) {
-    assert_eq!((a.columns, a.rows * b.n), (b.k, out.len()), "sizes of a product");
-    if out.is_empty() {
-        return;
-    }
-    if b.k == 0 {
-        if onto == Onto::Nothing {
-            out.fill(F::default());
+    Product { a, b, out, onto, order }.compute(Registers::default());
+}
+
+impl<F: Real> Product<'_, F> {
+    fn compute(mut self, registers: Registers) {
+        let (a, b) = (&self.a, &self.b);
+        let sizes = (a.columns, a.rows * b.columns, 1);
+        assert_eq!(sizes, (b.rows, self.out.len(), b.column_stride), "sizes of a product");
+        if self.out.is_empty() {
+            return;
         }
-        return;
-    }
-    let last = (a.rows - 1) * a.row_stride + (a.columns - 1) * a.column_stride;
-    assert!(last < a.data.len(), "a product's left operand");
-    // SAFETY: the processor has the registers that `b` is packed for, and the sizes fit.
-    unsafe {
-        match b.registers {
-            #[cfg(target_arch = "x86_64")]
-            Registers::Avx512 => avx512(order, a, b, out, onto),
-            #[cfg(target_arch = "x86_64")]
-            Registers::Avx2 => avx2(order, a, b, out, onto),
-            Registers::Any => sweep::<F, Four<F>, 4>(order, a, b, out, onto),
+        if b.rows == 0 {
+            if self.onto == Onto::Nothing {
+                self.out.fill(F::default());
+            }
+            return;
+        }
+        assert!(a.last() < a.data.len() && b.last() < b.data.len(), "a product's operands");
+        // SAFETY: the processor has these registers, and the sizes fit.
+        unsafe {
+            match registers {
+                #[cfg(target_arch = "x86_64")]
+                Registers::Avx512 => self.avx512(),
+                #[cfg(target_arch = "x86_64")]
+                Registers::Avx2 => self.avx2(),
+                Registers::Any => self.sweep::<Four<F>, 4>(),
+            }
         }
     }
-}
 
-/// [`sweep`] in AVX-512's registers.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512vl,avx512dq,avx2,fma")]
-unsafe fn avx512<F: Real>(
-    order: Order,
-    a: Matrix<'_, F>,
-    b: &Panels<F>,
-    out: &mut [F],
-    onto: Onto,
-) {
-    // SAFETY: the caller's promise.
-    unsafe { sweep::<F, F::Avx512, 12>(order, a, b, out, onto) }
-}
+    /// [`Product::sweep`] in AVX-512's registers.
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx2,fma")]
+    unsafe fn avx512(&mut self) {
+        // SAFETY: the caller's promise.
+        unsafe { self.sweep::<F::Avx512, 12>() }
+    }
 
-/// [`sweep`] in AVX2's registers.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-unsafe fn avx2<F: Real>(
-    order: Order,
-    a: Matrix<'_, F>,
-    b: &Panels<F>,
-    out: &mut [F],
-    onto: Onto,
-) {
-    // SAFETY: the caller's promise.
-    unsafe { sweep::<F, F::Avx2, 6>(order, a, b, out, onto) }
-}
+    /// [`Product::sweep`] in AVX2's registers.
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2,fma")]
+    unsafe fn avx2(&mut self) {
+        // SAFETY: the caller's promise.
+        unsafe { self.sweep::<F::Avx2, 6>() }
+    }
 
-/// The product, panel by panel and tile by tile of at most `MOST` rows.
-///
-/// # Safety
-/// The processor has the registers `V`, `b` is packed for them, and the sizes fit.
-#[inline(always)]
-unsafe fn sweep<F: Real, V: Vector<F>, const MOST: usize>(
-    order: Order,
-    a: Matrix<'_, F>,
-    b: &Panels<F>,
-    out: &mut [F],
-    onto: Onto,
-) {
-    let width = 2 * V::LANES;
-    let tiles = a.rows.div_ceil(MOST);
-    let panels = b.n.div_ceil(width);
-    for p in 0..panels {
-        let p = if order == Order::Up { p } else { panels - 1 - p };
-        let column = p * width;
-        let mut row = 0;
-        for tile in 0..tiles {
-            // As even as can be: a tile of few rows waits for its own sums.
-            let end = (tile + 1) * a.rows / tiles;
-            let tile = Tile {
-                a: a.data[row * a.row_stride..].as_ptr(),
-                strides: (a.row_stride, a.column_stride),
-                rows: end - row,
-                b,
-                column,
-                out: out[row * b.n + column..].as_mut_ptr(),
-                onto,
-            };
-            // SAFETY: the caller's promise.
-            unsafe {
-                match tile.rows {
-                    1 | 2 => tile.sum::<V, 2>(),
-                    3 | 4 => tile.sum::<V, 4>(),
-                    5 if MOST >= 6 => tile.sum::<V, 5>(),
-                    6 if MOST >= 6 => tile.sum::<V, 6>(),
-                    7 if MOST >= 12 => tile.sum::<V, 7>(),
-                    8 if MOST >= 12 => tile.sum::<V, 8>(),
-                    9 | 10 if MOST >= 12 => tile.sum::<V, 10>(),
-                    11 if MOST >= 12 => tile.sum::<V, 11>(),
-                    12 if MOST >= 12 => tile.sum::<V, 12>(),
-                    rows => unreachable!("a tile of {rows} rows"),
+    /// The product, two registers' columns by two and, among these, tile by tile of at most `MOST`
+    /// rows.
+    ///
+    /// # Safety
+    /// The processor has the registers `V`, and the sizes fit.
+    #[inline(always)]
+    unsafe fn sweep<V: Vector<F>, const MOST: usize>(&mut self) {
+        let width = 2 * V::LANES;
+        let panels = self.b.columns.div_ceil(width);
+        let tiles = self.a.rows.div_ceil(MOST);
+        for p in 0..panels {
+            let p = if self.order == Order::Up { p } else { panels - 1 - p };
+            for tile in 0..tiles {
+                // As even as can be: a tile of few rows waits for its own sums.
+                let first = tile * self.a.rows / tiles;
+                let rows = (tile + 1) * self.a.rows / tiles - first;
+                // SAFETY: the caller's promise; the tile lies within the product.
+                unsafe {
+                    self.tile(first, rows, p * width).sum_in::<V, MOST>();
                 }
             }
-            row = end;
+        }
+    }
+
+    /// The tile of `rows` rows from `row` on and the columns from `column` on.
+    ///
+    /// # Safety
+    /// It begins within the product.
+    #[inline(always)]
+    unsafe fn tile(&mut self, row: usize, rows: usize, column: usize) -> Tile<F> {
+        let (a, b) = (&self.a, &self.b);
+        // SAFETY: the caller's promise.
+        unsafe {
+            Tile {
+                a: a.data.as_ptr().add(row * a.row_stride),
+                strides: (a.row_stride, a.column_stride),
+                rows,
+                b: b.data.as_ptr().add(column),
+                b_stride: b.row_stride,
+                k: b.rows,
+                columns: b.columns - column,
+                out: self.out.as_mut_ptr().add(row * b.columns + column),
+                n: b.columns,
+                onto: self.onto,
+            }
         }
     }
 }
 
-/// Some rows × one panel of a product.
-struct Tile<'a, F> {
+/// Some rows of a product × the columns of one or two registers.
+struct Tile<F> {
     a: *const F,
     strides: (usize, usize),
     rows: usize,
-    b: &'a Panels<F>,
-    /// The panel's first.
-    column: usize,
+    b: *const F,
+    b_stride: usize,
+    k: usize,
+    /// Columns of the product from the tile's first on, more or fewer than the tile takes.
+    columns: usize,
     out: *mut F,
+    n: usize,
     onto: Onto,
 }
 
-impl<F: Real> Tile<'_, F> {
-    /// Computes the tile in registers for `M` rows; the last row stands in for those beyond it.
+/// Rows of the right operand that are asked for before they are needed: where they lie too far apart
+/// the processor does not see by itself which comes next.
+const AHEAD: usize = 12;
+
+impl<F: Real> Tile<F> {
+    /// Computes the tile.
     ///
     /// # Safety
-    /// The processor has the registers `V`, the pointers reach as far as the sizes say, and
-    /// 0 < rows ≤ M, `b` is packed for them, and column < n.
+    /// The processor has the registers `V`, the pointers reach as far as the sizes say, and there
+    /// are 1 to `MOST` rows and at least one column.
     #[inline(always)]
-    unsafe fn sum<V: Vector<F>, const M: usize>(&self) {
-        let padded = self.b.n.next_multiple_of(2 * V::LANES);
-        let offsets: [usize; M] = std::array::from_fn(|i| i.min(self.rows - 1) * self.strides.0);
+    unsafe fn sum_in<V: Vector<F>, const MOST: usize>(&self) {
         // SAFETY: the caller's promise.
         unsafe {
+            if self.columns > V::LANES {
+                self.sum_rows::<V, 2, MOST>();
+            } else {
+                self.sum_rows::<V, 1, MOST>();
+            }
+        }
+    }
+
+    /// [`Tile::sum`] for a number of rows that has been compiled.
+    ///
+    /// # Safety
+    /// As [`Tile::sum_in`].
+    #[inline(always)]
+    unsafe fn sum_rows<V: Vector<F>, const C: usize, const MOST: usize>(&self) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match self.rows {
+                1 | 2 => self.sum::<V, 2, C>(),
+                3 | 4 => self.sum::<V, 4, C>(),
+                5 if MOST >= 6 => self.sum::<V, 5, C>(),
+                6 if MOST >= 6 => self.sum::<V, 6, C>(),
+                7 if MOST >= 12 => self.sum::<V, 7, C>(),
+                8 if MOST >= 12 => self.sum::<V, 8, C>(),
+                9 | 10 if MOST >= 12 => self.sum::<V, 10, C>(),
+                11 if MOST >= 12 => self.sum::<V, 11, C>(),
+                12 if MOST >= 12 => self.sum::<V, 12, C>(),
+                rows => unreachable!("a tile of {rows} rows"),
+            }
+        }
+    }
+
+    /// Computes the tile in registers for `M` rows, the last row standing in for those beyond it,
+    /// and `C` registers of columns.
+    ///
+    /// # Safety
+    /// As [`Tile::sum_in`], and 0 < rows ≤ M.
+    #[inline(always)]
+    unsafe fn sum<V: Vector<F>, const M: usize, const C: usize>(&self) {
+        let offsets: [usize; M] = std::array::from_fn(|i| i.min(self.rows - 1) * self.strides.0);
+        // Columns in the tile's last register.
+        let last = (self.columns - (C - 1) * V::LANES).min(V::LANES);
+        let whole = last == V::LANES;
+        // SAFETY: the caller's promise. Pointers that leave the operands are only asked for.
+        unsafe {
             let zero = V::splat(F::default());
-            let mut sums: [[V; 2]; M] = std::array::from_fn(|_| [zero, zero]);
-            let mut a = self.a;
-            for first in (0..self.b.k).step_by(self.b.band) {
-                let rows = self.b.band.min(self.b.k - first);
-                let mut panel = self.b.data.as_ptr().add(first * padded + self.column * rows);
-                for _ in 0..rows {
-                    let b = [V::load(panel), V::load(panel.add(V::LANES))];
-                    for i in 0..M {
-                        let x = V::splat(*a.add(offsets[i]));
-                        sums[i] = [x.mul_add(b[0], sums[i][0]), x.mul_add(b[1], sums[i][1])];
+            let mut sums: [[V; C]; M] = std::array::from_fn(|_| [zero; C]);
+            let (mut a, mut b) = (self.a, self.b);
+            for _ in 0..self.k {
+                let row: [V; C] = std::array::from_fn(|c| {
+                    let from = b.add(c * V::LANES);
+                    V::prefetch(from.wrapping_add(AHEAD * self.b_stride));
+                    if c + 1 < C || whole { V::load(from) } else { V::load_part(from, last) }
+                });
+                for i in 0..M {
+                    let x = V::splat(*a.add(offsets[i]));
+                    for c in 0..C {
+                        sums[i][c] = x.mul_add(row[c], sums[i][c]);
                     }
-                    // The last turn leaves them beyond the end, where nothing is read.
-                    a = a.wrapping_add(self.strides.1);
-                    panel = panel.wrapping_add(2 * V::LANES);
                 }
+                a = a.wrapping_add(self.strides.1);
+                b = b.wrapping_add(self.b_stride);
             }
             // Up to M with a condition, not up to rows: so the sums stay in registers.
-            for (i, sum) in sums.into_iter().enumerate() {
+            for (i, sums) in sums.into_iter().enumerate() {
                 if i < self.rows {
-                    self.write::<V>(sum, self.out.add(i * self.b.n));
+                    for (c, sum) in sums.into_iter().enumerate() {
+                        let columns = if c + 1 < C { V::LANES } else { last };
+                        self.write(sum, self.out.add(i * self.n + c * V::LANES), columns);
+                    }
                 }
             }
         }
     }
 
-    /// Writes a row of the tile.
+    /// Writes `columns` numbers of a row.
     ///
     /// # Safety
-    /// As [`Tile::sum`].
+    /// As [`Tile::sum_in`], and there is room for them.
     #[inline(always)]
-    unsafe fn write<V: Vector<F>>(&self, sum: [V; 2], to: *mut F) {
-        let one = F::from(1.0);
-        let columns = (2 * V::LANES).min(self.b.n - self.column);
-        // SAFETY: the caller's promise; 16 lanes are the most there are.
+    unsafe fn write<V: Vector<F>>(&self, sum: V, to: *mut F, columns: usize) {
+        // SAFETY: the caller's promise.
         unsafe {
-            if columns == 2 * V::LANES {
-                for (half, sum) in sum.into_iter().enumerate() {
-                    let to = to.add(half * V::LANES);
-                    let sum = match self.onto {
-                        Onto::Nothing => sum,
-                        Onto::Sum => sum.mul_add(V::splat(one), V::load(to)),
-                    };
-                    sum.store(to);
-                }
+            if columns == V::LANES {
+                let sum = if self.onto == Onto::Sum { sum.add(V::load(to)) } else { sum };
+                sum.store(to);
                 return;
             }
-            let mut row = [F::default(); 32];
-            sum[0].store(row.as_mut_ptr());
-            sum[1].store(row.as_mut_ptr().add(V::LANES));
+            // No register has more.
+            let mut row = [F::default(); 16];
+            sum.store(row.as_mut_ptr());
             let to = std::slice::from_raw_parts_mut(to, columns);
             for (to, x) in to.iter_mut().zip(row) {
                 *to = if self.onto == Onto::Sum { *to + x } else { x };
             }
+        }
+    }
+}
+
+/// Buffers of [`multiply_transposed`], used again.
+#[derive(Debug, Default)]
+pub struct Scratch<F> {
+    dy: Vec<F>,
+    dx: Vec<F>,
+}
+
+/// `dx` (N × H) = `dy` (N × n) · `kernel`ᵀ, of a row-major `kernel` (H × n). Computed as
+/// (kernel · dyᵀ)ᵀ, for which the few rows are transposed and not the many weights.
+///
+/// # Panics
+/// If the sizes do not fit.
+pub fn multiply_transposed<F: Real>(
+    dy: &[F],
+    kernel: Matrix<'_, F>,
+    dx: &mut [F],
+    order: Order,
+    scratch: &mut Scratch<F>,
+) {
+    let (units, n) = (kernel.rows, kernel.columns);
+    let rows = dy.len() / n;
+    scratch.dy.resize(dy.len(), F::default());
+    scratch.dx.resize(dx.len(), F::default());
+    transpose(dy, n, &mut scratch.dy);
+    if rows > 0 {
+        let dy = Matrix::new(&scratch.dy, rows);
+        multiply(kernel, dy, &mut scratch.dx, Onto::Nothing, order);
+    }
+    transpose(&scratch.dx, rows, dx);
+    debug_assert_eq!(dx.len(), rows * units);
+}
+
+/// Writes the row-major matrix of `columns` columns in `from` to `to` with rows and columns
+/// exchanged, by squares of 4 × 4 numbers.
+fn transpose<F: Real>(from: &[F], columns: usize, to: &mut [F]) {
+    if from.is_empty() {
+        return;
+    }
+    let rows = from.len() / columns;
+    let (high, wide) = (rows / 4 * 4, columns / 4 * 4);
+    for i in (0..high).step_by(4) {
+        let four = [0, 1, 2, 3].map(|r| from[(i + r) * columns..][..columns].as_chunks().0);
+        for j in 0..wide / 4 {
+            for (c, column) in F::transpose(four.map(|row| row[j])).iter().enumerate() {
+                to[(4 * j + c) * rows + i..][..4].copy_from_slice(column);
+            }
+        }
+    }
+    for i in 0..rows {
+        for j in (if i < high { wide } else { 0 })..columns {
+            to[j * rows + i] = from[i * columns + j];
         }
     }
 }
@@ -473,8 +422,16 @@ mod tests {
         all[widest.unwrap()..].to_vec()
     }
 
-    fn panels<F: Real>(registers: Registers) -> Panels<F> {
-        Panels { registers, ..Panels::default() }
+    /// `a` · `b` in certain registers, over what `out` holds.
+    fn product<F: Real>(
+        registers: Registers,
+        a: Matrix<'_, F>,
+        b: Matrix<'_, F>,
+        out: &mut [F],
+        onto: Onto,
+    ) {
+        let order = Order::of(a.rows);
+        Product { a, b, out, onto, order }.compute(registers);
     }
 
     /// Small whole numbers: sums of their products are exact in whatever order.
@@ -484,7 +441,7 @@ mod tests {
 
     /// How the elements of an operand lie in memory.
     #[derive(Debug, Clone, Copy, PartialEq)]
-    enum Order {
+    enum Layout {
         Rows,
         Columns,
     }
@@ -492,17 +449,18 @@ mod tests {
     /// Memory in which the `rows × columns` elements that `element` gives lie between two more
     /// rows and columns of NaN on every side.
     fn framed<F: Real>(
-        order: Order,
+        layout: Layout,
         [rows, columns]: [usize; 2],
         element: impl Fn(usize, usize) -> f64,
     ) -> Vec<F> {
-        let (rows, columns) = if order == Order::Rows { (rows, columns) } else { (columns, rows) };
+        let (rows, columns) =
+            if layout == Layout::Rows { (rows, columns) } else { (columns, rows) };
         let mut data = vec![F::from(f32::NAN); (rows + 4) * columns];
         for i in 0..rows {
             for j in 0..columns {
-                let (i, j, at) = match order {
-                    Order::Rows => (i, j, (i + 2) * columns + j),
-                    Order::Columns => (j, i, (i + 2) * columns + j),
+                let (i, j, at) = match layout {
+                    Layout::Rows => (i, j, (i + 2) * columns + j),
+                    Layout::Columns => (j, i, (i + 2) * columns + j),
                 };
                 data[at] = F::from_f64(element(i, j));
             }
@@ -511,57 +469,46 @@ mod tests {
     }
 
     /// The matrix in such memory.
-    fn inner<F: Real>(data: &[F], order: Order, [rows, columns]: [usize; 2]) -> Matrix<'_, F> {
-        match order {
-            Order::Rows => Matrix::new(data, columns).rows(2, rows),
-            Order::Columns => Matrix::new(data, rows).rows(2, columns).transposed(),
+    fn inner<F: Real>(data: &[F], layout: Layout, [rows, columns]: [usize; 2]) -> Matrix<'_, F> {
+        match layout {
+            Layout::Rows => Matrix::new(data, columns).rows(2, rows),
+            Layout::Columns => Matrix::new(data, rows).rows(2, columns).transposed(),
         }
     }
 
     fn products_are_exact<F: Real>() {
         for registers in registers() {
-            // One for all: it holds what was larger or smaller before.
-            let mut packed = panels::<F>(registers);
             for rows in SIZES {
                 for k in SIZES {
                     for n in SIZES {
-                        check::<F>(&mut packed, [rows, k, n]);
+                        check::<F>(registers, [rows, k, n]);
                     }
                 }
             }
         }
     }
 
-    fn check<F: Real>(packed: &mut Panels<F>, [rows, k, n]: [usize; 3]) {
+    fn check<F: Real>(registers: Registers, [rows, k, n]: [usize; 3]) {
         let b_number = |i, j| number(j, i + 3);
         let sum = |i, j| (0..k).map(|l| number(i, l) * b_number(l, j)).sum::<f64>();
         let expected: Vec<f64> = (0..rows * n).map(|at| sum(at / n, at % n)).collect();
-        for (a_order, b_order) in [
-            (Order::Rows, Order::Rows),
-            (Order::Rows, Order::Columns),
-            (Order::Columns, Order::Rows),
-            (Order::Columns, Order::Columns),
-        ] {
+        for layout in [Layout::Rows, Layout::Columns] {
             // A matrix has its width from that of its rows in memory.
-            let wide = |order, [rows, columns]: [usize; 2]| {
-                (if order == Order::Rows { columns } else { rows }) > 0
-            };
-            if !wide(a_order, [rows, k]) || !wide(b_order, [k, n]) {
+            if n == 0 || (if layout == Layout::Rows { k } else { rows }) == 0 {
                 continue;
             }
-            let a = framed::<F>(a_order, [rows, k], number);
-            let b = framed::<F>(b_order, [k, n], b_number);
-            packed.pack(inner(&b, b_order, [k, n]));
+            let a = framed::<F>(layout, [rows, k], number);
+            let b = framed::<F>(Layout::Rows, [k, n], b_number);
+            let (a, b) = (inner(&a, layout, [rows, k]), inner(&b, Layout::Rows, [k, n]));
             for (onto, before) in [(Onto::Nothing, 0.0), (Onto::Sum, 3.0)] {
                 let held = if onto == Onto::Sum { F::from_f64(before) } else { F::from(f32::NAN) };
                 let mut out = vec![F::from(9.0); rows * n + 4];
                 out[2..2 + rows * n].fill(held);
-                multiply(inner(&a, a_order, [rows, k]), packed, &mut out[2..2 + rows * n], onto);
+                product(registers, a, b, &mut out[2..2 + rows * n], onto);
                 let out: Vec<f64> = out.into_iter().map(Into::into).collect();
-                let what = (packed.registers, [rows, k, n], a_order, b_order, onto);
-                let product = expected.iter().map(|x| x + before);
-                let framed: Vec<f64> =
-                    [9.0; 2].into_iter().chain(product).chain([9.0; 2]).collect();
+                let what = (registers, [rows, k, n], layout, onto);
+                let sums = expected.iter().map(|x| x + before);
+                let framed: Vec<f64> = [9.0; 2].into_iter().chain(sums).chain([9.0; 2]).collect();
                 assert_eq!(out, framed, "{what:?}");
             }
         }
@@ -580,16 +527,15 @@ mod tests {
     #[test]
     fn some_rows_of_a_transposed_matrix_are_some_columns_of_it() {
         let (rows, k, n) = (29, 7, 10);
-        let (a, b) = (framed(Order::Rows, [k, rows], |i, j| number(j, i)), number);
+        let (a, b) = (framed(Layout::Rows, [k, rows], |i, j| number(j, i)), number);
         let a = Matrix::new(&a, rows).rows(2, k).transposed();
-        let b = framed::<f32>(Order::Rows, [k, n], b);
-        let mut packed = Panels::default();
-        packed.pack(inner(&b, Order::Rows, [k, n]));
+        let b = framed::<f32>(Layout::Rows, [k, n], b);
+        let b = inner(&b, Layout::Rows, [k, n]);
         let mut whole = vec![0.0; rows * n];
-        multiply(a, &packed, &mut whole, Onto::Nothing);
+        multiply(a, b, &mut whole, Onto::Nothing, Order::Up);
         for first in [0, 1, 12, 24] {
             let mut part = vec![0.0; 5 * n];
-            multiply(a.rows(first, 5), &packed, &mut part, Onto::Nothing);
+            multiply(a.rows(first, 5), b, &mut part, Onto::Nothing, Order::Down);
             assert_eq!(part, whole[first * n..(first + 5) * n]);
         }
     }
@@ -600,19 +546,18 @@ mod tests {
         let (rows, k, n) = (25, 37, 21);
         let fraction = |i: usize, j: usize| (number(i, j) + 0.3) / (i + 2 * j + 3) as f64;
         let (a, b) = (
-            framed::<f32>(Order::Rows, [rows, k], fraction),
-            framed(Order::Rows, [k, n], fraction),
+            framed::<f32>(Layout::Rows, [rows, k], fraction),
+            framed(Layout::Rows, [k, n], fraction),
         );
-        let a = inner(&a, Order::Rows, [rows, k]);
+        let a = inner(&a, Layout::Rows, [rows, k]);
         for registers in registers() {
-            let mut packed = panels(registers);
-            packed.pack(inner(&b, Order::Rows, [k, n]));
+            let b = inner(&b, Layout::Rows, [k, n]);
             for count in [rows, 12, 5] {
                 let mut together = vec![0.0; count * n];
-                multiply(a.rows(0, count), &packed, &mut together, Onto::Nothing);
+                product(registers, a.rows(0, count), b, &mut together, Onto::Nothing);
                 for (i, together) in together.chunks_exact(n).enumerate() {
                     let mut alone = vec![0.0; n];
-                    multiply(a.rows(i, 1), &packed, &mut alone, Onto::Nothing);
+                    product(registers, a.rows(i, 1), b, &mut alone, Onto::Nothing);
                     assert_eq!(together, alone, "row {i} of {count}, {registers:?}");
                 }
             }
@@ -625,13 +570,12 @@ mod tests {
         let bad = |at: [usize; 2]| move |i, j| if [i, j] == at { f64::NAN } else { number(i, j) };
         for registers in registers() {
             let (a, b) = (
-                framed::<f32>(Order::Rows, [rows, k], bad([4, 2])),
-                framed(Order::Rows, [k, n], bad([3, 33])),
+                framed::<f32>(Layout::Rows, [rows, k], bad([4, 2])),
+                framed(Layout::Rows, [k, n], bad([3, 33])),
             );
-            let mut packed = panels(registers);
-            packed.pack(inner(&b, Order::Rows, [k, n]));
+            let (a, b) = (inner(&a, Layout::Rows, [rows, k]), inner(&b, Layout::Rows, [k, n]));
             let mut out = vec![0.0; rows * n];
-            multiply(inner(&a, Order::Rows, [rows, k]), &packed, &mut out, Onto::Nothing);
+            product(registers, a, b, &mut out, Onto::Nothing);
             for (at, x) in out.iter().enumerate() {
                 let expected = at / n == 4 || at % n == 33;
                 assert_eq!(x.is_nan(), expected, "({}, {}), {registers:?}", at / n, at % n);
@@ -642,14 +586,32 @@ mod tests {
     #[test]
     #[should_panic(expected = "sizes of a product")]
     fn a_result_of_another_size_is_refused() {
-        let mut packed = Panels::default();
-        packed.pack(Matrix::new(&[1.0f32; 6], 3));
-        multiply(Matrix::new(&[1.0; 8], 2), &packed, &mut [0.0; 11], Onto::Nothing);
+        let (a, b) = (Matrix::new(&[1.0f32; 8], 2), Matrix::new(&[1.0; 6], 3));
+        multiply(a, b, &mut [0.0; 11], Onto::Nothing, Order::Up);
     }
 
     #[test]
     #[should_panic(expected = "rows 3 to 5 of 4")]
     fn rows_that_are_not_there_are_refused() {
         let _ = Matrix::new(&[1.0f32; 8], 2).rows(3, 2);
+    }
+
+    #[test]
+    fn a_transposed_product_is_the_product_with_the_transposed_kernel() {
+        for rows in SIZES {
+            for (units, n) in [(1, 1), (5, 7), (12, 33), (33, 64)] {
+                let dy: Vec<f64> = (0..rows * n).map(|at| number(at / n, at % n)).collect();
+                let kernel: Vec<f64> = (0..units * n).map(|at| number(at % n, at / n)).collect();
+                let mut dx = vec![f64::NAN; rows * units];
+                let mut scratch = Scratch { dy: vec![f64::NAN; 9999], dx: vec![f64::NAN; 9] };
+                let matrix = Matrix::new(&kernel, n);
+                multiply_transposed(&dy, matrix, &mut dx, Order::Down, &mut scratch);
+                for (at, x) in dx.iter().enumerate() {
+                    let (i, j) = (at / units, at % units);
+                    let expected: f64 = (0..n).map(|l| dy[i * n + l] * kernel[j * n + l]).sum();
+                    assert_eq!(*x, expected, "({i}, {j}) of {rows} × {n} by {units} × {n}");
+                }
+            }
+        }
     }
 }
