@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use tch::{Device, TchError};
+use tch::{Device, TchError, Tensor};
 
 use crate::config::EngineChoice;
 use crate::device;
@@ -10,7 +10,9 @@ use crate::error::UserError;
 use crate::feed::Ids;
 use crate::loss::{Scores, score};
 use crate::network::{Network, State};
+use crate::optim::Adam;
 use crate::parameters::Parameters;
+use crate::team::Team;
 
 /// The engine that `choice` comes to on `device`.
 ///
@@ -29,20 +31,32 @@ pub fn choose(choice: EngineChoice, device: Device) -> Result<EngineChoice, User
     }
 }
 
-/// Scores a batch and computes the gradient of its loss.
+/// What a step came to.
+#[derive(Debug)]
+pub struct Learnt {
+    /// The batch's scores, before the update.
+    pub scores: Scores,
+    /// Each replica's norm of the gradient, `(R)`, where it is clipped.
+    pub grad_norm: Option<Tensor>,
+    /// The state after the batch, through which no gradient flows.
+    pub state: State,
+}
+
+/// Learns from batches.
 pub trait Engine {
-    /// Scores a batch of `ids` below V and leaves the gradient of the loss in `parameters`.
-    /// Returns the scores and the state after the batch, through which no gradient flows. Does
-    /// not wait for the device, unless to upload ids that are on the host.
+    /// Scores a batch of `ids` below V and moves `parameters` along the gradient of the loss, as
+    /// `adam` has it; the gradient is left in them. Does not wait for the device, unless to
+    /// upload ids that are on the host.
     ///
     /// # Errors
     /// libtorch's, and uploaded ids where they are wanted on the host.
     fn learn(
         &mut self,
         parameters: &mut Parameters,
+        adam: &mut Adam,
         ids: &Ids,
         state: State,
-    ) -> Result<(Scores, State), TchError>;
+    ) -> Result<Learnt, TchError>;
 }
 
 /// libtorch's operations and automatic differentiation, on any device.
@@ -51,21 +65,25 @@ pub struct Libtorch {
     pub network: Rc<Network>,
     /// Where it computes.
     pub device: Device,
+    /// The threads of what is not libtorch's.
+    pub team: Rc<Team>,
 }
 
 impl Engine for Libtorch {
     fn learn(
         &mut self,
         parameters: &mut Parameters,
+        adam: &mut Adam,
         ids: &Ids,
         state: State,
-    ) -> Result<(Scores, State), TchError> {
+    ) -> Result<Learnt, TchError> {
         let batch = ids.on_device(self.device)?;
         let decoder_input = batch.decoder_input.as_ref();
         let (logits, next) = self.network.forward(&batch.source, decoder_input, &state)?;
         let score = score(&logits, &batch.target)?;
         // Replicas share no parameter, so the gradient of the sum is each one's own.
         parameters.backward(&score.loss.f_sum(logits.kind())?)?;
-        Ok((Scores::Device(score), next.detach()?))
+        let grad_norm = adam.update(parameters, &self.team)?;
+        Ok(Learnt { scores: Scores::Device(score), grad_norm, state: next.detach()? })
     }
 }

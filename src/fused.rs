@@ -18,12 +18,13 @@ use std::rc::Rc;
 use tch::{Kind, TchError};
 
 use crate::config::Config;
-use crate::engine::Engine;
+use crate::engine::{Engine, Learnt};
 use crate::feed::Ids;
 use crate::host::{slice, slice_mut};
 use crate::loss::{Score, Scores};
 use crate::model::{Model, Start};
 use crate::network::State;
+use crate::optim::{Adam, Share};
 use crate::parameters::Parameters;
 use crate::real::{Real, widest};
 use crate::team::Team;
@@ -149,8 +150,8 @@ impl<F: Real> Fused<F> {
         Ok(())
     }
 
-    /// The gradients of all weights, as pieces of work that each fill a part of `gradient`.
-    fn pieces<'a>(&self, mut gradient: &'a mut [F]) -> Vec<Piece<'a, F>> {
+    /// The gradients of all weights, as pieces of work that each fill a part of it.
+    fn pieces<'a>(&self, mut all: Share<'a, F>) -> Vec<Piece<'a, F>> {
         let gates = 4 * self.model.units as usize;
         let vocab = self.model.vocab as usize;
         let mut pieces = Vec::new();
@@ -161,17 +162,14 @@ impl<F: Real> Fused<F> {
         let dense = [(Weight::Dense, vocab), (Weight::DenseBias, vocab)];
         for (weight, columns) in lstms.chain(dense) {
             for (replica, places) in self.places.iter().enumerate() {
-                let count = weight.place(places).len();
-                let (matrix, rest) = std::mem::take(&mut gradient).split_at_mut(count);
-                gradient = rest;
-                let parts = matrix.chunks_mut(GRADIENT_ROWS * columns).enumerate();
-                pieces.extend(parts.map(|(i, out)| Piece {
-                    weight,
-                    replica,
-                    first_row: i * GRADIENT_ROWS,
-                    columns,
-                    out,
-                }));
+                let mut left = weight.place(places).len();
+                let mut first_row = 0;
+                while left > 0 {
+                    let share = all.take(left.min(GRADIENT_ROWS * columns));
+                    left -= share.gradient.len();
+                    pieces.push(Piece { weight, replica, first_row, columns, share });
+                    first_row += GRADIENT_ROWS;
+                }
             }
         }
         pieces
@@ -182,28 +180,37 @@ impl<F: Real> Engine for Fused<F> {
     fn learn(
         &mut self,
         parameters: &mut Parameters,
+        adam: &mut Adam,
         ids: &Ids,
         state: State,
-    ) -> Result<(Scores, State), TchError> {
+    ) -> Result<Learnt, TchError> {
         let batch = ids.on_host()?;
         if batch.size != self.rows {
             self.cut(batch.size);
         }
-        let n = parameters.flat().numel();
-        // SAFETY: both are the parameters', which are borrowed for longer, and distinct.
-        let (weights, gradient) = unsafe {
-            (slice::<F>(parameters.flat(), 0, n)?, slice_mut(parameters.gradient(), 0, n)?)
-        };
         self.each_state(&state, |from, to| to.copy_from_slice(from), false)?;
+        // SAFETY: nobody writes to the weights before the blocks are done.
+        let weights = unsafe { slice::<F>(parameters.flat(), 0, parameters.flat().numel())? };
         let context = Context { model: &self.model, places: &self.places, weights, batch };
         self.team.each(&mut self.blocks, |block| block.learn(&context));
-        let mut pieces = self.pieces(gradient);
+
+        // An update takes what it needs from the cache right behind the gradient, if it can.
+        let update = (!adam.clips()).then(|| adam.begin());
+        // SAFETY: the blocks have read the weights, and nobody else does before the pieces are done.
+        let mut pieces = self.pieces(unsafe { adam.share(parameters)? });
         let blocks = self.blocks.chunks_exact(self.blocks.len() / self.places.len());
         let blocks: Vec<&[Block<F>]> = blocks.collect();
-        self.team.each(&mut pieces, |piece| piece.compute(blocks[piece.replica]));
-        let scores = blocks.iter().map(|blocks| score(blocks)).collect();
+        self.team.each(&mut pieces, |piece| {
+            piece.compute(blocks[piece.replica]);
+            if let Some(update) = &update {
+                update.apply(&mut piece.share);
+            }
+        });
+        let grad_norm = if update.is_none() { adam.update(parameters, &self.team)? } else { None };
+
+        let scores = Scores::Host(blocks.iter().map(|blocks| score(blocks)).collect());
         self.each_state(&state, |to, from| to.copy_from_slice(from), true)?;
-        Ok((Scores::Host(scores), state))
+        Ok(Learnt { scores, grad_norm, state })
     }
 }
 
@@ -246,7 +253,7 @@ struct Piece<'a, F> {
     replica: usize,
     first_row: usize,
     columns: usize,
-    out: &'a mut [F],
+    share: Share<'a, F>,
 }
 
 impl<F: Real> Piece<'_, F> {
@@ -270,15 +277,15 @@ impl<F: Real> Piece<'_, F> {
                 Weight::Kernel(l) => {
                     self.start(onto);
                     let rows = &block.lstms[l].d_gates;
-                    scatter(self.out, self.columns, self.first_row, &block.ids[l], rows);
+                    scatter(self.share.gradient, self.columns, self.first_row, &block.ids[l], rows);
                 }
                 Weight::Bias(l) => {
                     self.start(onto);
-                    sum_rows(self.out, &block.lstms[l].d_gates);
+                    sum_rows(self.share.gradient, &block.lstms[l].d_gates);
                 }
                 Weight::DenseBias => {
                     self.start(onto);
-                    sum_rows(self.out, &block.logits);
+                    sum_rows(self.share.gradient, &block.logits);
                 }
             }
         }
@@ -286,15 +293,15 @@ impl<F: Real> Piece<'_, F> {
 
     fn start(&mut self, onto: Onto) {
         if onto == Onto::Nothing {
-            self.out.fill(F::default());
+            self.share.gradient.fill(F::default());
         }
     }
 
     /// Adds these rows of xᵀ · dy.
     fn add_product(&mut self, x: Matrix<'_, F>, dy: &[F], onto: Onto) {
-        let rows = self.out.len() / self.columns;
+        let rows = self.share.gradient.len() / self.columns;
         let (x, dy) = (x.transposed().rows(self.first_row, rows), Matrix::new(dy, self.columns));
-        multiply(x, dy, self.out, onto, Order::Up);
+        multiply(x, dy, self.share.gradient, onto, Order::Up);
     }
 }
 

@@ -4,7 +4,7 @@ use tch::{Kind, TchError, Tensor};
 
 use crate::config::Config;
 use crate::device;
-use crate::host::{slice, slice_mut};
+use crate::host::slice_mut;
 use crate::parameters::Parameters;
 use crate::real::{Real, widest};
 use crate::team::Team;
@@ -65,20 +65,61 @@ impl Adam {
         team: &Team,
     ) -> Result<Option<Tensor>, TchError> {
         let norm = self.global_clipnorm.map(|most| clip(parameters, most)).transpose()?;
-        self.step += 1;
-        let t = self.step as f64;
-        let correction = (1.0 - self.beta_2.powf(t)).sqrt() / (1.0 - self.beta_1.powf(t));
-        let rate = self.learning_rate * correction;
         match (device::is_host(self.m.device()), self.m.kind()) {
-            (false, _) => self.update_by_operations(parameters, rate)?,
-            (true, Kind::Double) => self.update_in_one_pass::<f64>(parameters, rate, team)?,
-            (true, _) => self.update_in_one_pass::<f32>(parameters, rate, team)?,
+            (false, _) => self.update_by_operations(parameters)?,
+            (true, Kind::Double) => self.update_in_one_pass::<f64>(parameters, team)?,
+            (true, _) => self.update_in_one_pass::<f32>(parameters, team)?,
         }
         Ok(norm)
     }
 
+    /// Whether an update needs the whole gradient before it begins.
+    pub fn clips(&self) -> bool {
+        self.global_clipnorm.is_some()
+    }
+
+    /// Counts an update, which is the caller's to apply to every parameter.
+    pub fn begin<F: Real>(&mut self) -> Update<F> {
+        let rate = self.count();
+        Update {
+            weights: [F::from_f64(1.0 - self.beta_1), F::from_f64(1.0 - self.beta_2)],
+            epsilon_and_rate: [F::from_f64(self.epsilon), F::from_f64(rate)],
+        }
+    }
+
+    /// Counts an update and returns its step size, lr · √(1 − β₂ᵗ)/(1 − β₁ᵗ).
+    fn count(&mut self) -> f64 {
+        self.step += 1;
+        let t = self.step as f64;
+        self.learning_rate * (1.0 - self.beta_2.powf(t)).sqrt() / (1.0 - self.beta_1.powf(t))
+    }
+
+    /// All parameters with their moments and gradient, in the order of [`Parameters::flat`].
+    ///
+    /// # Errors
+    /// If they are not numbers of type `F` on the CPU.
+    ///
+    /// # Safety
+    /// Nobody else reads or writes them meanwhile.
+    pub unsafe fn share<'a, F: Real>(
+        &self,
+        parameters: &Parameters,
+    ) -> Result<Share<'a, F>, TchError> {
+        let n = self.m.numel();
+        // SAFETY: the four buffers are distinct; the caller's promise.
+        unsafe {
+            Ok(Share {
+                theta: slice_mut(parameters.flat(), 0, n)?,
+                m: slice_mut(&self.m, 0, n)?,
+                v: slice_mut(&self.v, 0, n)?,
+                gradient: slice_mut(parameters.gradient(), 0, n)?,
+            })
+        }
+    }
+
     /// The update as libtorch operations, on any device.
-    fn update_by_operations(&mut self, parameters: &Parameters, rate: f64) -> Result<(), TchError> {
+    fn update_by_operations(&mut self, parameters: &Parameters) -> Result<(), TchError> {
+        let rate = self.count();
         let gradient = parameters.gradient();
         let _ = self.m.f_lerp_(gradient, 1.0 - self.beta_1)?;
         let _ = self.v.f_lerp_(&gradient.f_square()?, 1.0 - self.beta_2)?;
@@ -91,27 +132,57 @@ impl Adam {
     fn update_in_one_pass<F: Real>(
         &mut self,
         parameters: &Parameters,
-        rate: f64,
         team: &Team,
     ) -> Result<(), TchError> {
-        let n = self.m.numel();
-        // SAFETY: the four buffers are alive and distinct.
-        let (theta, m, v, gradient) = unsafe {
-            (
-                slice_mut::<F>(parameters.flat(), 0, n)?,
-                slice_mut::<F>(&self.m, 0, n)?,
-                slice_mut::<F>(&self.v, 0, n)?,
-                slice::<F>(parameters.gradient(), 0, n)?,
-            )
-        };
-        let weights = [F::from_f64(1.0 - self.beta_1), F::from_f64(1.0 - self.beta_2)];
-        let last = [F::from_f64(self.epsilon), F::from_f64(rate)];
-        let parts = theta.chunks_mut(PART).zip(m.chunks_mut(PART)).zip(v.chunks_mut(PART));
-        let mut parts: Vec<_> = parts.zip(gradient.chunks(PART)).collect();
-        team.each(&mut parts, |(((theta, m), v), gradient)| {
-            adam(theta, m, v, gradient, weights, last);
-        });
+        let update = self.begin();
+        // SAFETY: the optimiser and the parameters are the caller's for so long.
+        let mut all = unsafe { self.share::<F>(parameters)? };
+        let mut parts = Vec::new();
+        while !all.gradient.is_empty() {
+            parts.push(all.take(PART.min(all.gradient.len())));
+        }
+        team.each(&mut parts, |part| update.apply(part));
         Ok(())
+    }
+}
+
+/// Some parameters with their moments and gradient, all of one length.
+pub struct Share<'a, F> {
+    theta: &'a mut [F],
+    m: &'a mut [F],
+    v: &'a mut [F],
+    /// The gradient.
+    pub gradient: &'a mut [F],
+}
+
+impl<'a, F> Share<'a, F> {
+    /// Takes the first `n` of them off.
+    pub fn take(&mut self, n: usize) -> Self {
+        fn front<'a, F>(numbers: &mut &'a mut [F], n: usize) -> &'a mut [F] {
+            let (front, rest) = std::mem::take(numbers).split_at_mut(n);
+            *numbers = rest;
+            front
+        }
+        Self {
+            theta: front(&mut self.theta, n),
+            m: front(&mut self.m, n),
+            v: front(&mut self.v, n),
+            gradient: front(&mut self.gradient, n),
+        }
+    }
+}
+
+/// One update of Adam.
+#[derive(Debug, Clone, Copy)]
+pub struct Update<F> {
+    weights: [F; 2],
+    epsilon_and_rate: [F; 2],
+}
+
+impl<F: Real> Update<F> {
+    /// Updates some of the parameters.
+    pub fn apply(&self, Share { theta, m, v, gradient }: &mut Share<'_, F>) {
+        adam(theta, m, v, gradient, self.weights, self.epsilon_and_rate);
     }
 }
 
@@ -186,13 +257,11 @@ mod tests {
                     let gradient = Tensor::arange(n, (kind, device::host())) * 0.01 * step - 3.0;
                     parameters.gradient().shallow_clone().copy_(&gradient);
                     match (one_pass, kind) {
-                        (false, _) => adam.update_by_operations(&parameters, 1e-3).unwrap(),
+                        (false, _) => adam.update_by_operations(&parameters).unwrap(),
                         (true, Kind::Double) => {
-                            adam.update_in_one_pass::<f64>(&parameters, 1e-3, &team).unwrap()
+                            adam.update_in_one_pass::<f64>(&parameters, &team).unwrap()
                         }
-                        (true, _) => {
-                            adam.update_in_one_pass::<f32>(&parameters, 1e-3, &team).unwrap()
-                        }
+                        (true, _) => adam.update_in_one_pass::<f32>(&parameters, &team).unwrap(),
                     }
                 }
                 results.push(parameters.flat().copy());

@@ -10,7 +10,7 @@ use tch::{Device, TchError, Tensor};
 use crate::config::{Config, EngineChoice};
 use crate::curves::CurveRow;
 use crate::device;
-use crate::engine::{self, Engine, Libtorch};
+use crate::engine::{self, Engine, Learnt, Libtorch};
 use crate::error::Interrupted;
 use crate::evaluate::Evaluator;
 use crate::feed::{Feeding, Ids, Source};
@@ -59,7 +59,6 @@ pub struct Trainer {
     pub parameters: Parameters,
     network: Rc<Network>,
     engine: Box<dyn Engine>,
-    team: Rc<Team>,
     /// Their optimiser.
     pub adam: Adam,
     /// What stateful layers hand to the next batch, cut from its gradient; `None`: zeros.
@@ -89,8 +88,8 @@ impl Trainer {
         let network = Rc::new(Network::new(config, &parameters)?);
         let team = Rc::new(Team::new(device::threads(config)));
         let engine: Box<dyn Engine> = match engine::choose(config.engine, device)? {
-            EngineChoice::Fused => fused::engine(config, &parameters, Rc::clone(&team))?,
-            _ => Box::new(Libtorch { network: Rc::clone(&network), device }),
+            EngineChoice::Fused => fused::engine(config, &parameters, team)?,
+            _ => Box::new(Libtorch { network: Rc::clone(&network), device, team }),
         };
         Ok(Self {
             task: Task::new(config),
@@ -98,7 +97,6 @@ impl Trainer {
             feeding: if device::is_host(device) { Feeding::Direct } else { Feeding::Ahead },
             network,
             engine,
-            team,
             adam: Adam::new(config, &parameters)?,
             parameters,
             carried: None,
@@ -169,10 +167,9 @@ impl Trainer {
     fn learn_ids(&mut self, ids: &Ids) -> Result<(Scores, Option<Tensor>), TchError> {
         let size = ids.size() as i64;
         let state = self.carried.take().map_or_else(|| self.network.zero_state(size), Ok)?;
-        let (scores, next) = self.engine.learn(&mut self.parameters, ids, state)?;
-        let grad_norm = self.adam.update(&self.parameters, &self.team)?;
-
-        self.carried = self.config.stateful.then_some(next);
+        let Learnt { scores, grad_norm, state } =
+            self.engine.learn(&mut self.parameters, &mut self.adam, ids, state)?;
+        self.carried = self.config.stateful.then_some(state);
         self.step += 1;
         self.samples += size;
         Ok((scores, grad_norm))
