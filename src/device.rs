@@ -92,19 +92,29 @@ pub fn is_host(device: Device) -> bool {
 }
 
 /// Sets the threads that libtorch's CPU operations use to [`threads`] and returns their number.
-pub fn set_threads(config: &Config) -> i64 {
+pub fn set_threads(config: &Config) -> usize {
     let threads = threads(config);
     tch::set_num_threads(threads as i32);
-    threads as i64
+    threads
 }
 
-/// How many CPU threads to use: what `config` says, or what its size makes worthwhile.
-pub fn threads(config: &Config) -> usize {
-    let most = std::thread::available_parallelism().map_or(1, |n| n.get() as i64);
-    // Below some tens of thousands of multiplications a time step, threads cost more than they compute.
+/// CPU cores that the process may use.
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// Multiplications of one time step with the recurrent kernel, a quarter of them: R · B · H².
+pub fn work(config: &Config) -> i64 {
     let sizes = [config.batch_size, config.units, config.units];
-    let work = sizes.into_iter().fold(config.replicas, i64::saturating_mul);
-    config.threads.unwrap_or(if work < 1 << 16 { 1 } else { most }) as usize
+    sizes.into_iter().fold(config.replicas, i64::saturating_mul)
+}
+
+/// How many threads libtorch's CPU operations use: what `config` says, or what its size makes
+/// worthwhile.
+pub fn threads(config: &Config) -> usize {
+    // Below some tens of thousands of multiplications a time step, threads cost more than they compute.
+    let worthwhile = work(config) >= 1 << 16;
+    config.threads.map_or(if worthwhile { cores() } else { 1 }, |threads| threads as usize)
 }
 
 /// Transfers between host and device, by every thread since the program started. They are counted
@@ -198,7 +208,7 @@ mod tests {
         let asked = Config { threads: Some(2), ..small.clone() };
         for (config, expected) in [(&asked, 2), (&small, 1)] {
             assert_eq!(set_threads(config), expected);
-            assert_eq!(i64::from(tch::get_num_threads()), expected);
+            assert_eq!(tch::get_num_threads() as usize, expected);
         }
     }
 }

@@ -18,6 +18,7 @@ use std::rc::Rc;
 use tch::{Kind, TchError};
 
 use crate::config::Config;
+use crate::device;
 use crate::engine::{Engine, Learnt};
 use crate::feed::Ids;
 use crate::host::{slice, slice_mut};
@@ -108,11 +109,7 @@ impl<F: Real> Fused<F> {
 
     /// Cuts batches of `rows` rows into blocks.
     fn cut(&mut self, rows: usize) {
-        let blocks = match rows.div_ceil(BLOCK_ROWS) {
-            0 | 1 => 1,
-            // As many for each of two threads, or four.
-            n => n.next_multiple_of(2),
-        };
+        let blocks = blocks(rows);
         let of = |replica: usize| {
             let ends = (0..=blocks).map(move |block| block * rows / blocks);
             ends.clone().zip(ends.skip(1)).map(move |(first, end)| (replica, first..end))
@@ -212,6 +209,25 @@ impl<F: Real> Engine for Fused<F> {
         self.each_state(&state, |to, from| to.copy_from_slice(from), true)?;
         Ok(Learnt { scores, grad_norm, state })
     }
+}
+
+/// Blocks of a replica's batch of `rows` rows.
+fn blocks(rows: usize) -> usize {
+    match rows.div_ceil(BLOCK_ROWS) {
+        0 | 1 => 1,
+        // As many for each of two threads, or four.
+        n => n.next_multiple_of(2),
+    }
+}
+
+/// How many threads a step is spread over: what `config` says, or as many as find something to do
+/// in a step that is long enough to share.
+pub fn threads(config: &Config) -> usize {
+    let blocks = (config.replicas as usize).saturating_mul(blocks(config.batch_size as usize));
+    let worthwhile = blocks > 1 && device::work(config) >= 1 << 13;
+    // Weights' gradients fall into more pieces than there are blocks.
+    let most = if worthwhile { device::cores().min(blocks.saturating_mul(2)) } else { 1 };
+    config.threads.map_or(most, |threads| threads as usize)
 }
 
 /// The means over one replica's blocks.
@@ -348,4 +364,27 @@ pub fn engine(
         Kind::Double => Box::new(Fused::<f64>::new(config, parameters, team)?),
         _ => Box::new(Fused::<f32>::new(config, parameters, team)?),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::presets;
+
+    #[test]
+    fn threads_are_what_was_asked_for_or_one_where_there_is_nothing_to_share() {
+        let config = |name: &str| presets::find(name).map(|preset| preset.config);
+        let (echo, reverse) = (config("echo").unwrap(), config("reverse").unwrap());
+        assert_eq!(threads(&Config { threads: Some(3), ..echo.clone() }), 3);
+        assert_eq!(threads(&echo), 1);
+        assert_eq!(threads(&Config { units: 512, ..echo.clone() }), 1, "one block of rows");
+        assert_eq!(threads(&Config { replicas: 16, ..echo }), device::cores().min(32));
+        assert_eq!(threads(&reverse), device::cores().min(4));
+    }
+
+    #[test]
+    fn rows_are_cut_into_one_or_an_even_number_of_blocks() {
+        let numbers = [1, 16, 17, 32, 33, 64, 65, 256].map(blocks);
+        assert_eq!(numbers, [1, 1, 2, 2, 4, 4, 6, 16]);
+    }
 }

@@ -53,6 +53,8 @@ pub struct Trainer {
     seeds: Vec<u64>,
     task: Task,
     device: Device,
+    /// CPU threads of a step.
+    pub threads: usize,
     /// How batches reach the models: ahead of their use where that is another device than the host.
     pub feeding: Feeding,
     /// The models' weights.
@@ -86,14 +88,19 @@ impl Trainer {
         let mut parameters = Parameters::zeros(specs, config.replicas, kind, device)?;
         parameters.initialise(&seeds)?;
         let network = Rc::new(Network::new(config, &parameters)?);
-        let team = Rc::new(Team::new(device::threads(config)));
-        let engine: Box<dyn Engine> = match engine::choose(config.engine, device)? {
-            EngineChoice::Fused => fused::engine(config, &parameters, team)?,
-            _ => Box::new(Libtorch { network: Rc::clone(&network), device, team }),
+        let choice = engine::choose(config.engine, device)?;
+        let fused = choice == EngineChoice::Fused;
+        let threads = if fused { fused::threads(config) } else { device::threads(config) };
+        let team = Rc::new(Team::new(threads));
+        let engine: Box<dyn Engine> = if fused {
+            fused::engine(config, &parameters, team)?
+        } else {
+            Box::new(Libtorch { network: Rc::clone(&network), device, team })
         };
         Ok(Self {
             task: Task::new(config),
             device,
+            threads,
             feeding: if device::is_host(device) { Feeding::Direct } else { Feeding::Ahead },
             network,
             engine,

@@ -47,7 +47,7 @@ pub fn train(what: Train, out: &mut dyn Write) -> Result<ExitCode> {
         RunDir::check(path, force)?;
     }
     let engine = engine::choose(config.engine, chosen.device)?;
-    let threads = device::set_threads(&config);
+    device::set_threads(&config);
     // The models first: no run is replaced by one whose models do not fit into memory.
     let mut trainer = Trainer::new(&config, chosen.device)?;
     let path = what.out.map_or_else(|| RunDir::claim(&config.preset), Ok)?;
@@ -57,6 +57,7 @@ pub fn train(what: Train, out: &mut dyn Write) -> Result<ExitCode> {
         progress: Progress::new(&config, quiet),
     };
     let stop = stop_on_signal()?;
+    let threads = trainer.threads;
     let device = device::name(chosen.device);
     let shown = path.display();
     if !quiet {
@@ -94,7 +95,7 @@ pub fn train(what: Train, out: &mut dyn Write) -> Result<ExitCode> {
         startup_seconds,
         device,
         engine: engine.to_string(),
-        threads,
+        threads: threads as i64,
         versions: versions::all(),
         git_commit: versions::GIT_COMMIT.to_owned(),
         replicas,
