@@ -18,8 +18,11 @@
 //! # Reading order
 //!
 //! From a command to a row of `curves.csv`: [`cli`] → [`resolve`] → [`config`] → [`train`]:
-//! [`task`] → [`feed`] → [`model`] → [`loss`] → [`parameters`] → [`optim`] → [`meter`] → [`curves`].
-//! Below the model lie [`layers`]; beside the loop, [`evaluate`] and [`checkpoint`]; around it,
+//! [`task`] → [`feed`] → [`engine`] → [`meter`] → [`curves`].
+//!
+//! A [`model`] is described once. Two engines train it: [`fused`], explicit equations on a CPU, and
+//! libtorch's operations, [`network`] on [`layers`] with [`loss`] and [`parameters`], which inference uses
+//! too. Both end in [`optim`]. Beside the loop are [`evaluate`] and [`checkpoint`]; around it,
 //! [`commands`], [`run_dir`], [`progress`] and [`report`]. Imports point downwards.
 
 pub mod cli;

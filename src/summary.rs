@@ -18,7 +18,7 @@ pub struct Summary {
     pub startup_seconds: f64,
     /// `cpu` or `cuda:N`.
     pub device: String,
-    /// What computed the training steps: `fused` or `libtorch`; empty in runs of version 0.1.0.
+    /// What computed the training steps: `fused` or `libtorch`; empty in runs from before there was a choice.
     #[serde(default)]
     pub engine: String,
     /// CPU threads.
