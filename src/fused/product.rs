@@ -236,8 +236,9 @@ struct Tile<F> {
 }
 
 /// Rows of the right operand that are asked for before they are needed: where they lie too far apart
-/// the processor does not see by itself which comes next.
-const AHEAD: usize = 12;
+/// the processor does not see by itself which comes next. No more: rows a power of two apart share
+/// few places of the cache, and drive each other out.
+const AHEAD: usize = 4;
 
 impl<F: Real> Tile<F> {
     /// Computes the tile.
