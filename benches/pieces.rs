@@ -3,13 +3,17 @@
 //!
 //! Sizes are those of the published experiments, gates are sigmoid.
 
+mod common;
+
 use std::hint::black_box;
 use std::rc::Rc;
 use std::time::Instant;
 
+use common::experiments;
 use criterion::{Criterion, criterion_group, criterion_main};
 use seqlab::config::{Config, GateActivation};
-use seqlab::fused::BLOCK_ROWS;
+use seqlab::device;
+use seqlab::fused::cut;
 use seqlab::fused::dense::{Tally, cross_entropy};
 use seqlab::fused::lstm::Steps;
 use seqlab::fused::product::{Matrix, Onto, Order, Scratch, multiply, multiply_transposed};
@@ -19,23 +23,6 @@ use seqlab::rng::Purpose;
 use seqlab::task::Task;
 use seqlab::team::Team;
 use seqlab::train::Trainer;
-use seqlab::{device, presets};
-
-/// The experiments under the names that `scripts/bench` has for them.
-fn experiments() -> Vec<(&'static str, Config)> {
-    let preset = |name| {
-        let found = presets::find(name).unwrap_or_else(|| unreachable!("{name}"));
-        let gate_activation = GateActivation::Sigmoid;
-        Config { gate_activation, threads: Some(1), ..found.config }
-    };
-    vec![
-        ("echo", preset("echo")),
-        ("partial-echo-2", preset("partial-echo-2")),
-        ("partial-echo-4", preset("partial-echo-4")),
-        ("reverse-32", preset("reverse")),
-        ("reverse-256", Config { batch_size: 256, ..preset("reverse") }),
-    ]
-}
 
 /// `n` numbers between −.1 and .1.
 fn numbers(n: usize) -> Vec<f32> {
@@ -58,10 +45,7 @@ impl Pieces {
     fn new(config: &Config) -> Self {
         let model = Model::new(config);
         let (units, vocab) = (config.units as usize, config.vocab as usize);
-        let rows = config.batch_size as usize;
-        let blocks = rows.div_ceil(BLOCK_ROWS);
-        let sizes: Vec<usize> =
-            (0..blocks).map(|i| (i + 1) * rows / blocks - i * rows / blocks).collect();
+        let sizes: Vec<usize> = cut(config.batch_size as usize).map(|rows| rows.len()).collect();
         let answers = if model.every_step { config.n_out as usize } else { 1 };
         let block = |steps: i64, rows: usize| {
             let mut block = Steps::new(steps as usize, rows, units, config.gate_activation);
@@ -134,6 +118,8 @@ impl Pieces {
 
 fn pieces(criterion: &mut Criterion) {
     for (name, config) in experiments() {
+        let gate_activation = GateActivation::Sigmoid;
+        let config = Config { gate_activation, threads: Some(1), ..config };
         let mut group = criterion.benchmark_group(format!("pieces/{name}"));
         let mut pieces = Pieces::new(&config);
         group.bench_function("forward", |b| b.iter(|| pieces.forward()));

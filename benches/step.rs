@@ -3,25 +3,17 @@
 //!
 //! The plain program has sigmoid gates, the only ones of `nn::lstm`.
 
+mod common;
+
+use common::experiments;
 use criterion::{Criterion, criterion_group, criterion_main};
 use seqlab::config::Config;
+use seqlab::device;
 use seqlab::rng::Purpose;
 use seqlab::task::{Batch, Task};
 use seqlab::train::Trainer;
-use seqlab::{device, presets};
 use tch::nn::{self, Module, OptimizerConfig, RNN};
 use tch::{Kind, Tensor};
-
-fn configs() -> Vec<(&'static str, Config)> {
-    let preset = |name| presets::find(name).unwrap_or_else(|| unreachable!("{name}")).config;
-    vec![
-        ("echo", preset("echo")),
-        ("partial-echo-2", preset("partial-echo-2")),
-        ("partial-echo-4", preset("partial-echo-4")),
-        ("reverse", preset("reverse")),
-        ("reverse-256", Config { batch_size: 256, ..preset("reverse") }),
-    ]
-}
 
 fn first_batch(config: &Config) -> Batch {
     let task = Task::new(config);
@@ -30,7 +22,7 @@ fn first_batch(config: &Config) -> Batch {
 
 fn steps(criterion: &mut Criterion) {
     let default_threads = tch::get_num_threads();
-    for (name, config) in configs() {
+    for (name, config) in experiments() {
         let mut group = criterion.benchmark_group(name);
         let batch = first_batch(&config);
 

@@ -33,7 +33,7 @@ use block::{Block, Context};
 use product::{Matrix, Onto, Order, multiply};
 
 /// Rows of a block: as many as a vector register has numbers, so that transposed products fill it.
-pub const BLOCK_ROWS: usize = 16;
+const BLOCK_ROWS: usize = 16;
 
 /// Rows of a weight matrix whose gradient is one piece of work.
 const GRADIENT_ROWS: usize = 24;
@@ -109,15 +109,9 @@ impl<F: Real> Fused<F> {
 
     /// Cuts batches of `rows` rows into blocks.
     fn cut(&mut self, rows: usize) {
-        let blocks = blocks(rows);
-        let of = |replica: usize| {
-            let ends = (0..=blocks).map(move |block| block * rows / blocks);
-            ends.clone().zip(ends.skip(1)).map(move |(first, end)| (replica, first..end))
-        };
-        let all = (0..self.places.len()).flat_map(of);
-        self.blocks = all
-            .map(|(replica, rows)| Block::new(&self.model, &self.config, replica, rows))
-            .collect();
+        let (model, config) = (&self.model, &self.config);
+        let of = |replica| cut(rows).map(move |rows| Block::new(model, config, replica, rows));
+        self.blocks = (0..self.places.len()).flat_map(of).collect();
         self.rows = rows;
     }
 
@@ -218,6 +212,12 @@ fn blocks(rows: usize) -> usize {
         // As many for each of two threads, or four.
         n => n.next_multiple_of(2),
     }
+}
+
+/// The blocks that `rows` rows of a replica's batch are cut into.
+pub fn cut(rows: usize) -> impl Iterator<Item = Range<usize>> {
+    let blocks = blocks(rows);
+    (0..blocks).map(move |block| block * rows / blocks..(block + 1) * rows / blocks)
 }
 
 /// How many threads a step is spread over: what `config` says, or as many as find something to do

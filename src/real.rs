@@ -1,8 +1,7 @@
 //! Float types, and loops compiled for the processor at hand.
 
 use std::fmt::Debug;
-use std::iter::Sum;
-use std::ops::{Add, AddAssign, Div, Mul, Neg, Sub};
+use std::ops::{Add, AddAssign, Div, Mul, Sub};
 
 use crate::simd::Lanes;
 
@@ -23,8 +22,6 @@ pub trait Real:
     + Sub<Output = Self>
     + Mul<Output = Self>
     + Div<Output = Self>
-    + Neg<Output = Self>
-    + Sum
 {
     /// Hyperbolic tangent.
     fn tanh(self) -> Self;

@@ -53,6 +53,8 @@ pub struct Trainer {
     seeds: Vec<u64>,
     task: Task,
     device: Device,
+    /// What computes the steps.
+    pub chosen: EngineChoice,
     /// CPU threads of a step.
     pub threads: usize,
     /// How batches reach the models: ahead of their use where that is another device than the host.
@@ -82,14 +84,14 @@ impl Trainer {
     /// An engine that does not compute on the device, and libtorch's, above all when memory is
     /// short.
     pub fn new(config: &Config, device: Device) -> Result<Self> {
+        let chosen = engine::choose(config.engine, device)?;
         let seeds = config.seeds();
         let specs = Model::new(config).parameters();
         let kind = network::kind(config.dtype);
         let mut parameters = Parameters::zeros(specs, config.replicas, kind, device)?;
         parameters.initialise(&seeds)?;
         let network = Rc::new(Network::new(config, &parameters)?);
-        let choice = engine::choose(config.engine, device)?;
-        let fused = choice == EngineChoice::Fused;
+        let fused = chosen == EngineChoice::Fused;
         let threads = if fused { fused::threads(config) } else { device::threads(config) };
         let team = Rc::new(Team::new(threads));
         let engine: Box<dyn Engine> = if fused {
@@ -100,6 +102,7 @@ impl Trainer {
         Ok(Self {
             task: Task::new(config),
             device,
+            chosen,
             threads,
             feeding: if device::is_host(device) { Feeding::Direct } else { Feeding::Ahead },
             network,

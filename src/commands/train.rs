@@ -18,7 +18,7 @@ use crate::rng::Purpose;
 use crate::run_dir::RunDir;
 use crate::summary::{ReplicaSummary, Summary};
 use crate::train::{Observer, Outcome, Trainer, go_on};
-use crate::{checkpoint, device, engine, report, versions};
+use crate::{checkpoint, device, report, versions};
 
 /// Example predictions that the final summary shows.
 const EXAMPLES: usize = 10;
@@ -46,7 +46,6 @@ pub fn train(what: Train, out: &mut dyn Write) -> Result<ExitCode> {
     if let Some(path) = &what.out {
         RunDir::check(path, force)?;
     }
-    let engine = engine::choose(config.engine, chosen.device)?;
     device::set_threads(&config);
     // The models first: no run is replaced by one whose models do not fit into memory.
     let mut trainer = Trainer::new(&config, chosen.device)?;
@@ -57,7 +56,7 @@ pub fn train(what: Train, out: &mut dyn Write) -> Result<ExitCode> {
         progress: Progress::new(&config, quiet),
     };
     let stop = stop_on_signal()?;
-    let threads = trainer.threads;
+    let (engine, threads) = (trainer.chosen, trainer.threads);
     let device = device::name(chosen.device);
     let shown = path.display();
     if !quiet {

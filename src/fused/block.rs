@@ -23,6 +23,13 @@ pub struct Context<'a, F> {
     pub batch: &'a Batch,
 }
 
+impl<'a, F: Real> Context<'a, F> {
+    /// The weight matrix of `columns` columns at `place`.
+    fn matrix(&self, place: &Range<usize>, columns: usize) -> Matrix<'a, F> {
+        Matrix::new(&self.weights[place.clone()], columns)
+    }
+}
+
 /// N rows of a batch with their buffers. `T` is the LSTM's or, of the dense layer, the steps that
 /// it answers.
 pub struct Block<F> {
@@ -91,19 +98,8 @@ impl<F: Real> Block<F> {
         self.backward(context);
     }
 
-    /// The weight matrix of this replica at the place that `of` picks, of `columns` columns.
-    fn matrix<'a>(
-        &self,
-        context: &Context<'a, F>,
-        of: impl Fn(&Places) -> &Range<usize>,
-        columns: usize,
-    ) -> Matrix<'a, F> {
-        let place = of(&context.places[self.replica]).clone();
-        Matrix::new(&context.weights[place], columns)
-    }
-
     fn forward(&mut self, context: &Context<'_, F>) {
-        let gates = 4 * self.units;
+        let places = &context.places[self.replica];
         for (l, spec) in context.model.lstms.iter().enumerate() {
             match spec.input {
                 Input::Source => self.look_up(context, l, &context.batch.source),
@@ -113,7 +109,7 @@ impl<F: Real> Block<F> {
                 }
                 Input::Repeated => self.repeat(context, l),
             }
-            let recurrent = self.matrix(context, |places| &places.lstms[l].recurrent, gates);
+            let recurrent = context.matrix(&places.lstms[l].recurrent, 4 * self.units);
             let (below, here) = self.lstms.split_at_mut(l);
             let n = self.rows.len() * self.units;
             match (spec.start, below.last()) {
@@ -133,26 +129,25 @@ impl<F: Real> Block<F> {
 
     /// Projects the ids `all` `(R, B, T)` of LSTM `l`: a look-up of kernel rows.
     fn look_up(&mut self, context: &Context<'_, F>, l: usize, all: &[i64]) {
-        let mut ids = std::mem::take(&mut self.ids[l]);
-        ids.clear();
-        ids.extend(self.by_step(all, context.batch).map(|id| id as usize));
+        let ids = self.by_step(all, context.batch).map(|id| id as usize);
+        self.ids[l].clear();
+        self.ids[l].extend(ids);
         let places = &context.places[self.replica].lstms[l];
         let (kernel, bias) =
             (&context.weights[places.kernel.clone()], &context.weights[places.bias.clone()]);
         let width = bias.len();
-        for (gates, id) in self.lstms[l].gates.chunks_exact_mut(width).zip(&ids) {
+        for (gates, id) in self.lstms[l].gates.chunks_exact_mut(width).zip(&self.ids[l]) {
             let row = &kernel[id * width..(id + 1) * width];
             for ((gate, &x), &bias) in gates.iter_mut().zip(row).zip(bias) {
                 *gate = x + bias;
             }
         }
-        self.ids[l] = ids;
     }
 
     /// Projects the last output of the LSTM below LSTM `l`, which reads it at every step.
     fn repeat(&mut self, context: &Context<'_, F>, l: usize) {
-        let kernel = self.matrix(context, |places| &places.lstms[l].kernel, 4 * self.units);
         let places = &context.places[self.replica].lstms[l];
+        let kernel = context.matrix(&places.kernel, 4 * self.units);
         let bias = &context.weights[places.bias.clone()];
         self.repeated.chunks_exact_mut(bias.len()).for_each(|row| row.copy_from_slice(bias));
         let code = Matrix::new(self.lstms[l - 1].last_h(), self.units);
@@ -171,30 +166,30 @@ impl<F: Real> Block<F> {
 
     /// Logits, loss, and their gradient down to what the dense layer reads.
     fn score(&mut self, context: &Context<'_, F>) {
-        let bias = &context.weights[context.places[self.replica].dense_bias.clone()];
-        let dense = self.matrix(context, |places| &places.dense, bias.len());
+        let places = &context.places[self.replica];
+        let bias = &context.weights[places.dense_bias.clone()];
+        let dense = context.matrix(&places.dense, bias.len());
         let mut logits = std::mem::take(&mut self.logits);
         logits.chunks_exact_mut(bias.len()).for_each(|row| row.copy_from_slice(bias));
         let read = Matrix::new(self.read(), self.units);
         multiply(read, dense, &mut logits, Onto::Sum, Order::Up);
-        let mut targets = std::mem::take(&mut self.targets);
-        targets.clear();
-        targets.extend(self.by_step(&context.batch.target, context.batch));
+        let targets = self.by_step(&context.batch.target, context.batch);
+        self.targets.clear();
+        self.targets.extend(targets);
         let scored = context.batch.target.len() / context.batch.replicas;
         let scale = F::from(1.0) / F::from_f64(scored as f64);
         self.tally = Tally::default();
-        cross_entropy(&mut logits, bias.len(), &targets, scale, &mut self.tally);
+        cross_entropy(&mut logits, bias.len(), &self.targets, scale, &mut self.tally);
         multiply_transposed(&logits, dense, &mut self.d_read, Order::Down, &mut self.scratch);
         self.logits = logits;
-        self.targets = targets;
     }
 
     fn backward(&mut self, context: &Context<'_, F>) {
+        let places = &context.places[self.replica];
         let gates = 4 * self.units;
         let top = self.lstms.len() - 1;
         for (l, spec) in context.model.lstms.iter().enumerate().rev() {
-            let recurrent = self.matrix(context, |places| &places.lstms[l].recurrent, gates);
-            let kernel = self.matrix(context, |places| &places.lstms[l].kernel, gates);
+            let recurrent = context.matrix(&places.lstms[l].recurrent, gates);
             let (below, here) = self.lstms.split_at_mut(l);
             let here = &mut here[0];
             if l == top {
@@ -218,6 +213,7 @@ impl<F: Real> Block<F> {
             if spec.input == Input::Repeated {
                 self.repeated.fill(F::default());
                 super::sum_rows(&mut self.repeated, &here.d_gates);
+                let kernel = context.matrix(&places.lstms[l].kernel, gates);
                 let (d_code, scratch) = (&mut self.d_code, &mut self.scratch);
                 multiply_transposed(&self.repeated, kernel, d_code, Order::Up, scratch);
                 below.d_h.iter_mut().zip(&self.d_code).for_each(|(sum, &x)| *sum += x);

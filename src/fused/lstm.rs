@@ -1,7 +1,5 @@
 //! An LSTM's time steps, forward and backward, for some rows of a batch.
 
-use std::ops::Range;
-
 use super::cells::{self, Step, StepGradient};
 use super::product::{Matrix, Onto, Order, Scratch, multiply, multiply_transposed};
 use crate::config::GateActivation;
@@ -16,6 +14,9 @@ pub struct Steps<F> {
     /// One time step's numbers of width H.
     n: usize,
     activation: GateActivation,
+    /// The first step whose product with the recurrent kernel is not known to be zero: 1 where
+    /// `forward` found the initial h to be.
+    first_product: usize,
     /// `(T, N, 4H)`. In: the input projections. After `forward`: σ(i), σ(f), tanh(g), σ(o).
     pub gates: Vec<F>,
     /// `(T + 1, N, H)`: h before the first step, the caller's to set, and after each.
@@ -45,6 +46,7 @@ impl<F: Real> Steps<F> {
             units,
             n,
             activation,
+            first_product: 0,
             gates: zeros(steps * 4 * n),
             h: zeros((steps + 1) * n),
             c: zeros((steps + 1) * n),
@@ -71,29 +73,23 @@ impl<F: Real> Steps<F> {
         &self.c[self.steps * self.n..]
     }
 
-    /// The steps whose product with the recurrent kernel is not zero from the start: all, or, where
-    /// the initial h is zero, all but the first.
-    fn recurrent_steps(&self) -> Range<usize> {
-        let zero = self.h[..self.n].iter().all(|&x| x == F::default());
-        usize::from(zero).min(self.steps)..self.steps
-    }
-
     /// What enters the recurrent kernel's gradient, as rows of one matrix each: the h that steps
     /// started from, `(T · N, H)`, and the gates' gradients, `(T · N, 4H)`, of those
     /// steps whose h is not known to be zero.
     pub fn recurrent_rows(&self) -> (&[F], &[F]) {
-        let Range { start, end } = self.recurrent_steps();
-        (&self.h[self.n * start..self.n * end], &self.d_gates[4 * self.n * start..])
+        let first = self.n * self.first_product;
+        (&self.h[first..self.n * self.steps], &self.d_gates[4 * first..])
     }
 
     /// Runs all steps with the recurrent kernel `(H, 4H)`.
     pub fn forward(&mut self, recurrent: Matrix<'_, F>) {
         let n = self.n;
-        let with_product = self.recurrent_steps();
+        let zero = self.h[..n].iter().all(|&x| x == F::default());
+        self.first_product = usize::from(zero).min(self.steps);
         for t in 0..self.steps {
             let (before, after) = self.h.split_at_mut((t + 1) * n);
             let gates = &mut self.gates[4 * n * t..4 * n * (t + 1)];
-            if with_product.contains(&t) {
+            if t >= self.first_product {
                 let h = Matrix::new(&before[n * t..], self.units);
                 multiply(h, recurrent, gates, Onto::Sum, Order::of(t));
             }
@@ -109,9 +105,9 @@ impl<F: Real> Steps<F> {
         }
     }
 
-    /// Takes all steps back with the recurrent kernel, given the gradient of every output, `(T, N, H)` or nothing where
-    /// only the last step's matters, which `d_h` and `d_c` hold. The gradient of the initial state
-    /// is left in these where `wants_state` says that it will be used.
+    /// Takes all steps back with the recurrent kernel, given the gradient of every output,
+    /// `(T, N, H)`, or nothing where only the last step's matters, which `d_h` and `d_c` hold. The
+    /// gradient of the initial state is left in these where `wants_state` says that it will be used.
     pub fn backward(
         &mut self,
         recurrent: Matrix<'_, F>,
