@@ -30,6 +30,10 @@ enum Command {
     List,
     /// Train an experiment, evaluate it and write a run directory
     Train(TrainArgs),
+    /// Train the published experiments over many seeds and set the published figures beside them
+    Reproduce(ReproduceArgs),
+    /// Make the report of a directory of runs again
+    Report(ReportArgs),
     /// Evaluate a run on fresh sequences, free-running
     Evaluate(EvaluateArgs),
     /// Predict targets with a trained run, one line of ids a source
@@ -53,6 +57,35 @@ struct TrainArgs {
     /// Print neither progress nor result
     #[arg(long, short)]
     quiet: bool,
+}
+
+#[derive(Debug, Args)]
+struct ReproduceArgs {
+    /// Published experiments [default: all]
+    #[arg(value_name = "PRESET", value_parser = PossibleValuesParser::new(presets::names()))]
+    presets: Vec<String>,
+    /// Seeds of each experiment [default: 10]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    replicas: Option<i64>,
+    /// Seed of every experiment's first replica; replica k has this plus k
+    #[arg(long, value_name = "N", default_value_t = 1, allow_negative_numbers = true)]
+    base_seed: i64,
+    /// A look within two minutes, no result: 2 replicas, and not the slowest experiments
+    #[arg(long)]
+    quick: bool,
+    /// auto, cpu, cuda or cuda:N
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    device: DeviceChoice,
+    /// Directory of all runs and of the report; experiments that are finished there stay
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct ReportArgs {
+    /// Directory of runs, such as reproduce --out wrote
+    #[arg(value_name = "DIR")]
+    runs: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -240,6 +273,13 @@ impl Cli {
                 let config = experiment.resolve()?;
                 return commands::train(commands::Train { config, out: path, force, quiet }, out);
             }
+            Command::Reproduce(args) => {
+                let ReproduceArgs { presets, replicas, base_seed, quick, device, out: path } = args;
+                let what =
+                    commands::Reproduce { presets, replicas, base_seed, quick, device, out: path };
+                return commands::reproduce(&what, out);
+            }
+            Command::Report(ReportArgs { runs }) => commands::report(&runs, out)?,
             Command::Evaluate(EvaluateArgs { run, samples, json, device }) => {
                 if let Some(samples) = samples {
                     within("samples", samples, 1, MANY).map_err(UserError::usage)?;

@@ -5,10 +5,10 @@ use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A row of `curves.csv`: one replica at one logging point. `None` is written as nothing.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CurveRow {
     /// k.
     pub replica: usize,
@@ -51,6 +51,15 @@ pub struct PredictionRow {
     pub predicted: String,
     /// Whether that is the same.
     pub correct: bool,
+}
+
+/// The rows of the `curves.csv` at `path`.
+///
+/// # Errors
+/// If it cannot be read or has other columns; the line is named.
+pub fn read(path: &Path) -> Result<Vec<CurveRow>> {
+    let rows = csv::Reader::from_path(path).and_then(|mut file| file.deserialize().collect());
+    rows.with_context(|| format!("cannot read {}", path.display()))
 }
 
 /// Ids as the CSV files hold them.
@@ -141,6 +150,31 @@ mod tests {
              1,8,2,50,1600,0.5,1.0,,,,0.001,,0.25\n\
              1,8,2,50,1600,0.5,1.0,0.125,0.75,0.0,0.001,2.5,0.25\n"
         );
+    }
+
+    #[test]
+    fn rows_are_read_as_they_were_written() {
+        let row = CurveRow {
+            replica: 0,
+            seed: 7,
+            epoch: 1,
+            step: 4,
+            samples: 20,
+            loss: 0.1 + 0.2,
+            accuracy: 1.0 / 3.0,
+            val_loss: None,
+            val_accuracy: Some(1e-300),
+            val_sequence_accuracy: None,
+            learning_rate: 0.001,
+            grad_norm: Some(2.5),
+            seconds: 0.25,
+        };
+        let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
+        std::fs::write(&path, text(vec![row.clone(), row.clone()])).unwrap();
+        assert_eq!(read(&path).unwrap(), vec![row.clone(), row]);
+        std::fs::write(&path, "replica,seed\n0,x\n").unwrap();
+        let error = format!("{:#}", read(&path).unwrap_err());
+        assert!(error.contains(&path.display().to_string()), "{error}");
     }
 
     #[test]

@@ -73,6 +73,15 @@ pub fn driver_present() -> bool {
         .any(|path| std::path::Path::new(path).exists())
 }
 
+/// Processor, cores and system, as far as the system tells.
+pub fn machine() -> String {
+    let told = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = told.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let processor = model.map(|(_, model)| format!("{model}, ")).unwrap_or_default();
+    let (system, architecture) = (std::env::consts::OS, std::env::consts::ARCH);
+    format!("{processor}{} core(s), {system} {architecture}", cores())
+}
+
 /// `device` as `--device` and `summary.json` spell it.
 pub fn name(device: Device) -> String {
     match device {

@@ -23,10 +23,13 @@
 //! A [`model`] is described once. Two engines train it: [`fused`], explicit equations on a CPU, and
 //! libtorch's operations, [`network`] on [`layers`] with [`loss`] and [`parameters`], which inference uses
 //! too. Both end in [`optim`]. Beside the loop are [`evaluate`] and [`checkpoint`]; around it,
-//! [`commands`], [`run_dir`], [`progress`] and [`report`]. Imports point downwards.
+//! [`commands`], [`run_dir`], [`progress`] and [`report`]. [`reproduction`] sets many runs beside what
+//! was published, with [`statistics`] and an independent [`reference`]. Imports point downwards.
 
 pub mod cli;
 pub mod commands;
+
+pub mod reproduction;
 
 pub mod progress;
 pub mod report;
@@ -63,8 +66,11 @@ pub mod simd;
 pub mod task;
 pub mod team;
 
+pub mod statistics;
+
 pub mod config;
 pub mod presets;
+pub mod reference;
 pub mod resolve;
 pub mod rng;
 

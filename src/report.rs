@@ -3,11 +3,11 @@
 use crate::config::{Config, EngineChoice};
 use crate::curves::PredictionRow;
 use crate::model::Model;
-use crate::presets;
+use crate::presets::{self, Published};
 use crate::summary::ReplicaSummary;
 
 /// Columns of text, each as wide as its widest cell; the first row is the header.
-fn table(rows: &[Vec<String>]) -> String {
+pub fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.first().map_or(0, Vec::len);
     let width = |c: usize| rows.iter().map(|row| row[c].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns).map(width).collect();
@@ -24,6 +24,7 @@ fn row<const N: usize>(cells: [&str; N]) -> Vec<String> {
 
 /// The presets with family, size and published numbers.
 pub fn list() -> String {
+    let figure = |published: Option<Published>| published.map_or("-".into(), |p| p.to_string());
     let mut rows = vec![row([
         "preset",
         "family",
@@ -42,8 +43,8 @@ pub fn list() -> String {
             config.units.to_string(),
             format!("{}→{} of {}", config.n_in, config.n_out, config.vocab),
             config.epochs.to_string(),
-            preset.loss.to_string(),
-            preset.accuracy.to_string(),
+            figure(preset.loss),
+            figure(preset.accuracy),
             preset.source.to_owned(),
         ]);
     }
@@ -92,7 +93,7 @@ pub fn architecture(config: &Config, engine: EngineChoice) -> String {
 }
 
 /// `1234567` as `1,234,567`.
-fn thousands(n: i64) -> String {
+pub fn thousands(n: i64) -> String {
     let digits = n.to_string();
     let groups: Vec<&str> = digits
         .as_bytes()

@@ -45,6 +45,23 @@ pub fn table(value: &impl Serialize) -> Result<Table> {
     Table::try_from(value).context("cannot be written as TOML")
 }
 
+/// The flags that make `config` out of its preset, each with a space before it: the inverse of
+/// [`resolve`].
+///
+/// # Errors
+/// None that a valid configuration can have.
+pub fn flags(config: &Config) -> Result<String> {
+    let preset = presets::find(&config.preset);
+    let base = preset.map(|preset| table(&preset.config)).transpose()?.unwrap_or_default();
+    let changed =
+        table(config)?.into_iter().filter(|(field, value)| base.get(field) != Some(value));
+    let flag = |(field, value): (String, Value)| {
+        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        format!(" --{} {value}", field.replace('_', "-"))
+    };
+    Ok(if config.preset == CUSTOM { String::new() } else { changed.map(flag).collect() })
+}
+
 /// Adds to `given` the fields of `preset` that it leaves open.
 fn complete(given: &mut Table, preset: &Config) -> Result<()> {
     let mut base = table(preset)?;
@@ -91,6 +108,21 @@ mod tests {
         for preset in presets::all() {
             let config = Config { units: 7, global_clipnorm: Some(0.5), ..preset.config };
             assert_eq!(resolve(table(&config).unwrap()).unwrap(), config);
+        }
+    }
+
+    #[test]
+    fn flags_tell_what_differs_from_the_preset() {
+        for preset in presets::all() {
+            assert_eq!(flags(&preset.config).unwrap(), "");
+            let config = Config {
+                units: 7,
+                global_clipnorm: Some(0.5),
+                gate_activation: crate::config::GateActivation::Sigmoid,
+                ..preset.config
+            };
+            let expected = " --gate-activation sigmoid --global-clipnorm 0.5 --units 7";
+            assert_eq!(flags(&config).unwrap(), expected);
         }
     }
 

@@ -197,7 +197,10 @@ fn unusable(path: &Path, error: &std::io::Error) -> UserError {
 }
 
 /// Writes a file that is either not there or whole.
-fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
+///
+/// # Errors
+/// If it cannot be written.
+pub fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
     let partial = path.with_extension("partial");
     fs::write(&partial, text)?;
     fs::rename(partial, path)

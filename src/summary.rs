@@ -21,6 +21,9 @@ pub struct Summary {
     /// What computed the training steps: `fused` or `libtorch`; empty in runs from before there was a choice.
     #[serde(default)]
     pub engine: String,
+    /// Processor, cores and system; empty in runs from before it was noted.
+    #[serde(default)]
+    pub machine: String,
     /// CPU threads.
     pub threads: i64,
     /// Of seqlab and what it is built on.

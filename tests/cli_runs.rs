@@ -4,9 +4,7 @@ mod common;
 
 use std::fs;
 use std::io::Write;
-use std::process::{Child, Command, Stdio};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
 
 use common::{Csv, ECHO, FAMILIES, Lab, PARTIAL, PROGRAM, REVERSE, files, json};
 use serde_json::{Value, json};
@@ -252,6 +250,7 @@ fn the_summary_has_the_documented_keys() {
         "device",
         "engine",
         "git_commit",
+        "machine",
         "preset",
         "replicas",
         "startup_seconds",
@@ -585,19 +584,6 @@ fn weights_that_the_last_update_made_useless_are_no_success() {
     assert!(!lab.read("run/curves.csv").contains("NaN"));
 }
 
-/// Waits until `done`, or ends the child and the test.
-fn wait_for(child: &mut Child, done: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !done() {
-        assert_eq!(child.try_wait().unwrap(), None, "ended too early");
-        if start.elapsed() > Duration::from_secs(120) {
-            child.kill().unwrap();
-            panic!("nothing happened");
-        }
-        sleep(Duration::from_millis(20));
-    }
-}
-
 /// A run that would go on for hours, when its curve has some rows and `signal` was sent to it.
 #[cfg(unix)]
 fn stopped_by(signal: &str, lab: &Lab) -> std::process::Output {
@@ -616,14 +602,7 @@ fn stopped_when(
     training: &str,
     ready: impl Fn(&Lab) -> bool,
 ) -> std::process::Output {
-    let mut command = Command::new(PROGRAM);
-    command.args(training.split(' '));
-    command.args(["--device", "cpu", "--out", "run"]).current_dir(lab.path("."));
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    wait_for(&mut child, || ready(lab));
-    let id = child.id().to_string();
-    assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
-    child.wait_with_output().unwrap()
+    lab.signal(signal, &format!("{training} --device cpu --out run"), || ready(lab))
 }
 
 #[cfg(unix)]
@@ -764,7 +743,8 @@ fn the_version_names_libtorch_and_the_commit() {
 fn every_command_has_help() {
     let lab = Lab::new();
     let all = lab.run("--help");
-    for command in ["list", "train", "evaluate", "predict", "summary", "doctor"] {
+    let commands = ["list", "train", "reproduce", "report", "evaluate", "predict"];
+    for command in commands.into_iter().chain(["summary", "doctor"]) {
         let usage = format!("\nUsage: seqlab {command}");
         assert!(lab.run(&format!("{command} --help")).contains(&usage), "{command}");
         assert!(all.contains(&format!("\n  {command} ")), "{command}");

@@ -40,6 +40,16 @@ pub struct Train {
 /// # Errors
 /// Those of the run: device, directory, divergence, I/O, memory.
 pub fn train(what: Train, out: &mut dyn Write) -> Result<ExitCode> {
+    let stop = stop_on_signal()?;
+    let done = train_until(&stop, what, out)?;
+    Ok(if done { ExitCode::SUCCESS } else { ExitCode::from(INTERRUPTED) })
+}
+
+/// The same, but ends when `stop` is set. Returns whether it came to the end by itself.
+///
+/// # Errors
+/// As [`train`].
+pub(super) fn train_until(stop: &AtomicBool, what: Train, out: &mut dyn Write) -> Result<bool> {
     let begin = Instant::now();
     let Train { config, force, quiet, .. } = what;
     let chosen = device::choose(config.device)?;
@@ -55,7 +65,6 @@ pub fn train(what: Train, out: &mut dyn Write) -> Result<ExitCode> {
         curves: CsvFile::create(&run.curves_path())?,
         progress: Progress::new(&config, quiet),
     };
-    let stop = stop_on_signal()?;
     let (engine, threads) = (trainer.chosen, trainer.threads);
     let device = device::name(chosen.device);
     let shown = path.display();
@@ -69,13 +78,13 @@ pub fn train(what: Train, out: &mut dyn Write) -> Result<ExitCode> {
 
     let startup_seconds = begin.elapsed().as_secs_f64();
     let start = Instant::now();
-    let outcome = trainer.run(&mut recorder, &stop);
+    let outcome = trainer.run(&mut recorder, stop);
     let train_seconds = start.elapsed().as_secs_f64();
     recorder.progress.end();
     let outcome = outcome?;
     checkpoint::save(&run.checkpoint_path(), &trainer)?;
     let evaluated = match outcome {
-        Outcome::Finished(means) => evaluate(&config, &trainer, &means, &run, &stop),
+        Outcome::Finished(means) => evaluate(&config, &trainer, &means, &run, stop),
         Outcome::Interrupted => Err(Interrupted.into()),
     };
     let (replicas, examples) = match evaluated {
@@ -83,7 +92,7 @@ pub fn train(what: Train, out: &mut dyn Write) -> Result<ExitCode> {
             // Half a table would pass for a whole one.
             let _ = std::fs::remove_file(run.predictions_path());
             say(format!("interrupted after step {}; state saved in {shown}", trainer.step));
-            return Ok(ExitCode::from(INTERRUPTED));
+            return Ok(false);
         }
         evaluated => evaluated?,
     };
@@ -94,6 +103,7 @@ pub fn train(what: Train, out: &mut dyn Write) -> Result<ExitCode> {
         startup_seconds,
         device,
         engine: engine.to_string(),
+        machine: device::machine(),
         threads: threads as i64,
         versions: versions::all(),
         git_commit: versions::GIT_COMMIT.to_owned(),
@@ -105,7 +115,7 @@ pub fn train(what: Train, out: &mut dyn Write) -> Result<ExitCode> {
         let files = "config.toml curves.csv predictions.csv summary.json checkpoint/";
         writeln!(out, "{shown}: {files}")?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(true)
 }
 
 /// Prints examples, results and speed.
@@ -167,7 +177,7 @@ impl Observer for Recorder {
 }
 
 /// A flag that SIGINT and SIGTERM set. The second of them ends the process at once.
-fn stop_on_signal() -> Result<Arc<AtomicBool>> {
+pub(super) fn stop_on_signal() -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let set = Arc::clone(&stop);
     let handler = move || {

@@ -6,6 +6,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use std::process::{Output, Stdio};
+use std::time::{Duration, Instant};
+
 use assert_cmd::Command;
 use tempfile::TempDir;
 
@@ -84,6 +87,26 @@ impl Lab {
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(0), "seqlab {arguments}\n{stderr}");
         String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Starts a command that would go on for long and sends it `signal` when `ready` is true.
+    #[cfg(unix)]
+    pub fn signal(&self, signal: &str, arguments: &str, ready: impl Fn() -> bool) -> Output {
+        let mut command = std::process::Command::new(PROGRAM);
+        command.args(arguments.split(' ')).current_dir(self.path("."));
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let start = Instant::now();
+        while !ready() {
+            assert_eq!(child.try_wait().unwrap(), None, "ended too early");
+            if start.elapsed() > Duration::from_secs(120) {
+                child.kill().unwrap();
+                panic!("nothing happened");
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let mut kill = std::process::Command::new("kill");
+        assert!(kill.args([signal, &child.id().to_string()]).status().unwrap().success());
+        child.wait_with_output().unwrap()
     }
 
     /// Trains with these arguments into the directory `out`, which prints nothing.

@@ -1,0 +1,467 @@
+//! What runs of the published experiments came to, beside what was published and what an
+//! independent implementation gave. Read from run directories alone.
+
+mod markdown;
+mod verdict;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+use crate::config::{CUSTOM, Config};
+use crate::curves::{self, CurveRow};
+use crate::error::UserError;
+use crate::presets::{self, CURVE_EVERY, Preset};
+use crate::reference::{self, Seed};
+use crate::resolve;
+use crate::run_dir::{RunDir, write_whole};
+use crate::statistics::{Distribution, Proportion};
+use crate::summary::{ReplicaSummary, Summary};
+pub use verdict::{Good, Judged, Verdict, judge};
+
+/// Epochs that the late means are over.
+pub const LATE_EPOCHS: i64 = 20;
+
+/// The epoch after which the published loss of `partial-echo-4` jumps from 1.7 to 4.3.
+pub const BREAK: i64 = 3_750;
+
+/// Replicas below which a result is only a quick look.
+pub const ENOUGH_REPLICAS: usize = 10;
+
+/// Every finished run in a directory.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Reproduction {
+    /// In the order of the presets, then by name.
+    pub experiments: Vec<Experiment>,
+    /// Names of runs that are not finished.
+    pub unfinished: Vec<String>,
+}
+
+/// A finished run.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Experiment {
+    /// Its directory's name.
+    pub name: String,
+    /// The preset that it started from, or `custom`.
+    pub preset: String,
+    /// What trains it again.
+    pub command: String,
+    /// The seed of replica 0; replica k has this plus k.
+    pub seed: i64,
+    /// R.
+    pub replicas: usize,
+    /// Optimiser steps of each replica.
+    pub steps: i64,
+    /// Wall time of the training loop.
+    pub train_seconds: f64,
+    /// What it ran on.
+    pub machine: String,
+    /// `cpu` or `cuda:N`.
+    pub device: String,
+    /// What computed the training steps.
+    pub engine: String,
+    /// CPU threads.
+    pub threads: i64,
+    /// seqlab's version and commit.
+    pub seqlab: String,
+    /// libtorch's version.
+    pub libtorch: String,
+    /// What the replicas came to.
+    pub measured: Measured,
+    /// What was published, beside it.
+    pub published: Option<Figures>,
+    /// What an independent implementation gave, where the run is the preset as it is.
+    pub reference: Option<Comparison>,
+}
+
+/// What the replicas of a run came to.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Measured {
+    /// Loss of the last epoch as Keras logs it: each batch before its update.
+    pub loss: Option<Distribution>,
+    /// Token accuracy, likewise.
+    pub accuracy: Option<Distribution>,
+    /// Mean loss of the last [`LATE_EPOCHS`] epochs, or of all if there are fewer; `None` where no
+    /// row of `curves.csv` ends where they begin.
+    pub late_loss: Option<Distribution>,
+    /// Token accuracy, likewise.
+    pub late_accuracy: Option<Distribution>,
+    /// Token accuracy on fresh sequences, free-running.
+    pub token_accuracy: Option<Distribution>,
+    /// Share of fresh sequences that are right as a whole.
+    pub sequence_accuracy: Option<Distribution>,
+    /// The fresh sequences of all replicas together.
+    pub sequences: Proportion,
+}
+
+/// What was published about an experiment.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Figures {
+    /// Where.
+    pub source: String,
+    /// Loss of the last epoch.
+    pub loss: Option<Judged>,
+    /// Token accuracy of the last epoch.
+    pub accuracy: Option<Judged>,
+    /// Epochs and their losses.
+    pub curve: Option<Vec<(i64, f64)>>,
+    /// How far the replicas' curves are from it.
+    pub curve_distance: Option<CurveDistance>,
+}
+
+/// Root of the mean square of ln(measured) − ln(published) over points of a published curve, of the
+/// geometric mean of the replicas' rows that end there.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct CurveDistance {
+    /// Over all points.
+    pub whole: f64,
+    /// Over those up to epoch [`BREAK`].
+    pub before: f64,
+    /// Over those after it, as if training had begun anew there.
+    pub after: f64,
+}
+
+/// An independent implementation's seeds beside the replicas.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Comparison {
+    /// Mean loss of the last [`LATE_EPOCHS`] epochs.
+    pub loss: Against,
+    /// Token accuracy, likewise.
+    pub accuracy: Against,
+    /// Token accuracy on fresh sequences.
+    pub token_accuracy: Against,
+    /// Share of fresh sequences that are right as a whole.
+    pub sequence_accuracy: Against,
+}
+
+/// One figure of an independent implementation.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Against {
+    /// Its distribution over seeds.
+    pub distribution: Option<Distribution>,
+    /// From its mean up to the measured one, in standard errors of the difference.
+    pub standard_errors: Option<f64>,
+}
+
+impl Reproduction {
+    /// The runs in the directories right below `path`.
+    ///
+    /// # Errors
+    /// If there is no finished run, or one is damaged.
+    pub fn read(path: &Path) -> Result<Self> {
+        let mut found = Self { experiments: Vec::new(), unfinished: Vec::new() };
+        for directory in directories(path)? {
+            let (run, config) = RunDir::open(&directory)?;
+            let name = directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            match run.read_summary()? {
+                None => found.unfinished.push(name),
+                Some(summary) => {
+                    let rows = curves::read(&run.curves_path())?;
+                    found.experiments.push(Experiment::new(name, &config, &summary, &rows)?);
+                }
+            }
+        }
+        if found.experiments.is_empty() {
+            let error = UserError::usage(format!("{}: holds no finished run", path.display()));
+            return Err(error.hint("give a directory that seqlab reproduce --out wrote").into());
+        }
+        let names = presets::names();
+        found.experiments.sort_by_key(|experiment| {
+            let preset = names.iter().position(|name| *name == experiment.preset);
+            (preset.unwrap_or(names.len()), experiment.name.clone())
+        });
+        Ok(found)
+    }
+
+    /// Writes `report.json` and `report.md` into the directory `path`.
+    ///
+    /// # Errors
+    /// If they cannot be written.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        for (name, text) in [("report.json", self.json()?), ("report.md", self.markdown())] {
+            let file = path.join(name);
+            write_whole(&file, &text)
+                .with_context(|| format!("cannot write {}", file.display()))?;
+        }
+        Ok(())
+    }
+
+    /// The text of `report.json`.
+    ///
+    /// # Errors
+    /// None that a reproduction from [`Reproduction::read`] can have.
+    pub fn json(&self) -> Result<String> {
+        let mut value = serde_json::to_value(self)?;
+        round(&mut value);
+        Ok(serde_json::to_string_pretty(&value)? + "\n")
+    }
+}
+
+/// The run directories right below `path`, by name.
+fn directories(path: &Path) -> Result<Vec<PathBuf>> {
+    let unreadable = |e| UserError::usage(format!("cannot read {}: {e}", path.display()));
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(path).map_err(unreadable)? {
+        let directory = entry.map_err(unreadable)?.path();
+        if directory.join("config.toml").is_file() {
+            found.push(directory);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Rounds every number that is no whole one to six significant digits: more would tell the
+/// processor's last bits.
+fn round(value: &mut serde_json::Value) {
+    match value {
+        serde_json::Value::Array(items) => items.iter_mut().for_each(round),
+        serde_json::Value::Object(fields) => fields.values_mut().for_each(round),
+        serde_json::Value::Number(number) if number.is_f64() => {
+            let rounded = format!("{:.5e}", number.as_f64().unwrap_or_default()).parse::<f64>();
+            *value = rounded.unwrap_or_default().into();
+        }
+        _ => {}
+    }
+}
+
+impl Experiment {
+    fn new(name: String, config: &Config, summary: &Summary, rows: &[CurveRow]) -> Result<Self> {
+        let flags = resolve::flags(config)?;
+        let what = if config.preset == CUSTOM { "--config config.toml" } else { &config.preset };
+        let preset = presets::find(&config.preset);
+        let measured = Measured::new(config, summary, rows);
+        let version = |of: &str| summary.versions.get(of).cloned().unwrap_or_default();
+        Ok(Self {
+            command: format!("scripts/seqlab train {what}{flags} --out DIR/{name}"),
+            name,
+            preset: config.preset.clone(),
+            seed: config.seed,
+            replicas: summary.replicas.len(),
+            steps: summary.steps,
+            train_seconds: summary.train_seconds,
+            machine: summary.machine.clone(),
+            device: summary.device.clone(),
+            engine: summary.engine.clone(),
+            threads: summary.threads,
+            seqlab: format!("{} at {}", version("seqlab"), summary.git_commit),
+            libtorch: version("libtorch"),
+            published: preset.as_ref().and_then(|preset| Figures::new(preset, &measured, rows)),
+            reference: reference::find(&config.preset)
+                .filter(|_| preset.is_some_and(|preset| same_training(config, &preset.config)))
+                .map(|seeds| Comparison::new(&seeds, &measured)),
+            measured,
+        })
+    }
+}
+
+/// Whether both train the same model on the same data, seeds aside.
+fn same_training(config: &Config, preset: &Config) -> bool {
+    let Config { seed, replicas, log_every, validate_every, validation_samples, .. } = *preset;
+    let Config { evaluation_samples, device, engine, threads, .. } = *preset;
+    let like = Config {
+        seed,
+        replicas,
+        log_every,
+        validate_every,
+        validation_samples,
+        evaluation_samples,
+        device,
+        engine,
+        threads,
+        ..config.clone()
+    };
+    like == *preset
+}
+
+impl Measured {
+    fn new(config: &Config, summary: &Summary, rows: &[CurveRow]) -> Self {
+        let replicas = &summary.replicas;
+        let of = |value: fn(&ReplicaSummary) -> Option<f64>| {
+            let values: Option<Vec<f64>> = replicas.iter().map(value).collect();
+            values.and_then(|values| Distribution::of(&values))
+        };
+        let first = (config.epochs - LATE_EPOCHS).max(0) * config.steps_per_epoch();
+        let late = |value: fn(&CurveRow) -> f64| {
+            let mean = |replica| late_mean(rows, replica, first, value);
+            let means: Option<Vec<f64>> = (0..replicas.len()).map(mean).collect();
+            means.and_then(|means| Distribution::of(&means))
+        };
+        let right = |replica: &ReplicaSummary| {
+            let evaluation = &replica.evaluation;
+            (evaluation.sequence_accuracy * evaluation.samples as f64).round() as u64
+        };
+        let tried: usize = replicas.iter().map(|replica| replica.evaluation.samples).sum();
+        Self {
+            loss: of(|replica| replica.loss),
+            accuracy: of(|replica| replica.accuracy),
+            late_loss: late(|row| row.loss),
+            late_accuracy: late(|row| row.accuracy),
+            token_accuracy: of(|replica| Some(replica.evaluation.token_accuracy)),
+            sequence_accuracy: of(|replica| Some(replica.evaluation.sequence_accuracy)),
+            sequences: Proportion::new(replicas.iter().map(right).sum(), tried as u64),
+        }
+    }
+}
+
+/// The mean of `value` over the samples of `replica` after step `first`; `None` unless a row ends
+/// there.
+fn late_mean(
+    rows: &[CurveRow],
+    replica: usize,
+    first: i64,
+    value: fn(&CurveRow) -> f64,
+) -> Option<f64> {
+    let (mut step, mut samples, mut begun) = (0, 0, false);
+    let (mut sum, mut weight) = (0.0, 0.0);
+    for row in rows.iter().filter(|row| row.replica == replica) {
+        begun |= step == first;
+        if begun {
+            let own = (row.samples - samples) as f64;
+            sum += value(row) * own;
+            weight += own;
+        }
+        (step, samples) = (row.step, row.samples);
+    }
+    (weight > 0.0).then(|| sum / weight)
+}
+
+impl Figures {
+    /// `None` if nothing was published.
+    fn new(preset: &Preset, measured: &Measured, rows: &[CurveRow]) -> Option<Self> {
+        let judged = |published, measured: &Option<Distribution>, good| {
+            Some(judge(published?, measured.as_ref()?, good))
+        };
+        let points = preset.curve().iter().zip(1..).map(|(&loss, n)| (n * CURVE_EVERY, loss));
+        let curve: Vec<(i64, f64)> = points.collect();
+        (preset.loss.is_some() || preset.accuracy.is_some()).then(|| Self {
+            source: preset.source.to_owned(),
+            loss: judged(preset.loss, &measured.loss, Good::Low),
+            accuracy: judged(preset.accuracy, &measured.accuracy, Good::High),
+            curve_distance: CurveDistance::new(&curve, rows),
+            curve: (!curve.is_empty()).then_some(curve),
+        })
+    }
+}
+
+impl CurveDistance {
+    /// `None` if nothing was published, or no row ends at one of the epochs.
+    fn new(published: &[(i64, f64)], rows: &[CurveRow]) -> Option<Self> {
+        let (before, after) =
+            published.split_at(published.partition_point(|&(epoch, _)| epoch <= BREAK));
+        let anew: Vec<_> = after.iter().map(|&(epoch, loss)| (epoch - BREAK, loss)).collect();
+        Some(Self {
+            whole: curve_distance(published, rows)?,
+            before: curve_distance(before, rows)?,
+            after: curve_distance(&anew, rows)?,
+        })
+    }
+}
+
+/// See [`CurveDistance`].
+fn curve_distance(published: &[(i64, f64)], rows: &[CurveRow]) -> Option<f64> {
+    let square = |&(epoch, loss): &(i64, f64)| {
+        let here = rows.iter().filter(|row| row.epoch == epoch);
+        let logs: Vec<f64> = here.map(|row| row.loss.ln()).collect();
+        let mean = Distribution::of(&logs)?.mean;
+        Some((mean - loss.ln()).powi(2))
+    };
+    let squares: Option<Vec<f64>> = published.iter().map(square).collect();
+    Some(Distribution::of(&squares?)?.mean.sqrt())
+}
+
+impl Comparison {
+    fn new(seeds: &[Seed], measured: &Measured) -> Self {
+        let against = |value: fn(&Seed) -> f64, measured: &Option<Distribution>| {
+            let distribution = Distribution::of(&seeds.iter().map(value).collect::<Vec<_>>());
+            let standard_errors = match (measured, &distribution) {
+                (Some(measured), Some(reference)) => measured.standard_errors_above(reference),
+                _ => None,
+            };
+            Against { distribution, standard_errors }
+        };
+        Self {
+            loss: against(|seed| seed.loss, &measured.late_loss),
+            accuracy: against(|seed| seed.accuracy, &measured.late_accuracy),
+            token_accuracy: against(|seed| seed.token_accuracy, &measured.token_accuracy),
+            sequence_accuracy: against(|seed| seed.sequence_accuracy, &measured.sequence_accuracy),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A row of one sample a step.
+    fn row(replica: usize, epoch: i64, step: i64, loss: f64) -> CurveRow {
+        CurveRow {
+            replica,
+            seed: 0,
+            epoch,
+            step,
+            samples: step,
+            loss,
+            accuracy: 0.0,
+            val_loss: None,
+            val_accuracy: None,
+            val_sequence_accuracy: None,
+            learning_rate: 0.1,
+            grad_norm: None,
+            seconds: 0.0,
+        }
+    }
+
+    #[test]
+    fn the_late_mean_weighs_rows_by_their_samples_and_begins_where_it_should() {
+        let rows = [row(0, 1, 4, 9.0), row(1, 1, 4, 5.0), row(0, 2, 6, 1.0), row(0, 3, 12, 5.0)];
+        let mean = |first| late_mean(&rows, 0, first, |row| row.loss);
+        assert_eq!(mean(4), Some((1.0 * 2.0 + 5.0 * 6.0) / 8.0));
+        assert_eq!(mean(6), Some(5.0));
+        assert_eq!(mean(0), Some((9.0 * 4.0 + 1.0 * 2.0 + 5.0 * 6.0) / 12.0));
+        assert_eq!(mean(5), None, "no row ends there");
+        assert_eq!(mean(12), None, "nothing comes after");
+    }
+
+    #[test]
+    fn the_distance_of_curves_is_that_of_the_geometric_mean() {
+        // Geometric means 2 and 8.
+        let rows = [row(0, 1, 1, 1.0), row(1, 1, 1, 4.0), row(0, 2, 2, 8.0), row(1, 2, 2, 8.0)];
+        let distance = |points: &[(i64, f64)]| curve_distance(points, &rows);
+        assert!(distance(&[(1, 2.0), (2, 8.0)]).unwrap() < 1e-15);
+        let e = std::f64::consts::E;
+        let both = distance(&[(1, 2.0 * e), (2, 8.0 / e.powi(7))]).unwrap();
+        assert!((both - 5.0).abs() < 1e-12, "{both}");
+        assert_eq!(distance(&[(1, 2.0), (3, 2.0)]), None, "no row ends in epoch 3");
+        assert_eq!(distance(&[]), None);
+    }
+
+    #[test]
+    fn a_curve_that_breaks_off_is_compared_in_two_parts() {
+        let rows = [250, 500, 3_750, 4_000, 4_250].map(|epoch| row(0, epoch, epoch, epoch as f64));
+        // As measured up to the break, and from there as measured at the start.
+        let published = [(500, 500.0), (3_750, 3_750.0), (4_000, 250.0), (4_250, 500.0)];
+        let distance = CurveDistance::new(&published, &rows).unwrap();
+        assert_eq!((distance.before, distance.after), (0.0, 0.0));
+        let off = [(4_000.0f64 / 250.0).ln(), (4_250.0f64 / 500.0).ln()];
+        let whole = ((off[0] * off[0] + off[1] * off[1]) / 4.0).sqrt();
+        assert!((distance.whole - whole).abs() < 1e-12);
+        assert_eq!(CurveDistance::new(&[], &rows), None);
+    }
+
+    #[test]
+    fn numbers_in_json_have_six_digits_and_whole_ones_all() {
+        let mut value = serde_json::json!({"a": [1.23456789, 1234567890], "b": {"c": 1e-9 / 3.0}});
+        round(&mut value);
+        assert_eq!(value.to_string(), r#"{"a":[1.23457,1234567890],"b":{"c":3.33333e-10}}"#);
+    }
+
+    #[test]
+    fn only_the_preset_s_own_training_is_compared_with_the_reference() {
+        let preset = presets::find("echo").unwrap().config;
+        let more = Config { replicas: 7, seed: 3, log_every: Some(5), ..preset.clone() };
+        assert!(same_training(&more, &preset));
+        assert!(!same_training(&Config { units: 17, ..more }, &preset));
+    }
+}

@@ -1,0 +1,277 @@
+//! A reproduction as text: `report.md` and the table on the terminal.
+
+use std::fmt::Write;
+
+use super::{
+    Against, BREAK, ENOUGH_REPLICAS, Experiment, Figures, Judged, LATE_EPOCHS, Reproduction,
+};
+use crate::report::{table, thousands};
+use crate::statistics::Distribution;
+
+/// What stands where there is nothing.
+const NOTHING: &str = "–";
+
+impl Reproduction {
+    /// The text of `report.md`.
+    pub fn markdown(&self) -> String {
+        let mut text = "# Published beside measured\n\n".to_owned();
+        for section in [self.caveats(), self.overview(), self.curves(), EACH.to_owned()] {
+            text += &section;
+        }
+        for experiment in &self.experiments {
+            text += &experiment.section();
+        }
+        text
+    }
+
+    /// The verdicts and the comparison with an independent implementation, in Markdown.
+    pub fn overview(&self) -> String {
+        format!("{VERDICTS}{}{}", pipes(&self.verdicts()), self.references())
+    }
+
+    /// The table for the terminal.
+    pub fn table(&self) -> String {
+        self.caveats() + &table(&self.verdicts())
+    }
+
+    /// What keeps the runs from being a result.
+    fn caveats(&self) -> String {
+        let few: Vec<&str> = self.names(|e| e.replicas < ENOUGH_REPLICAS);
+        let mut text = String::new();
+        if !few.is_empty() {
+            let few = few.join(", ");
+            let _ = writeln!(
+                text,
+                "A quick look, no result: fewer than {ENOUGH_REPLICAS} replicas of {few}.\n"
+            );
+        }
+        if !self.unfinished.is_empty() {
+            let _ = writeln!(text, "Not finished: {}.\n", self.unfinished.join(", "));
+        }
+        text
+    }
+
+    fn names(&self, which: impl Fn(&Experiment) -> bool) -> Vec<&str> {
+        self.experiments.iter().filter(|e| which(e)).map(|e| e.name.as_str()).collect()
+    }
+
+    /// A row an experiment, a header above.
+    fn verdicts(&self) -> Vec<Vec<String>> {
+        let header = [
+            "experiment",
+            "published loss",
+            "loss",
+            "verdict",
+            "published accuracy",
+            "accuracy",
+            "verdict",
+            "exact sequences",
+        ];
+        let mut rows = vec![header.map(str::to_owned).to_vec()];
+        for experiment in &self.experiments {
+            let measured = &experiment.measured;
+            let figure = |of: fn(&Figures) -> Option<Judged>| {
+                let judged = experiment.published.as_ref().and_then(of);
+                let words = judged.map(|judged| [published(&judged), verdict(&judged)]);
+                words.unwrap_or([NOTHING, NOTHING].map(str::to_owned))
+            };
+            let [loss, loss_verdict] = figure(|figures| figures.loss);
+            let [accuracy, accuracy_verdict] = figure(|figures| figures.accuracy);
+            rows.push(vec![
+                experiment.name.clone(),
+                loss,
+                spread(measured.loss.as_ref()),
+                loss_verdict,
+                accuracy,
+                spread(measured.accuracy.as_ref()),
+                accuracy_verdict,
+                spread(measured.sequence_accuracy.as_ref()),
+            ]);
+        }
+        rows
+    }
+
+    /// The comparison with an independent implementation, if any.
+    fn references(&self) -> String {
+        let mut rows = Vec::new();
+        for experiment in &self.experiments {
+            let Some(reference) = &experiment.reference else { continue };
+            let measured = &experiment.measured;
+            let mut add = |what: &str, measured: Option<&Distribution>, against: &Against| {
+                let apart = against.standard_errors.map_or(NOTHING.to_owned(), signed);
+                let reference = against.distribution.as_ref();
+                let seeds = reference.map_or(0, |reference| reference.n);
+                rows.push(vec![
+                    experiment.name.clone(),
+                    what.to_owned(),
+                    format!("{} ({seeds})", spread(reference)),
+                    format!("{} ({})", spread(measured), experiment.replicas),
+                    apart,
+                ]);
+            };
+            add("loss", measured.late_loss.as_ref(), &reference.loss);
+            add("accuracy", measured.late_accuracy.as_ref(), &reference.accuracy);
+            let (token, exact) = (&measured.token_accuracy, &measured.sequence_accuracy);
+            add("token accuracy", token.as_ref(), &reference.token_accuracy);
+            add("exact sequences", exact.as_ref(), &reference.sequence_accuracy);
+        }
+        if rows.is_empty() {
+            return String::new();
+        }
+        let header = ["experiment", "", "independent (seeds)", "seqlab (seeds)", "standard errors"];
+        rows.insert(0, header.map(str::to_owned).to_vec());
+        format!("{}{}", REFERENCES.replace("LATE_EPOCHS", &LATE_EPOCHS.to_string()), pipes(&rows))
+    }
+
+    /// How far the published curves are, if there are any.
+    fn curves(&self) -> String {
+        let mut rows = Vec::new();
+        for experiment in &self.experiments {
+            let figures = experiment.published.as_ref();
+            let Some(distance) = figures.and_then(|figures| figures.curve_distance) else {
+                continue;
+            };
+            let mut row = vec![experiment.name.clone(), experiment.preset.clone()];
+            let parts = [distance.whole, distance.before, distance.after];
+            row.extend(parts.map(|distance| format!("{distance:.3}")));
+            rows.push(row);
+        }
+        if rows.is_empty() {
+            return String::new();
+        }
+        let epoch = thousands(BREAK);
+        let [before, after] = [format!("to epoch {epoch}"), format!("after {epoch}, anew")];
+        let header = ["experiment", "published curve of", "whole", &before, &after];
+        rows.insert(0, header.map(str::to_owned).to_vec());
+        format!("{CURVES}{}", pipes(&rows))
+    }
+}
+
+const VERDICTS: &str = "\
+Loss and token accuracy are those of the last epoch as Keras logs them: each batch before its update.
+Exact sequences are the share of fresh sequences that the trained model gets right as a whole,
+free-running. Measured figures are mean ± standard deviation over replicas. A published figure is
+`reproduced` if it lies among the replicas' or inside their 95 % prediction interval; otherwise what was
+measured is `better` or `worse`. Behind the verdict: from the measured mean to the published figure, in
+standard deviations over replicas.
+
+";
+
+const REFERENCES: &str = "
+Beside an independent implementation: the same mathematics in JAX, other seeds. Loss and accuracy are
+means over the last LATE_EPOCHS epochs, or over the only one. The last column is the difference of the
+means in its standard errors.
+
+";
+
+const CURVES: &str = "
+## Distance from the published curve
+
+Root mean square of the difference of the logarithms of the losses, over the published epochs: all of
+them; those before the published loss of `partial-echo-4` jumps; those after, set beside the beginning of
+the measured curve, as if training had begun anew.
+
+";
+
+const EACH: &str = "
+## Each experiment
+";
+
+impl Experiment {
+    /// How it was made, and everything that was measured.
+    fn section(&self) -> String {
+        let last = self.seed + self.replicas as i64 - 1;
+        let mut text = format!(
+            "\n### {}\n\n```sh\n{}\n```\n\n{} replicas, seeds {} to {last}, {} steps each in {:.1} s; \
+             seqlab {} with libtorch {}, {} engine, {} thread(s) on {}: {}.\n\n",
+            self.name,
+            self.command,
+            self.replicas,
+            self.seed,
+            thousands(self.steps),
+            self.train_seconds,
+            self.seqlab,
+            self.libtorch,
+            self.engine,
+            self.threads,
+            self.device,
+            self.machine,
+        );
+        let header = ["", "mean", "sd", "95 % of the mean", "median", "smallest", "largest"];
+        let mut rows = vec![header.map(str::to_owned).to_vec()];
+        let measured = &self.measured;
+        for (what, distribution) in [
+            ("loss, last epoch", &measured.loss),
+            ("accuracy, last epoch", &measured.accuracy),
+            ("loss, last epochs", &measured.late_loss),
+            ("accuracy, last epochs", &measured.late_accuracy),
+            ("token accuracy, fresh", &measured.token_accuracy),
+            ("exact sequences, fresh", &measured.sequence_accuracy),
+        ] {
+            rows.extend(distribution.as_ref().map(|distribution| cells(what, distribution)));
+        }
+        text += &pipes(&rows);
+        let sequences = &measured.sequences;
+        let [low, high] = sequences.wilson_95;
+        let _ = writeln!(
+            text,
+            "\n{} of {} fresh sequences exact: Wilson 95 % {low:.4} to {high:.4}.",
+            thousands(sequences.right as i64),
+            thousands(sequences.tried as i64),
+        );
+        if let Some(figures) = &self.published {
+            let figure =
+                |judged: &Option<Judged>| judged.as_ref().map_or(NOTHING.into(), published);
+            let (loss, accuracy) = (figure(&figures.loss), figure(&figures.accuracy));
+            let source = &figures.source;
+            let _ = writeln!(text, "Published: loss {loss}, accuracy {accuracy} ({source}).");
+        }
+        text
+    }
+}
+
+fn cells(what: &str, distribution: &Distribution) -> Vec<String> {
+    let &Distribution { mean, sd, confidence_95, median, min, max, .. } = distribution;
+    let interval = |[low, high]: [f64; 2]| format!("{low:.4} to {high:.4}");
+    vec![
+        what.to_owned(),
+        format!("{mean:.4}"),
+        sd.map_or(NOTHING.into(), |sd| format!("{sd:.4}")),
+        confidence_95.map_or(NOTHING.into(), interval),
+        format!("{median:.4}"),
+        format!("{min:.4}"),
+        format!("{max:.4}"),
+    ]
+}
+
+/// Mean ± standard deviation.
+fn spread(distribution: Option<&Distribution>) -> String {
+    match distribution {
+        None => NOTHING.to_owned(),
+        Some(Distribution { mean, sd: None, .. }) => format!("{mean:.4}"),
+        Some(Distribution { mean, sd: Some(sd), .. }) => format!("{mean:.4} ± {sd:.4}"),
+    }
+}
+
+fn published(judged: &Judged) -> String {
+    crate::presets::Published { low: judged.low, high: judged.high }.to_string()
+}
+
+fn verdict(judged: &Judged) -> String {
+    let distance = judged.distance.map_or("no spread".to_owned(), |d| format!("{} sd", signed(d)));
+    format!("{} ({distance})", judged.verdict)
+}
+
+/// With its sign and one decimal.
+fn signed(x: f64) -> String {
+    // No sign before what rounds to zero.
+    if x.abs() < 0.05 { "0.0".to_owned() } else { format!("{x:+.1}") }
+}
+
+/// Rows as a Markdown table, the first its header.
+fn pipes(rows: &[Vec<String>]) -> String {
+    let line = |row: &Vec<String>| format!("| {} |\n", row.join(" | "));
+    let rule = |row: &Vec<String>| format!("|{}\n", " --- |".repeat(row.len()));
+    let header = rows.first().map(|row| line(row) + &rule(row));
+    header.unwrap_or_default() + &rows.iter().skip(1).map(line).collect::<String>()
+}
