@@ -10,8 +10,8 @@ use clap::{ArgGroup, Args, Parser, Subcommand};
 use serde::Serialize;
 
 use crate::config::{
-    Config, DeviceChoice, Dtype, EngineChoice, Family, Feedback, GateActivation, MANY, TaskKind,
-    within,
+    Config, DeviceChoice, Dtype, EngineChoice, Family, Feedback, GateActivation,
+    LearningRateSchedule, MANY, TaskKind, within,
 };
 use crate::error::UserError;
 use crate::{commands, device, engine, presets, report, resolve, run_dir, versions};
@@ -192,6 +192,19 @@ struct Fields {
     /// Adam's step size
     #[arg(long, visible_alias = "lr", value_name = "X", allow_hyphen_values = true)]
     learning_rate: Option<f64>,
+    /// How the learning rate changes from step to step
+    #[arg(
+        long,
+        visible_alias = "lr-schedule",
+        value_parser = PossibleValuesParser::new(LearningRateSchedule::WORDS)
+    )]
+    learning_rate_schedule: Option<String>,
+    /// Where the schedule ends (cosine [default: 0], exponential)
+    #[arg(long, value_name = "X", allow_hyphen_values = true)]
+    final_learning_rate: Option<f64>,
+    /// Steps in which the learning rate first rises linearly [default: none]
+    #[arg(long, value_name = "STEPS")]
+    warmup_steps: Option<i64>,
     /// Adam's decay of the gradient's mean
     #[arg(long = "beta-1", value_name = "X", allow_hyphen_values = true)]
     beta_1: Option<f64>,
@@ -246,7 +259,9 @@ impl Experiment {
         if let Some(preset) = &self.preset {
             given.insert("preset".to_owned(), preset.as_str().into());
         }
-        given.extend(resolve::table(&self.fields)?);
+        let flags = resolve::table(&self.fields)?;
+        resolve::give_way(&mut given, &flags);
+        given.extend(flags);
         resolve::resolve(given).map_err(|error| match &self.config {
             Some(path) => error.context(path.display().to_string()),
             None => error,

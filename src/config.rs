@@ -75,6 +75,18 @@ words! {
 }
 
 words! {
+    /// How the learning rate changes from step to step; `crate::schedule` defines each.
+    LearningRateSchedule {
+        /// Not at all.
+        Constant = "constant",
+        /// Along half a cosine from `learning_rate` to `final_learning_rate`.
+        Cosine = "cosine",
+        /// By one factor a step from `learning_rate` to `final_learning_rate`.
+        Exponential = "exponential",
+    }
+}
+
+words! {
     /// Element type of weights and arithmetic.
     Dtype {
         /// 32 bits.
@@ -194,9 +206,16 @@ pub struct Config {
     pub batch_size: i64,
     /// Passes over fresh data: one new sequence each (echo, lag) or `samples` samples (reverse).
     pub epochs: i64,
-    /// Adam's step size.
+    /// Adam's step size, where the schedule starts after any warm-up.
     #[serde(default = "learning_rate")]
     pub learning_rate: f64,
+    /// How the learning rate changes from step to step.
+    #[serde(default = "learning_rate_schedule")]
+    pub learning_rate_schedule: LearningRateSchedule,
+    /// Where the schedule ends (cosine, exponential); `None`: 0 (cosine).
+    pub final_learning_rate: Option<f64>,
+    /// Optimiser steps in which the learning rate first rises linearly.
+    pub warmup_steps: Option<i64>,
     /// Adam's decay of the gradient's running mean.
     #[serde(default = "beta_1")]
     pub beta_1: f64,
@@ -247,6 +266,9 @@ fn custom() -> String {
 fn learning_rate() -> f64 {
     1e-3
 }
+fn learning_rate_schedule() -> LearningRateSchedule {
+    LearningRateSchedule::Constant
+}
 fn beta_1() -> f64 {
     0.9
 }
@@ -292,11 +314,21 @@ impl Config {
     pub fn steps_per_epoch(&self) -> i64 {
         (self.samples_per_epoch() + self.batch_size - 1) / self.batch_size
     }
+
+    /// Optimiser steps in the whole run.
+    pub fn steps(&self) -> i64 {
+        self.epochs * self.steps_per_epoch()
+    }
 }
 
-/// Whom a field is for, in words, and whether `task` and `family` are among them; `None` for a
-/// field that is for all.
-pub fn scope(field: &str, task: TaskKind, family: Family) -> Option<(&'static str, bool)> {
+/// Whom a field is for, in words, and whether `task`, `family` and `schedule` are among them; `None`
+/// for a field that is for all.
+pub fn scope(
+    field: &str,
+    task: TaskKind,
+    family: Family,
+    schedule: LearningRateSchedule,
+) -> Option<(&'static str, bool)> {
     match field {
         "length" => Some(("tasks echo and lag", task != TaskKind::Reverse)),
         "samples" => Some(("task reverse", task == TaskKind::Reverse)),
@@ -304,6 +336,10 @@ pub fn scope(field: &str, task: TaskKind, family: Family) -> Option<(&'static st
         "return_sequences" => Some(("family lstm", family == Family::Lstm)),
         "feedback" => Some(("family teacher_forced", family == Family::TeacherForced)),
         "stateful" => Some(("families lstm and repeat_vector", family != Family::TeacherForced)),
+        "final_learning_rate" => Some((
+            "learning-rate schedules cosine and exponential",
+            schedule != LearningRateSchedule::Constant,
+        )),
         _ => None,
     }
 }

@@ -30,7 +30,7 @@ pub struct CurveRow {
     pub val_accuracy: Option<f64>,
     /// Share of fresh sequences that are right as a whole.
     pub val_sequence_accuracy: Option<f64>,
-    /// Adam's step size.
+    /// The learning rate of the last update before the row.
     pub learning_rate: f64,
     /// Mean norm of the gradient before clipping, where it is clipped.
     pub grad_norm: Option<f64>,

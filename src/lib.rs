@@ -22,9 +22,10 @@
 //!
 //! A [`model`] is described once. Two engines train it: [`fused`], explicit equations on a CPU, and
 //! libtorch's operations, [`network`] on [`layers`] with [`loss`] and [`parameters`], which inference uses
-//! too. Both end in [`optim`]. Beside the loop are [`evaluate`] and [`checkpoint`]; around it,
-//! [`commands`], [`run_dir`], [`progress`] and [`report`]. [`reproduction`] sets many runs beside what
-//! was published, with [`statistics`] and an independent [`reference`]. Imports point downwards.
+//! too. Both end in [`optim`], whose learning rate [`schedule`] knows. Beside the loop are
+//! [`evaluate`] and [`checkpoint`]; around it, [`commands`], [`run_dir`], [`progress`] and [`report`].
+//! [`reproduction`] sets many runs beside what was published, with [`statistics`] and an independent
+//! [`reference`]. Imports point downwards.
 
 pub mod cli;
 pub mod commands;
@@ -62,6 +63,7 @@ pub mod host;
 pub mod curves;
 pub mod device;
 pub mod real;
+pub mod schedule;
 pub mod simd;
 pub mod task;
 pub mod team;

@@ -7,6 +7,7 @@ use crate::device;
 use crate::host::slice_mut;
 use crate::parameters::Parameters;
 use crate::real::{Real, widest};
+use crate::schedule::Schedule;
 use crate::team::Team;
 
 /// Numbers that one thread updates at a time.
@@ -19,10 +20,11 @@ const PART: usize = 1 << 14;
 /// θ ← θ − lr · √(1 − β₂ᵗ)/(1 − β₁ᵗ) · m / (√v + ε)
 /// ```
 ///
-/// PyTorch corrects v before it adds ε, which makes early steps differ.
+/// with the schedule's lr for that update. PyTorch corrects v before it adds ε, which makes early
+/// steps differ.
 #[derive(Debug)]
 pub struct Adam {
-    learning_rate: f64,
+    schedule: Schedule,
     beta_1: f64,
     beta_2: f64,
     epsilon: f64,
@@ -43,7 +45,7 @@ impl Adam {
     pub fn new(config: &Config, parameters: &Parameters) -> Result<Self, TchError> {
         let zeros = || parameters.flat().f_zeros_like();
         Ok(Self {
-            learning_rate: config.learning_rate,
+            schedule: Schedule::new(config),
             beta_1: config.beta_1,
             beta_2: config.beta_2,
             epsilon: config.epsilon,
@@ -87,11 +89,16 @@ impl Adam {
         }
     }
 
+    /// The learning rate of the last update.
+    pub fn learning_rate(&self) -> f64 {
+        self.schedule.at(self.step - 1)
+    }
+
     /// Counts an update and returns its step size, lr · √(1 − β₂ᵗ)/(1 − β₁ᵗ).
     fn count(&mut self) -> f64 {
         self.step += 1;
         let t = self.step as f64;
-        self.learning_rate * (1.0 - self.beta_2.powf(t)).sqrt() / (1.0 - self.beta_1.powf(t))
+        self.learning_rate() * (1.0 - self.beta_2.powf(t)).sqrt() / (1.0 - self.beta_1.powf(t))
     }
 
     /// All parameters with their moments and gradient, in the order of [`Parameters::flat`].
@@ -239,13 +246,21 @@ fn clip(parameters: &Parameters, most: f64) -> Result<Tensor, TchError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::LearningRateSchedule;
     use crate::model::Model;
     use crate::presets;
 
     #[test]
     fn one_pass_and_operations_agree() {
         let team = Team::new(2);
-        let config = Config { units: 3, replicas: 2, ..presets::all().swap_remove(0).config };
+        let config = Config {
+            units: 3,
+            replicas: 2,
+            epochs: 1,
+            warmup_steps: Some(2),
+            learning_rate_schedule: LearningRateSchedule::Cosine,
+            ..presets::all().swap_remove(0).config
+        };
         for (kind, tolerance) in [(Kind::Double, 1e-15), (Kind::Float, 1e-7)] {
             let mut results = Vec::new();
             for one_pass in [true, false] {

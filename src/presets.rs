@@ -1,7 +1,8 @@
 //! The published experiments: what they train and what was published.
 
 use crate::config::{
-    Config, DeviceChoice, Dtype, EngineChoice, Family, Feedback, GateActivation, TaskKind,
+    Config, DeviceChoice, Dtype, EngineChoice, Family, Feedback, GateActivation,
+    LearningRateSchedule, TaskKind,
 };
 
 /// A published figure, or the range of several runs of the same script.
@@ -187,6 +188,9 @@ fn echo() -> Config {
         batch_size: 5,
         epochs: 500,
         learning_rate: 1e-3,
+        learning_rate_schedule: LearningRateSchedule::Constant,
+        final_learning_rate: None,
+        warmup_steps: None,
         beta_1: 0.9,
         beta_2: 0.999,
         epsilon: 1e-7,

@@ -32,7 +32,7 @@ enum Shown {
 impl Progress {
     /// Progress of a training with `config`.
     pub fn new(config: &Config, quiet: bool) -> Self {
-        let steps = config.epochs * config.steps_per_epoch();
+        let steps = config.steps();
         let now = Instant::now();
         let shown = if quiet {
             Shown::Nothing

@@ -2,9 +2,10 @@
 
 use anyhow::{Context, Result};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
-use crate::config::{self, CUSTOM, Config, Family};
+use crate::config::{self, CUSTOM, Config, Family, LearningRateSchedule, TaskKind};
 use crate::error::UserError;
 use crate::presets;
 
@@ -62,14 +63,34 @@ pub fn flags(config: &Config) -> Result<String> {
     Ok(if config.preset == CUSTOM { String::new() } else { changed.map(flag).collect() })
 }
 
+/// Takes out of `base` the fields that apply to it and, once it is overridden by `change`, do not.
+pub fn give_way(base: &mut Table, change: &Table) {
+    let before = base.clone();
+    let mut after = base.clone();
+    after.extend(change.clone());
+    base.retain(|field, _| applies(field, &after) || !applies(field, &before));
+}
+
+/// Whether `field` is for the task, family and schedule of `table`, or those of `echo` where it
+/// names none.
+fn applies(field: &str, table: &Table) -> bool {
+    let task = word(table, "task").unwrap_or(TaskKind::Echo);
+    let family = word(table, "family").unwrap_or(Family::Lstm);
+    let schedule = word(table, "learning_rate_schedule").unwrap_or(LearningRateSchedule::Constant);
+    config::scope(field, task, family, schedule).is_none_or(|(_, applies)| applies)
+}
+
+/// The word that `table` gives for `field`. One that is none is left to the deserialiser to
+/// complain about.
+fn word<T: DeserializeOwned>(table: &Table, field: &str) -> Option<T> {
+    table.get(field)?.clone().try_into().ok()
+}
+
 /// Adds to `given` the fields of `preset` that it leaves open.
 fn complete(given: &mut Table, preset: &Config) -> Result<()> {
     let mut base = table(preset)?;
-    // A word that is none is left to the deserialiser to complain about.
-    let word = |field: &str| given.get(field).cloned();
-    let task = word("task").and_then(|v| v.try_into().ok()).unwrap_or(preset.task);
-    let family = word("family").and_then(|v| v.try_into().ok()).unwrap_or(preset.family);
-    base.retain(|field, _| config::scope(field, task, family).is_none_or(|(_, applies)| applies));
+    give_way(&mut base, given);
+    let family = word(given, "family").unwrap_or(preset.family);
     let int = |field: &str| given.get(field).and_then(Value::as_integer);
     if let Some(vocab) = int("vocab") {
         base.insert("id_max".into(), vocab.saturating_sub(preset.vocab - preset.id_max).into());
@@ -140,6 +161,31 @@ mod tests {
         assert_eq!((config.return_sequences, config.stateful), (None, true));
         let config = given("preset = 'echo'\nfamily = 'teacher_forced'\nid_min = 1").unwrap();
         assert!(config.feedback.is_some() && !config.stateful);
+    }
+
+    /// What the file `base` gives once the flags are `change`.
+    fn overridden(base: &str, change: &str) -> Result<Config> {
+        let (mut base, change): (Table, Table) = (base.parse().unwrap(), change.parse().unwrap());
+        give_way(&mut base, &change);
+        base.extend(change);
+        resolve(base)
+    }
+
+    #[test]
+    fn fields_of_a_file_that_a_flag_makes_meaningless_go() {
+        let exponential = "preset = 'echo'\nlearning_rate_schedule = 'exponential'\n\
+                           final_learning_rate = 1e-5\nwarmup_steps = 3";
+        let end = |change| overridden(exponential, change).map(|c| c.final_learning_rate);
+        assert_eq!(end("units = 7").unwrap(), Some(1e-5));
+        assert_eq!(end("learning_rate_schedule = 'cosine'").unwrap(), Some(1e-5));
+        assert_eq!(end("learning_rate_schedule = 'constant'").unwrap(), None);
+        let both = "learning_rate_schedule = 'constant'\nfinal_learning_rate = 1e-6";
+        assert!(end(both).is_err());
+
+        let whole = table(&presets::find("echo").unwrap().config).unwrap().to_string();
+        let config = overridden(&whole, "family = 'repeat_vector'").unwrap();
+        assert_eq!((config.return_sequences, config.stateful), (None, true));
+        assert!(overridden(&format!("{whole}samples = 9"), "units = 7").is_err());
     }
 
     #[test]

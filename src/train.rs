@@ -225,7 +225,7 @@ impl Trainer {
                 val_loss: validation.map(|v| v.loss),
                 val_accuracy: validation.map(|v| v.token_accuracy),
                 val_sequence_accuracy: validation.map(|v| v.sequence_accuracy),
-                learning_rate: self.config.learning_rate,
+                learning_rate: self.adam.learning_rate(),
                 grad_norm: means.grad_norm,
                 seconds,
             }

@@ -84,6 +84,8 @@ fn the_configuration_of_a_run_repeats_it() {
          --evaluation-samples 30 --global-clipnorm 0.05 --beta-1 0.8 --epsilon 1e-8",
         "reverse --units 6 --samples 80 --batch-size 16 --feedback argmax --evaluation-samples 9",
         "echo-lag --units 4 --epochs 2 --lag 2 --vocab 30 --evaluation-samples 20",
+        "echo --epochs 2 --lr-schedule exponential --final-learning-rate 1e-5 --warmup-steps 3 \
+         --evaluation-samples 20",
     ] {
         let lab = Lab::with_run(training);
         lab.train("--config run/config.toml", "again");
@@ -100,6 +102,15 @@ fn flags_override_the_configuration_file() {
     expected.insert("seed".into(), 3.into());
     assert_eq!(found, expected);
     assert_eq!(Csv::curves(&lab, "other").only(&["seed", "epoch"]), ["3 1"]);
+}
+
+#[test]
+fn a_flag_takes_what_it_makes_meaningless_out_of_the_configuration_file() {
+    let exponential = "--lr-schedule exponential --final-learning-rate 1e-5";
+    let lab = Lab::with_run(&format!("{ECHO} {exponential}"));
+    lab.train("--config run/config.toml --lr-schedule constant", "other");
+    lab.train(ECHO, "constant");
+    same_run(&lab, "other", "constant");
 }
 
 #[test]
@@ -154,6 +165,32 @@ fn curves_have_a_row_for_every_epoch_and_replica() {
     assert!(curves.numbers("accuracy").iter().all(|accuracy| (0.0..0.5).contains(accuracy)));
     let seconds = curves.numbers("seconds");
     assert!(seconds[0] >= 0.0 && seconds.is_sorted());
+}
+
+#[test]
+fn the_learning_rate_is_that_of_the_last_update_before_the_row() {
+    let lab = Lab::new();
+    let training = "echo --units 4 --epochs 3 --evaluation-samples 1 --lr 0.1 --warmup-steps 4";
+    let check = |flags: &str, rates: &[f64]| {
+        for engine in ["fused", "libtorch"] {
+            lab.train(&format!("{training} {flags} --engine {engine} --force"), "run");
+            let found = Csv::curves(&lab, "run").numbers("learning_rate");
+            assert_eq!(found.len(), rates.len(), "{flags}");
+            found.into_iter().zip(rates).for_each(|(found, &rate)| close(rate, found));
+        }
+    };
+    let warmup = [0.025, 0.05, 0.075, 0.1];
+    let every_step = |after: [f64; 8]| [&warmup[..], &after].concat();
+    check("--log-every 1", &every_step([0.1; 8]));
+    check("", &[0.1, 0.1, 0.1]);
+    let falls = [0, 1, 2, 3, 4, 5, 6, 7].map(f64::from);
+    let cosine = falls.map(|n| 0.05 + 0.05 * (n * 22.5).to_radians().cos());
+    check("--lr-schedule cosine --log-every 1", &every_step(cosine));
+    check("--lr-schedule cosine", &[0.1, cosine[3], cosine[7]]);
+    check("--lr-schedule cosine --log-every 5", &[0.1, cosine[5], cosine[7]]);
+    let exponential = falls.map(|n| 0.1 * 0.1f64.powf(n / 8.0));
+    let flags = "--lr-schedule exponential --final-learning-rate 0.01 --log-every 1";
+    check(flags, &every_step(exponential));
 }
 
 #[test]
@@ -494,10 +531,10 @@ fn engines_give_the_same_curves() {
 }
 
 #[test]
-fn a_configuration_from_before_there_were_engines_still_trains() {
+fn a_configuration_from_before_there_were_engines_and_schedules_still_trains() {
     let lab = Lab::with_run(ECHO);
     let mut old = config(&lab, "run");
-    assert!(old.remove("engine").is_some());
+    assert!(old.remove("engine").is_some() && old.remove("learning_rate_schedule").is_some());
     lab.write("old.toml", old.to_string());
     lab.train("--config old.toml", "again");
     same_run(&lab, "run", "again");

@@ -194,6 +194,37 @@ fn refuses_hyper_parameters_without_meaning() {
 }
 
 #[test]
+fn refuses_a_schedule_without_meaning() {
+    let positive = "expected a finite number above 0 in float32\n";
+    let or_0 = "expected 0 or a finite number above 0 in float32\n";
+    let nothing = "expected nothing: it applies to learning-rate schedules cosine and exponential";
+    let needed = "expected a value: learning-rate schedule exponential needs it\n";
+    let steps = "expected 1 to 12, the optimiser steps of the run\n";
+    let cases = [
+        ("--final-learning-rate 0.5", "0.5", nothing),
+        ("--lr-schedule constant --final-learning-rate 0", "0.0", nothing),
+        ("--lr-schedule exponential", "(not given)", needed),
+        ("--lr-schedule exponential --final-learning-rate 0", "0", positive),
+        ("--lr-schedule exponential --final-learning-rate -1", "-1", positive),
+        ("--lr-schedule exponential --final-learning-rate inf", "inf", positive),
+        ("--lr-schedule cosine --final-learning-rate -1", "-1", or_0),
+        ("--lr-schedule cosine --final-learning-rate nan", "NaN", or_0),
+        ("--lr-schedule cosine --final-learning-rate inf", "inf", or_0),
+    ];
+    let lab = Lab::new();
+    for (flags, found, expected) in cases {
+        let says = format!("error: --final-learning-rate {found}: {expected}");
+        lab.refuses(2, &format!("train echo {flags} --out run"), &[&says]);
+    }
+    for warmup in ["0", "-1", "13"] {
+        let says = format!("error: --warmup-steps {warmup}: {steps}");
+        let command = format!("train echo --epochs 3 --warmup-steps {warmup} --out run");
+        lab.refuses(2, &command, &[&says]);
+    }
+    lab.run("summary echo --lr-schedule cosine --final-learning-rate 0 --warmup-steps 2000");
+}
+
+#[test]
 fn refuses_a_negative_number_with_an_exponent_as_the_value_that_it_is() {
     training_is_refused(&[("echo --lr -1e-3", "--learning-rate -0.001: expected a finite number")]);
 }
@@ -243,6 +274,7 @@ fn refuses_an_unknown_word_and_lists_the_choices() {
         ("task", "echo, lag, reverse"),
         ("family", "lstm, repeat_vector, teacher_forced"),
         ("feedback", "softmax, argmax"),
+        ("learning-rate-schedule", "constant, cosine, exponential"),
         ("dtype", "float32, float64"),
         ("engine", "auto, libtorch, fused"),
     ];

@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::Result;
 use rand::RngExt;
-use seqlab::config::{Config, Dtype};
+use seqlab::config::{Config, Dtype, EngineChoice, LearningRateSchedule};
 use seqlab::curves::CurveRow;
 use seqlab::device::{download, host};
 use seqlab::error;
@@ -147,9 +147,41 @@ fn adam_is_kerass_formula() {
     }
 }
 
+/// A run of 12 steps, 3 of them warm-up, and its learning rates by hand.
+fn scheduled() -> (Config, Vec<f64>) {
+    let config = Config {
+        learning_rate: 0.03,
+        learning_rate_schedule: LearningRateSchedule::Cosine,
+        final_learning_rate: Some(0.01),
+        warmup_steps: Some(3),
+        epochs: 3,
+        ..echo()
+    };
+    let cosine = |k: i32| 0.02 + 0.01 * (f64::from(k) * 20.0).to_radians().cos();
+    let rates = [0.01, 0.02, 0.03].into_iter().chain((0..9).map(cosine)).collect();
+    (config, rates)
+}
+
+#[test]
+fn adam_takes_the_rate_of_the_step() {
+    let (config, rates) = scheduled();
+    let mut bench = Bench::new(&config);
+    let start = |theta| Scalar { theta, ..Scalar::default() };
+    let mut keras: Vec<Scalar> = bench.weights().into_iter().map(start).collect();
+    for (step, &learning_rate) in rates.iter().enumerate() {
+        let gradient = bench.random(2.0);
+        bench.update(&gradient);
+        let now = Config { learning_rate, ..config.clone() };
+        keras.iter_mut().zip(&gradient).for_each(|(x, &g)| x.keras(&now, g));
+        assert!((bench.adam.learning_rate() - learning_rate).abs() <= 1e-16);
+        let error = worst(&bench.weights(), keras.iter().map(|x| x.theta));
+        assert!(error <= 1e-13, "step {}: {error:e}", step + 1);
+    }
+}
+
 #[test]
 fn adam_goes_on_from_the_step_and_moments_it_is_given() {
-    let config = echo();
+    let config = scheduled().0;
     let (mut whole, mut rest) = (Bench::new(&config), Bench::new(&config));
     let gradients: Vec<Vec<f64>> = (0..10).map(|_| whole.random(1.0)).collect();
     gradients[..6].iter().for_each(|g| drop(whole.update(g)));
@@ -216,6 +248,42 @@ fn a_gradient_of_zeros_moves_nothing() {
         assert_eq!(norm, global_clipnorm.map(|_| vec![0.0; REPLICAS as usize]));
         assert_eq!(bench.weights(), before);
         assert_eq!(bench.adam.step, 1);
+    }
+}
+
+/// Every engine, clipped or not, against one whose optimiser is made anew with each step's rate.
+#[test]
+fn every_engine_takes_the_rate_of_the_step() {
+    let (config, rates) = scheduled();
+    for (engine, global_clipnorm) in [
+        (EngineChoice::Fused, None),
+        (EngineChoice::Fused, Some(0.05)),
+        (EngineChoice::Libtorch, None),
+    ] {
+        let config = Config { engine, global_clipnorm, ..config.clone() };
+        let constant = |learning_rate| Config {
+            learning_rate,
+            learning_rate_schedule: LearningRateSchedule::Constant,
+            final_learning_rate: None,
+            warmup_steps: None,
+            ..config.clone()
+        };
+        let mut trainer = Trainer::new(&config, host()).unwrap();
+        let mut by_hand = Trainer::new(&constant(1.0), host()).unwrap();
+        let task = Task::new(&config);
+        let data = task.epoch(&config.seeds(), Purpose::Training, 0);
+        for (step, &rate) in rates.iter().enumerate() {
+            let batch = data.batch(step..step + config.batch_size as usize);
+            trainer.learn(&batch).unwrap();
+            let mut adam = Adam::new(&constant(rate), &by_hand.parameters).unwrap();
+            (adam.step, adam.m, adam.v) = (by_hand.adam.step, by_hand.adam.m, by_hand.adam.v);
+            by_hand.adam = adam;
+            by_hand.learn(&batch).unwrap();
+            let [got, expected] =
+                [&trainer, &by_hand].map(|t| download(t.parameters.flat()).unwrap());
+            let error = worst(&got, expected);
+            assert!(error <= 1e-12, "{engine}, step {}: {error:e}", step + 1);
+        }
     }
 }
 

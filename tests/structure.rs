@@ -162,8 +162,8 @@ fn only_curves_rs_names_the_csv_library() {
 #[test]
 fn what_is_above_the_tensors_names_none() {
     let pure = [
-        "config", "rng", "curves", "task", "presets", "resolve", "summary", "run_dir", "cli",
-        "model",
+        "config", "rng", "curves", "task", "presets", "resolve", "schedule", "summary", "run_dir",
+        "cli", "model",
     ];
     forbid(
         |path| pure.contains(&module(path)),

@@ -4,7 +4,7 @@ use std::fmt;
 
 use thiserror::Error;
 
-use super::{Config, Dtype, Family, TaskKind, scope};
+use super::{Config, Dtype, Family, LearningRateSchedule, TaskKind, scope};
 
 /// A value that no run can have.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -144,6 +144,7 @@ impl Config {
             return Err(Invalid::new("epochs", self.epochs, "fewer, for so many samples each"));
         }
         self.positive("learning_rate", self.learning_rate)?;
+        self.validate_schedule()?;
         fraction("beta_1", self.beta_1)?;
         fraction("beta_2", self.beta_2)?;
         self.positive("epsilon", self.epsilon)?;
@@ -162,10 +163,35 @@ impl Config {
         self.threads.map_or(Ok(()), |threads| within("threads", threads, 1, 1024))
     }
 
-    /// `value` is there exactly where `field` is for the task and family.
+    fn validate_schedule(&self) -> Result<(), Invalid> {
+        let field = "final_learning_rate";
+        match (self.learning_rate_schedule, self.final_learning_rate) {
+            (LearningRateSchedule::Constant, end) => self.applies(field, end)?,
+            (LearningRateSchedule::Cosine, None | Some(0.0)) => {}
+            (LearningRateSchedule::Cosine, Some(end)) => {
+                let or_0 = |e: Invalid| Invalid { expected: format!("0 or {}", e.expected), ..e };
+                self.positive(field, end).map_err(or_0)?;
+            }
+            (LearningRateSchedule::Exponential, Some(end)) => self.positive(field, end)?,
+            (LearningRateSchedule::Exponential, None) => {
+                let expected = "a value: learning-rate schedule exponential needs it";
+                return Err(Invalid::new(field, "(not given)", expected));
+            }
+        }
+        let steps = self.steps();
+        match self.warmup_steps {
+            Some(warmup) if !(1..=steps).contains(&warmup) => {
+                let expected = format!("1 to {steps}, the optimiser steps of the run");
+                Err(Invalid::new("warmup_steps", warmup, expected))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// `value` is there exactly where `field` is for the task, family and schedule.
     fn applies(&self, field: &'static str, value: Option<impl fmt::Debug>) -> Result<(), Invalid> {
         let found = value.map(|value| format!("{value:?}").to_lowercase());
-        match (scope(field, self.task, self.family), found) {
+        match (scope(field, self.task, self.family, self.learning_rate_schedule), found) {
             (Some((whom, true)), None) => {
                 Err(Invalid::new(field, "(not given)", format!("a value: {whom} needs it")))
             }
