@@ -81,6 +81,7 @@ pub fn all() -> Vec<Preset> {
         },
         partial_echo("partial-echo-2", 2, 150, (0.3368, 0.9286)),
         partial_echo("partial-echo-4", 4, 300, (2.8951, 0.3929)),
+        partial_echo_4_tuned(),
         Preset {
             name: "reverse",
             about: "teacher-forced encoder-decoder, first 3 of 6 ids reversed",
@@ -237,6 +238,24 @@ fn partial_echo(name: &'static str, n_out: i64, units: i64, published: (f64, f64
     }
 }
 
+/// `partial-echo-4` with nothing changed but the learning rate.
+fn partial_echo_4_tuned() -> Preset {
+    let name = "partial-echo-4-tuned";
+    let preset = partial_echo(name, 4, 300, (0.0, 0.0));
+    Preset {
+        about: "the same with another learning rate",
+        config: Config {
+            learning_rate: 8e-3,
+            learning_rate_schedule: LearningRateSchedule::Cosine,
+            ..preset.config
+        },
+        loss: None,
+        accuracy: None,
+        source: "seqlab; the notebook asks \"Longer sequences?\"",
+        ..preset
+    }
+}
+
 fn lag() -> Config {
     Config {
         task: TaskKind::Lag,
@@ -289,6 +308,6 @@ mod tests {
     #[test]
     fn epochs_have_the_published_number_of_steps() {
         let steps: Vec<_> = all().iter().map(|p| p.config.steps_per_epoch()).collect();
-        assert_eq!(steps, [4, 1, 1, 3125, 3, 25, 4, 4]);
+        assert_eq!(steps, [4, 1, 1, 1, 3125, 3, 25, 4, 4]);
     }
 }
