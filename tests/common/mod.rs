@@ -253,3 +253,16 @@ impl Csv {
 pub fn json(text: &str) -> serde_json::Value {
     serde_json::from_str(text).unwrap_or_else(|e| panic!("{e}: {text}"))
 }
+
+/// Runs `python3` with `arguments` at the root, if there is one.
+pub fn python(arguments: &[&str]) {
+    let mut command = Command::new("python3");
+    command.args(["-B", "-W", "error"]).args(arguments).current_dir(env!("CARGO_MANIFEST_DIR"));
+    match command.output() {
+        Ok(output) => {
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "python3 {}:\n{stderr}", arguments.join(" "));
+        }
+        Err(_) => eprintln!("skipped: there is no python3"),
+    }
+}

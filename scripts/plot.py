@@ -1,0 +1,302 @@
+"""Draws the loss and accuracy of runs over optimiser steps; start it by scripts/plot."""
+
+import argparse
+import csv
+import json
+import math
+import statistics
+import sys
+from pathlib import Path
+
+ABOUT = """Draws runs as curves.png and curves.svg beside their curves.csv: a thin line a replica,
+the median over the replicas thick, validation dashed. Published figures are marked where there is
+a report.json beside the run directories."""
+KEYS = ["replica", "epoch", "step"]
+VALUES = ["loss", "accuracy", "val_loss", "val_accuracy", "val_sequence_accuracy"]
+# A line of more points is a band of noise: it is smoothed.
+MAX_POINTS = 125
+# From Okabe and Ito's palette: distinct to the colour-blind, and in lightness.
+SKY, BLUE, VERMILLION, PURPLE = "#56B4E9", "#0072B2", "#D55E00", "#CC79A7"
+STYLE = {
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "font.size": 9,
+    "legend.fontsize": 8,
+    "legend.frameon": False,
+    "savefig.dpi": 200,
+    # The same ids in the SVG every time.
+    "svg.hashsalt": "seqlab",
+}
+
+
+class Failure(Exception):
+    """A message for the user and a hint."""
+
+
+def number(cell, where):
+    """A cell's value; `None` where it is empty or not finite."""
+    try:
+        value = float(cell or "nan")
+    except ValueError:
+        raise Failure(f"{where} is '{cell}', not a number", "repair or remove the line") from None
+    return value if math.isfinite(value) else None
+
+
+def read(path):
+    """The rows of a curves.csv as `{column: value}`, and `steps` since the replica's row before."""
+    text = path.read_text(encoding="utf-8", errors="replace")
+    reader = csv.DictReader(text.splitlines())
+    missing = [name for name in KEYS + VALUES if name not in (reader.fieldnames or [])]
+    if missing:
+        raise Failure(f"{path}: no column {', '.join(missing)}", "name a curves.csv of seqlab")
+    if not text.endswith("\n"):
+        raise Failure(f"{path}: the last line is cut off", "remove that line")
+    rows, last = [], {}
+    for cells in reader:
+        where = f"{path}: line {reader.line_num}"
+        if None in cells or None in cells.values():
+            message = f"{where} does not have {len(reader.fieldnames)} cells"
+            raise Failure(message, "repair or remove the line")
+        row = {name: number(cells[name], f"{where}: {name}") for name in KEYS + VALUES}
+        if None in (row[name] for name in KEYS):
+            raise Failure(f"{where} lacks {', '.join(KEYS)}", "repair or remove the line")
+        row["steps"] = row["step"] - last.get(row["replica"], 0)
+        if row["steps"] <= 0 or row["epoch"] < 1:
+            message = f"{where}: epoch {cells['epoch']}, step {cells['step']} is out of order"
+            raise Failure(message, "repair the file")
+        last[row["replica"]] = row["step"]
+        rows.append(row)
+    if not rows:
+        raise Failure(f"{path}: no rows yet", "wait until the training has logged one")
+    return rows
+
+
+def points(rows, column):
+    """`[(step, value), …]`, without missing values."""
+    return [(row["step"], row[column]) for row in rows if row[column] is not None]
+
+
+def unzip(curve):
+    """Steps and values."""
+    return [step for step, _ in curve], [value for _, value in curve]
+
+
+def by_replica(rows):
+    """The rows of each replica."""
+    replicas = {}
+    for row in rows:
+        replicas.setdefault(row["replica"], []).append(row)
+    return list(replicas.values())
+
+
+def median(curves):
+    """`[(step, median), …]` over those of the curves that have a value there."""
+    values = {}
+    for step, value in (point for curve in curves for point in curve):
+        values.setdefault(step, []).append(value)
+    return [(step, statistics.median(values[step])) for step in sorted(values)]
+
+
+def mean(rows, column):
+    """Mean over all steps of one replica's rows; `None` where they have no value."""
+    known = [(row["steps"], row[column]) for row in rows if row[column] is not None]
+    return sum(n * value for n, value in known) / sum(n for n, _ in known) if known else None
+
+
+def coarse(rows, column, width):
+    """One replica's curve as if a row were logged where `width` were: the mean over their steps."""
+    parts = [rows[i : i + width] for i in range(0, len(rows), width)]
+    means = [{"step": part[-1]["step"], column: mean(part, column)} for part in parts]
+    return points(means, column)
+
+
+def epoch_mean(replicas, column):
+    """The mean over the last epoch, median over the replicas; `None` where rows are no finer."""
+    epochs = [[row for row in rows if row["epoch"] == rows[-1]["epoch"]] for rows in replicas]
+    means = [mean(rows, column) for rows in epochs if len(rows) > 1]
+    means = [value for value in means if value is not None]
+    return statistics.median(means) if means else None
+
+
+def published(run):
+    """What report.json beside the directory `run` has for it: `(loss, accuracy, curve)`.
+
+    The first two are `[lowest, highest]`, the curve is `[(epoch, loss), …]`; empty if not known.
+    """
+    path = run.parent / "report.json"
+    if not path.exists():
+        return [], [], []
+    try:
+        experiments = json.loads(path.read_text(encoding="utf-8"))["experiments"]
+        entries = {entry["name"]: entry.get("published") for entry in experiments}
+        found = entries.get(run.name) or {}
+        spans = [found.get(name) for name in ("loss", "accuracy")]
+        spans = [[float(span[end]) for end in ("low", "high")] if span else [] for span in spans]
+        return (*spans, [(float(epoch), float(loss)) for epoch, loss in found.get("curve") or []])
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise Failure(f"{path} is no report of seqlab: {error!r}", "repair or remove it") from None
+
+
+def draw_training(axes, replicas, column):
+    """A thin line a replica, if there are several or many rows, and the median of smoothed ones."""
+    count, width = len(replicas), math.ceil(len(replicas[0]) / MAX_POINTS)
+    if count > 1 or width > 1:
+        label = f"{count} replicas" if count > 1 else "training"
+        for rows in replicas:
+            axes.plot(*unzip(points(rows, column)), color=SKY, linewidth=0.5, label=label)
+    label = "training, median" if count > 1 else "training"
+    if width > 1:
+        label += f", {sum(row['steps'] for row in replicas[0][:width]):,.0f}-step means"
+    curve = median(coarse(rows, column, width) for rows in replicas)
+    axes.plot(*unzip(curve), color=BLUE, linewidth=1.6, label=label)
+
+
+def draw_panel(axes, replicas, column, validation, marks):
+    """The curves of one column and `marks`, its published values.
+
+    `validation` lists other columns to draw, with label, colour and line style.
+    """
+    draw_training(axes, replicas, column)
+    for name, label, color, style in validation:
+        curve = median(points(rows, name) for rows in replicas)
+        if curve:
+            label += ", median" if len(replicas) > 1 else ""
+            axes.plot(*unzip(curve), color=color, linestyle=style, linewidth=1.6, label=label)
+    end = max(rows[-1]["step"] for rows in replicas)
+    if marks:
+        axes.plot([end] * 2, marks, clip_on=False, color="black", linewidth=1.6)
+        mark = {"clip_on": False, "linestyle": "", "zorder": 3}
+        look = {"color": "black", "marker": "D", "markeredgecolor": "white", "markersize": 6}
+        axes.plot([end] * 2, marks, label="published", **look, **mark)
+        reached = epoch_mean(replicas, column)
+        if reached is not None:
+            # A ring around the published mark where the two agree.
+            look = {"color": BLUE, "marker": "o", "markerfacecolor": "none", "markersize": 10}
+            axes.plot(end, reached, label="training, mean of the last epoch", **look, **mark)
+    axes.set_xlim(0, end)
+    axes.set_xlabel("optimiser steps")
+    axes.locator_params(axis="x", nbins=6)
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+
+
+def scale_loss(axes):
+    """A logarithmic axis where what is drawn spans more than a factor of ten."""
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    values = [float(y) for line in axes.lines for y in line.get_ydata() if y > 0]
+    if values and max(values) > 10 * min(values):
+        axes.set_yscale("log")
+        subs = (1, 2, 5) if max(values) < 1000 * min(values) else (1,)
+        axes.yaxis.set_major_locator(LogLocator(subs=subs))
+        axes.yaxis.set_minor_locator(NullLocator())
+        axes.yaxis.set_major_formatter("{x:g}")
+    else:
+        axes.set_ylim(bottom=0)
+
+
+def figure_of(name, rows, loss, accuracy, curve):
+    """The matplotlib figure of a run."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    matplotlib.rcdefaults()
+    matplotlib.rcParams.update(STYLE)
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    replicas = by_replica(rows)
+    validation = [("val_loss", "validation", VERMILLION, "--")]
+    draw_panel(left, replicas, "loss", validation, loss)
+    validation = [
+        ("val_accuracy", "validation", VERMILLION, "--"),
+        ("val_sequence_accuracy", "validation, whole sequences", PURPLE, ":"),
+    ]
+    draw_panel(right, replicas, "accuracy", validation, accuracy)
+    if curve:
+        steps_per_epoch = rows[-1]["step"] / rows[-1]["epoch"]
+        steps = [epoch * steps_per_epoch for epoch, _ in curve]
+        look = {"color": "black", "linestyle": "", "marker": "o", "markerfacecolor": "none"}
+        left.plot(steps, [y for _, y in curve], label="published curve", markersize=3, **look)
+    scale_loss(left)
+    left.set_ylabel("loss (nats per token)")
+    right.set_ylabel("accuracy")
+    right.set_ylim(-0.02, 1.02)
+    figure.suptitle(name, parse_math=False)
+    legend = {}
+    for axes in (left, right):
+        legend.update((label, handle) for handle, label in zip(*axes.get_legend_handles_labels()))
+    columns = min(len(legend), 4)
+    figure.legend(legend.values(), legend.keys(), loc="outside lower center", ncols=columns)
+    return figure
+
+
+def draw(path, target):
+    """Writes the picture of a curves.csv to `target` as .png and .svg, always the same bytes."""
+    run = path.resolve().parent
+    metadata = {".png": {"Software": None}, ".svg": {"Date": None, "Creator": None}}
+    try:
+        figure = figure_of(run.name, read(path), *published(run))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        for suffix in metadata:
+            figure.savefig(f"{target}{suffix}", metadata=metadata[suffix])
+            print(f"{target}{suffix}")
+    except ImportError as error:
+        raise Failure(f"no matplotlib: {error}", "scripts/plot installs it") from None
+    except OSError as error:
+        raise Failure(f"{error.filename}: {error.strerror}", "check the path and its permissions") from None
+    except csv.Error as error:
+        raise Failure(f"{path}: {error}", "repair the file") from None
+
+
+def curves_of(path):
+    """The curves.csv files that an argument stands for."""
+    if path.is_file():
+        return [path]
+    if (path / "curves.csv").is_file():
+        return [path / "curves.csv"]
+    found = sorted(path.glob("*/curves.csv"))
+    if not found:
+        hint = "name a curves.csv, a run directory, or a directory of run directories"
+        raise Failure(f"{path}: no curves.csv there", hint)
+    return found
+
+
+def targets_of(paths, out):
+    """`{picture: its curves.csv}`; a picture has no suffix yet."""
+    targets = {}
+    for path in (file for argument in paths for file in curves_of(argument)):
+        target = out / path.resolve().parent.name if out else path.with_suffix("")
+        other = targets.setdefault(target, path)
+        if other != path:
+            raise Failure(f"{other} and {path} would both be {target}.png", "draw them one by one")
+    return targets
+
+
+def tell(failure):
+    print("error: {}\nhint: {}".format(*failure.args), file=sys.stderr)
+
+
+def main(words=None):
+    """Draws what the command line names; the exit status."""
+    parser = argparse.ArgumentParser("scripts/plot", description=ABOUT, allow_abbrev=False)
+    text = "a curves.csv, a run directory, or a directory of run directories"
+    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help=text)
+    text = "write DIR/<run>.png and DIR/<run>.svg instead"
+    parser.add_argument("--out", type=Path, metavar="DIR", help=text)
+    options = parser.parse_args(words)
+    try:
+        targets = targets_of(options.paths, options.out)
+    except Failure as failure:
+        tell(failure)
+        return 2
+    status = 0
+    for target, path in targets.items():
+        try:
+            draw(path, target)
+        except Failure as failure:
+            tell(failure)
+            status = 2
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

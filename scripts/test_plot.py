@@ -1,0 +1,224 @@
+"""What scripts/plot.py draws and refuses; pictures only where its matplotlib is installed."""
+
+import contextlib
+import importlib.metadata
+import io
+import json
+import tempfile
+import unittest
+from pathlib import Path
+
+import plot
+
+HEADER = (
+    "replica,seed,epoch,step,samples,loss,accuracy,val_loss,val_accuracy,val_sequence_accuracy,"
+    "learning_rate,grad_norm,seconds\n"
+)
+
+
+def line(replica, epoch, step, loss, val_loss="", accuracy="0.5"):
+    return f"{replica},{replica},{epoch},{step},9,{loss},{accuracy},{val_loss},,,0.001,,0.1\n"
+
+
+TWO_REPLICAS = HEADER + line(0, 1, 10, 4) + line(1, 1, 10, 2) + line(0, 1, 40, 1) + line(1, 1, 40, 5)
+
+
+class Folder(unittest.TestCase):
+    """A test with a directory of its own."""
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = Path(folder.name)
+
+    def write(self, name, text):
+        path = self.folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+        return path
+
+    def rows(self, text):
+        return plot.read(self.write("run/curves.csv", text))
+
+
+class Reading(Folder):
+    def test_an_empty_cell_is_a_missing_value(self):
+        rows = self.rows(HEADER + line(0, 1, 4, "", 2) + line(0, 2, 8, "NaN"))
+        self.assertEqual([row["loss"] for row in rows], [None, None])
+        self.assertEqual([row["val_loss"] for row in rows], [2, None])
+
+    def test_a_file_that_seqlab_wrote_is_read(self):
+        rows = plot.read(Path(__file__).parent.parent / "results/echo/curves.csv")
+        self.assertEqual((rows[-1]["step"], rows[-1]["steps"]), (2000, 4))
+
+    def test_a_bad_file_is_named_with_what_is_wrong(self):
+        whole = HEADER + line(0, 1, 4, 3)
+        bad = {
+            "": "no column replica, epoch",
+            "step,loss\n1,2\n": "no column replica, epoch, accuracy",
+            HEADER: "no rows yet",
+            whole[:-3]: "the last line is cut off",
+            whole + "0,1,2\n": "line 3 does not have 13 cells",
+            whole.replace("0.001,", "0.001,,"): "line 2 does not have 13 cells",
+            whole + line(0, 1, 8, "three"): "line 3: loss is 'three', not a number",
+            whole + line(0, 1, "", 3): "line 3 lacks replica, epoch, step",
+            whole + line(0, 1, 4, 3): "line 3: epoch 1, step 4 is out of order",
+            whole + line(0, 0, 8, 3): "line 3: epoch 0, step 8 is out of order",
+        }
+        for text, message in bad.items():
+            with self.assertRaises(plot.Failure, msg=message) as caught:
+                self.rows(text)
+            self.assertIn("run/curves.csv: " + message, caught.exception.args[0])
+
+
+class Curves(Folder):
+    def test_the_median_is_over_the_replicas_that_have_a_value(self):
+        curves = [[(1, 5), (2, 1)], [(1, 1)], [(1, 2), (2, 2)]]
+        self.assertEqual(plot.median(curves), [(1, 2), (2, 1.5)])
+
+    def test_a_mean_weighs_rows_by_their_steps(self):
+        first, second = plot.by_replica(self.rows(TWO_REPLICAS))
+        self.assertEqual(plot.mean(first, "loss"), (10 * 4 + 30 * 1) / 40)
+        self.assertEqual(plot.coarse(second, "loss", 2), [(40, (10 * 2 + 30 * 5) / 40)])
+
+    def test_missing_values_have_no_weight_and_no_point(self):
+        rows = self.rows(HEADER + line(0, 1, 1, 4) + line(0, 2, 2, "") + line(0, 3, 3, ""))
+        self.assertEqual(plot.coarse(rows, "loss", 2), [(2, 4)])
+
+    def test_one_row_an_epoch_is_the_mean_of_the_epoch_already(self):
+        replicas = plot.by_replica(self.rows(TWO_REPLICAS))
+        self.assertEqual(plot.epoch_mean(replicas, "loss"), (1.75 + 4.25) / 2)
+        replicas = plot.by_replica(self.rows(HEADER + line(0, 1, 4, 3) + line(0, 2, 8, 3)))
+        self.assertIsNone(plot.epoch_mean(replicas, "loss"))
+
+
+class Published(Folder):
+    def report(self, published):
+        another = {"name": "another", "published": {"loss": {"low": 9, "high": 9}}}
+        entries = [{"name": "run", "published": published, "other": 1}, another]
+        self.write("report.json", json.dumps({"experiments": entries}))
+        return plot.published(self.folder / "run")
+
+    def test_figures_come_from_the_entry_of_the_run(self):
+        published = {
+            "loss": {"low": 1.5, "high": 2},
+            "accuracy": None,
+            "curve": [[1, 4], [2, 3]],
+            "other": 1,
+        }
+        self.assertEqual(self.report(published), ([1.5, 2], [], [(1, 4), (2, 3)]))
+
+    def test_without_an_entry_nothing_is_known(self):
+        self.assertEqual(self.report(None), ([], [], []))
+        self.assertEqual(plot.published(self.folder / "unknown"), ([], [], []))
+        (self.folder / "report.json").unlink()
+        self.assertEqual(plot.published(self.folder / "run"), ([], [], []))
+
+    def test_another_file_is_refused_by_name(self):
+        for text in ("{", "[]", '{"experiments": [{}]}'):
+            self.write("report.json", text)
+            with self.assertRaises(plot.Failure, msg=text) as caught:
+                plot.published(self.folder / "run")
+            self.assertIn("report.json", caught.exception.args[0])
+
+
+class CommandLine(Folder):
+    def plot(self, *words):
+        """The exit status and what was said."""
+        said = io.StringIO()
+        with contextlib.redirect_stderr(said):
+            status = plot.main([str(word) for word in words])
+        return status, said.getvalue()
+
+    def test_a_directory_stands_for_the_runs_in_it(self):
+        files = [self.write(f"{name}/curves.csv", TWO_REPLICAS) for name in "ab"]
+        self.assertEqual(plot.curves_of(self.folder), files)
+        self.assertEqual(plot.curves_of(self.folder / "b"), files[1:])
+        self.assertEqual(plot.curves_of(files[0]), files[:1])
+
+    def test_pictures_lie_beside_their_file_or_in_out(self):
+        path = self.write("run/curves.csv", TWO_REPLICAS)
+        beside, out = path.with_suffix(""), self.folder / "out"
+        self.assertEqual(plot.targets_of([path.parent], None), {beside: path})
+        self.assertEqual(plot.targets_of([path.parent], out), {out / "run": path})
+
+    def test_two_runs_never_share_a_picture(self):
+        for parent in "ab":
+            (self.folder / parent).mkdir()
+            self.write(f"{parent}/run/curves.csv", TWO_REPLICAS)
+        words = self.folder / "a", self.folder / "b", "--out", self.folder
+        status, said = self.plot(*words)
+        self.assertEqual(status, 2)
+        self.assertIn("would both be", said)
+
+    def test_every_bad_file_is_told(self):
+        for name in "ab":
+            self.write(f"{name}/curves.csv", "")
+        status, said = self.plot(self.folder)
+        self.assertEqual(status, 2)
+        for name in "ab":
+            self.assertIn(f"error: {self.folder}/{name}/curves.csv: ", said)
+
+    def test_a_path_without_curves_is_told(self):
+        status, said = self.plot(self.folder)
+        self.assertEqual(status, 2)
+        self.assertIn(f"error: {self.folder}: no curves.csv there\nhint: ", said)
+
+    def test_what_is_no_csv_is_told(self):
+        self.write("run/curves.csv", HEADER + "x" * 200_000 + "\n")
+        status, said = self.plot(self.folder)
+        self.assertEqual(status, 2)
+        self.assertIn(f"error: {self.folder}/run/curves.csv: field larger", said)
+
+
+def has_matplotlib():
+    """Whether this Python has the version that scripts/plot installs."""
+    requirements = Path(__file__).with_name("plot-requirements.txt").read_text()
+    try:
+        return f"matplotlib=={importlib.metadata.version('matplotlib')} " in requirements
+    except importlib.metadata.PackageNotFoundError:
+        return False
+
+
+@unittest.skipUnless(has_matplotlib(), "scripts/plot's matplotlib is not installed")
+class Pictures(Folder):
+    def figure(self, text, *known):
+        return plot.figure_of("run", self.rows(text), *(known or ([], [], [])))
+
+    def test_the_same_run_is_the_same_bytes(self):
+        path = self.write("run/curves.csv", TWO_REPLICAS)
+        for name in "ab":
+            with contextlib.redirect_stdout(io.StringIO()):
+                plot.draw(path, self.folder / name)
+        for suffix in (".png", ".svg"):
+            first, second = [(self.folder / (name + suffix)).read_bytes() for name in "ab"]
+            self.assertEqual(first, second)
+            self.assertNotIn(b"<dc:date>", first)
+
+    def test_a_thin_line_a_replica_and_their_median(self):
+        lines = self.figure(TWO_REPLICAS).axes[0].lines
+        values = [list(line.get_ydata()) for line in lines]
+        self.assertEqual(values, [[4, 1], [2, 5], [3, 3]])
+
+    def test_many_rows_of_one_replica_are_smoothed(self):
+        text = HEADER + "".join(line(0, i, i, 1 + i % 2) for i in range(1, 251))
+        raw, smooth = self.figure(text).axes[0].lines
+        self.assertEqual((len(raw.get_ydata()), set(smooth.get_ydata())), (250, {1.5}))
+
+    def test_the_loss_is_logarithmic_from_a_factor_of_ten_on(self):
+        for last, scale in ((0.41, "linear"), (0.39, "log")):
+            text = HEADER + line(0, 1, 4, 4) + line(0, 2, 8, last)
+            self.assertEqual(self.figure(text).axes[0].get_yscale(), scale)
+
+    def test_published_figures_are_where_the_run_ends(self):
+        text = HEADER + line(0, 1, 4, 4) + line(0, 2, 8, 2, 3)
+        figure = self.figure(text, [1.5, 1.7], [1, 1], [(1.5, 3)])
+        drawn = {line.get_label(): line.get_xydata().tolist() for line in figure.axes[0].lines}
+        self.assertEqual(drawn["published"], [[8, 1.5], [8, 1.7]])
+        self.assertEqual(drawn["published curve"], [[6, 3]])
+        labels = [text.get_text() for text in figure.legends[0].get_texts()]
+        self.assertEqual(labels, ["training", "validation", "published", "published curve"])
+
+
+if __name__ == "__main__":
+    unittest.main()
