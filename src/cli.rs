@@ -93,7 +93,8 @@ struct EvaluateArgs {
     /// Run directory
     #[arg(value_name = "RUN")]
     run: PathBuf,
-    /// Fresh samples a replica, rounded up to whole sequences [default: as after training]
+    /// Fresh samples a replica, rounded up to whole sequences; at most those held out (addition)
+    /// [default: as after training]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     samples: Option<i64>,
     /// Print JSON: the `replicas` list of summary.json with this evaluation
@@ -153,10 +154,10 @@ struct Fields {
     /// Ids in the sequence that an epoch's windows are cut from (echo, lag)
     #[arg(long, value_name = "N")]
     length: Option<i64>,
-    /// Samples in an epoch (reverse)
+    /// Samples in an epoch (reverse), or those trained on in every epoch (addition)
     #[arg(long, value_name = "N")]
     samples: Option<i64>,
-    /// Ids in a source
+    /// Ids in a source [follows --n-out (addition)]
     #[arg(long, value_name = "N")]
     n_in: Option<i64>,
     /// Ids in a target
@@ -186,7 +187,7 @@ struct Fields {
     /// Samples in a batch of one replica
     #[arg(long, value_name = "N")]
     batch_size: Option<i64>,
-    /// Passes over fresh data
+    /// Passes over fresh data, or over the same in a new order (addition)
     #[arg(long, value_name = "N")]
     epochs: Option<i64>,
     /// Adam's step size
@@ -232,10 +233,11 @@ struct Fields {
     /// Fill the validation columns of every so many rows [default: never]
     #[arg(long, value_name = "ROWS")]
     validate_every: Option<i64>,
-    /// Samples behind a row's validation columns, the same for every row
+    /// Samples behind a row's validation columns, the same for every row; at most those held out
+    /// (addition)
     #[arg(long, value_name = "N")]
     validation_samples: Option<i64>,
-    /// Fresh samples that the trained model is evaluated on
+    /// Fresh samples that the trained model is evaluated on; so many are held out (addition)
     #[arg(long, value_name = "N")]
     evaluation_samples: Option<i64>,
     /// auto, cpu, cuda or cuda:N; only auto falls back to the CPU

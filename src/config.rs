@@ -39,6 +39,8 @@ words! {
         Lag = "lag",
         /// Say the first `n_out` of `n_in` ids in reverse order.
         Reverse = "reverse",
+        /// Say the sum of two numbers, all of them written as characters.
+        Addition = "addition",
     }
 }
 
@@ -178,7 +180,7 @@ pub struct Config {
     pub id_max: i64,
     /// Ids in the random sequence that an epoch's windows are cut from (echo, lag).
     pub length: Option<i64>,
-    /// Samples in an epoch (reverse).
+    /// Samples in an epoch (reverse); how many are trained on, the same in every epoch (addition).
     pub samples: Option<i64>,
     /// Tin: ids in a source.
     pub n_in: i64,
@@ -204,7 +206,8 @@ pub struct Config {
 
     /// B: samples in a batch of one replica.
     pub batch_size: i64,
-    /// Passes over fresh data: one new sequence each (echo, lag) or `samples` samples (reverse).
+    /// Passes over fresh data, one new sequence each (echo, lag) or `samples` samples (reverse), or
+    /// over the same samples in a new order (addition).
     pub epochs: i64,
     /// Adam's step size, where the schedule starts after any warm-up.
     #[serde(default = "learning_rate")]
@@ -241,10 +244,11 @@ pub struct Config {
     pub log_every: Option<i64>,
     /// Every so many rows of `curves.csv` have their validation columns filled.
     pub validate_every: Option<i64>,
-    /// Samples behind a row's validation columns: never trained on, and the same for every row.
+    /// Samples behind a row's validation columns: never trained on, and the same for every row; at
+    /// most `evaluation_samples` (addition).
     #[serde(default = "evaluation_samples")]
     pub validation_samples: i64,
-    /// Fresh samples that the trained model is evaluated on.
+    /// Fresh samples that the trained model is evaluated on; so many are held out (addition).
     #[serde(default = "evaluation_samples")]
     pub evaluation_samples: i64,
     /// Which device to compute on.
@@ -306,7 +310,7 @@ impl Config {
         match self.task {
             TaskKind::Echo => length + 1 - self.n_in,
             TaskKind::Lag => length - self.n_in.max(self.lag.unwrap_or(0)),
-            TaskKind::Reverse => self.samples.unwrap_or(0),
+            TaskKind::Reverse | TaskKind::Addition => self.samples.unwrap_or(0),
         }
     }
 
@@ -329,9 +333,10 @@ pub fn scope(
     family: Family,
     schedule: LearningRateSchedule,
 ) -> Option<(&'static str, bool)> {
+    let draws_samples = matches!(task, TaskKind::Reverse | TaskKind::Addition);
     match field {
-        "length" => Some(("tasks echo and lag", task != TaskKind::Reverse)),
-        "samples" => Some(("task reverse", task == TaskKind::Reverse)),
+        "length" => Some(("tasks echo and lag", !draws_samples)),
+        "samples" => Some(("tasks reverse and addition", draws_samples)),
         "lag" => Some(("task lag", task == TaskKind::Lag)),
         "return_sequences" => Some(("family lstm", family == Family::Lstm)),
         "feedback" => Some(("family teacher_forced", family == Family::TeacherForced)),

@@ -1,4 +1,4 @@
-//! Evaluation on fresh sequences: no gradient, no target in sight of the model.
+//! Evaluation on sequences that are never trained on: no gradient, no target in sight of the model.
 
 use anyhow::Result;
 use tch::{Device, TchError, Tensor};
@@ -49,8 +49,8 @@ pub struct Evaluator<'a> {
 }
 
 impl Evaluator<'_> {
-    /// Evaluates every replica on at least `samples` samples of its own stream for `purpose` (whole
-    /// sequences of windows), and hands each sequence to `each`.
+    /// Evaluates every replica on a fresh set of `samples` samples ([`Task::fresh_set`]) of its own
+    /// stream for `purpose`, and hands each sequence to `each`.
     ///
     /// A stateful model reads a sequence's windows as in training: batch by batch, its state
     /// carried from one to the next, starting at zero.

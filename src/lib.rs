@@ -11,7 +11,7 @@
 //! | H | LSTM units |
 //! | P | trainable numbers of one replica |
 //! | step | one optimiser update |
-//! | epoch | one fresh sequence (tasks echo and lag) or one pass over n fresh samples (reverse) |
+//! | epoch | one fresh sequence (tasks echo and lag) or one pass over n fresh samples (reverse) or over the same n in a new order (addition) |
 //!
 //! Shapes are written `(R, B, T)`; "id" is an int64 below V. Nothing is ever one-hot encoded.
 //!

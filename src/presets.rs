@@ -145,6 +145,8 @@ pub fn all() -> Vec<Preset> {
             accuracy: range(0.0, 0.04),
             source: "tutorial",
         },
+        addition("addition-2", 2, 55, (4_500, 500)),
+        addition("addition-3", 3, 100, (45_000, 5_000)),
     ]
 }
 
@@ -293,6 +295,45 @@ fn reverse() -> Config {
     }
 }
 
+fn addition(
+    name: &'static str,
+    digits: i64,
+    epochs: i64,
+    (samples, held_out): (i64, i64),
+) -> Preset {
+    Preset {
+        name,
+        about: if digits == 2 {
+            "RepeatVector encoder-decoder adds two numbers of up to 2 digits"
+        } else {
+            "RepeatVector encoder-decoder adds two numbers of up to 3 digits"
+        },
+        config: Config {
+            preset: name.into(),
+            task: TaskKind::Addition,
+            // Ten digits, + and the space.
+            vocab: 12,
+            id_max: 11,
+            length: None,
+            samples: Some(samples),
+            n_in: 2 * digits + 1,
+            n_out: digits + 1,
+            family: Family::RepeatVector,
+            units: 128,
+            stateful: false,
+            return_sequences: None,
+            batch_size: 32,
+            epochs,
+            validation_samples: held_out.min(2_000),
+            evaluation_samples: held_out,
+            ..echo()
+        },
+        loss: None,
+        accuracy: one(0.99),
+        source: "Keras's example addition_rnn",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -308,6 +349,6 @@ mod tests {
     #[test]
     fn epochs_have_the_published_number_of_steps() {
         let steps: Vec<_> = all().iter().map(|p| p.config.steps_per_epoch()).collect();
-        assert_eq!(steps, [4, 1, 1, 1, 3125, 3, 25, 4, 4]);
+        assert_eq!(steps, [4, 1, 1, 1, 3125, 3, 25, 4, 4, 141, 1407]);
     }
 }

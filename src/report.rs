@@ -1,9 +1,11 @@
 //! What the commands print for people.
 
+use std::fmt::Display;
+
 use crate::config::{Config, EngineChoice};
 use crate::curves::PredictionRow;
 use crate::model::Model;
-use crate::presets::{self, Published};
+use crate::presets;
 use crate::summary::ReplicaSummary;
 
 /// Columns of text, each as wide as its widest cell; the first row is the header.
@@ -22,9 +24,13 @@ fn row<const N: usize>(cells: [&str; N]) -> Vec<String> {
     cells.map(str::to_owned).to_vec()
 }
 
+/// `value`, or a dash where there is none.
+pub fn or_dash(value: Option<impl Display>) -> String {
+    value.map_or("-".to_owned(), |value| value.to_string())
+}
+
 /// The presets with family, size and published numbers.
 pub fn list() -> String {
-    let figure = |published: Option<Published>| published.map_or("-".into(), |p| p.to_string());
     let mut rows = vec![row([
         "preset",
         "family",
@@ -43,8 +49,8 @@ pub fn list() -> String {
             config.units.to_string(),
             format!("{}→{} of {}", config.n_in, config.n_out, config.vocab),
             config.epochs.to_string(),
-            figure(preset.loss),
-            figure(preset.accuracy),
+            or_dash(preset.loss),
+            or_dash(preset.accuracy),
             preset.source.to_owned(),
         ]);
     }
@@ -106,7 +112,7 @@ pub fn thousands(n: i64) -> String {
 
 /// Each replica's last losses, accuracies and evaluation.
 pub fn results(replicas: &[ReplicaSummary]) -> String {
-    let known = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.4}"));
+    let known = |value: Option<f64>| or_dash(value.map(|value| format!("{value:.4}")));
     let mut rows = vec![row([
         "seed",
         "loss",

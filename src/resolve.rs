@@ -13,8 +13,8 @@ use crate::presets;
 /// that it names.
 ///
 /// A field of the preset gives way where what was given makes it meaningless, and follows where it
-/// was tied: the id range to the vocabulary, and `n_out` to `n_in` where an LSTM answers every
-/// step.
+/// was tied: the id range to the vocabulary, `n_out` to `n_in` where an LSTM answers every step, and
+/// `n_in` to `n_out` in an addition.
 ///
 /// # Errors
 /// A field that is missing, unknown, of the wrong type or invalid.
@@ -90,6 +90,7 @@ fn word<T: DeserializeOwned>(table: &Table, field: &str) -> Option<T> {
 fn complete(given: &mut Table, preset: &Config) -> Result<()> {
     let mut base = table(preset)?;
     give_way(&mut base, given);
+    let task = word(given, "task").unwrap_or(preset.task);
     let family = word(given, "family").unwrap_or(preset.family);
     let int = |field: &str| given.get(field).and_then(Value::as_integer);
     if let Some(vocab) = int("vocab") {
@@ -98,6 +99,9 @@ fn complete(given: &mut Table, preset: &Config) -> Result<()> {
     let every_step = given.get("return_sequences").or(base.get("return_sequences"));
     if let (Some(n_in), Some(Value::Boolean(true))) = (int("n_in"), every_step) {
         base.insert("n_out".into(), n_in.into());
+    }
+    if let (Some(n_out), TaskKind::Addition) = (int("n_out"), task) {
+        base.insert("n_in".into(), n_out.saturating_mul(2).saturating_sub(1).into());
     }
     for (field, value) in base {
         given.entry(field).or_insert(value);
@@ -153,6 +157,8 @@ mod tests {
         assert_eq!(given("preset = 'echo'\nvocab = 50\nid_max = 9").unwrap().id_max, 9);
         let config = given("preset = 'echo'\nn_in = 5\nbatch_size = 7").unwrap();
         assert_eq!((config.n_in, config.n_out), (5, 5));
+        let config = given("preset = 'addition-2'\nn_out = 5").unwrap();
+        assert_eq!((config.n_in, config.n_out), (9, 5));
     }
 
     #[test]

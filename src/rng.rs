@@ -19,6 +19,9 @@ pub enum Purpose {
     Validation = 2,
     /// Data of `evaluate`; positions as for training.
     Evaluation = 3,
+    /// The examples of a task that draws them once for training, validation and evaluation;
+    /// position: 0.
+    Examples = 4,
 }
 
 /// The random numbers of one seed for one purpose.
@@ -62,7 +65,8 @@ mod tests {
             prop_assert_eq!(here, draw(seed, Purpose::Training, position));
             prop_assert_ne!(here, draw(seed, Purpose::Training, position + 1));
             prop_assert_ne!(here, draw(seed.wrapping_add(1), Purpose::Training, position));
-            for other in [Purpose::Weights, Purpose::Validation, Purpose::Evaluation] {
+            use Purpose::{Evaluation, Examples, Validation, Weights};
+            for other in [Weights, Validation, Evaluation, Examples] {
                 prop_assert_ne!(here, draw(seed, other, position));
             }
         }

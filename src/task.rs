@@ -1,16 +1,20 @@
-//! What the model has to learn: batches of integer ids, drawn afresh for every epoch.
+//! What the model has to learn: batches of integer ids, drawn afresh for every epoch, or once and for
+//! all (addition).
 //!
 //! A batch is a pure function of (seeds, purpose, epoch, sample range). Ids stay ids from here to
 //! the loss; nothing is ever one-hot encoded.
 
+mod addition;
 mod echo;
 mod lag;
 mod reverse;
 
 use std::ops::{Range, RangeInclusive};
+use std::sync::Arc;
 
 use crate::config::{Config, Family, TaskKind};
 use crate::rng::{Purpose, Stream};
+use addition::Addition;
 use echo::Echo;
 use lag::Lag;
 use reverse::Reverse;
@@ -76,6 +80,7 @@ enum Kind {
     Echo(Echo),
     Lag(Lag),
     Reverse(Reverse),
+    Addition(Addition),
 }
 
 impl Task {
@@ -89,6 +94,12 @@ impl Task {
             TaskKind::Echo => Kind::Echo(Echo { ids, length }),
             TaskKind::Lag => Kind::Lag(Lag { ids, length, lag: size(config.lag) }),
             TaskKind::Reverse => Kind::Reverse(Reverse { ids, samples: size(config.samples) }),
+            TaskKind::Addition => Kind::Addition(Addition {
+                digits: config.n_out as u32 - 1,
+                samples: size(config.samples),
+                held_out: config.evaluation_samples as usize,
+                drawn: Arc::default(),
+            }),
         };
         let teacher_forced = config.family == Family::TeacherForced;
         let samples_per_epoch = config.samples_per_epoch() as usize;
@@ -102,10 +113,11 @@ impl Task {
 
     /// How many epochs, and how many samples of each, make a fresh set of at least `samples`:
     /// whole sequences where samples are windows of one, since a stateful model reads them in
-    /// order; otherwise exactly `samples`.
+    /// order; otherwise exactly `samples`, or all that are held out where those are fewer.
     pub fn fresh_set(&self, samples: usize) -> (u64, usize) {
         match &self.kind {
             Kind::Reverse(_) => (1, samples),
+            Kind::Addition(addition) => (1, samples.min(addition.held_out)),
             Kind::Echo(_) | Kind::Lag(_) => {
                 let windows = self.samples_per_epoch();
                 (samples.div_ceil(windows) as u64, windows)
@@ -121,6 +133,7 @@ impl Task {
                 Kind::Echo(echo) => echo.epoch(stream, epoch),
                 Kind::Lag(lag) => lag.epoch(stream, epoch),
                 Kind::Reverse(reverse) => reverse.epoch(stream, epoch),
+                Kind::Addition(addition) => addition.epoch(seed, purpose, epoch),
             }
         };
         Epoch { task: self, replicas: seeds.iter().map(draw).collect() }

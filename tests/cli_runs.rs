@@ -404,6 +404,32 @@ fn evaluate_takes_another_number_of_samples() {
 }
 
 #[test]
+fn an_addition_learns_its_questions_and_is_evaluated_on_those_held_out() {
+    let lab = Lab::with_run(
+        "addition-2 --n-out 2 --samples 45 --evaluation-samples 10 --units 32 --batch-size 15 \
+         --epochs 60 --lr 0.01 --validate-every 20 --validation-samples 40",
+    );
+    let curves = Csv::curves(&lab, "run");
+    let (loss, accuracy) = (curves.numbers("loss"), curves.numbers("accuracy"));
+    assert!(loss[59] < 0.5 * loss[0], "{loss:?}");
+    assert!(accuracy[59] > accuracy[0] + 0.2, "{accuracy:?}");
+    let predictions = Csv::predictions(&lab, "run");
+    assert_eq!(predictions.rows.len(), 10);
+    for (source, expected) in
+        predictions.column("source").iter().zip(predictions.column("expected"))
+    {
+        let ids: Vec<u32> = source.split(' ').map(|id| id.parse().unwrap()).collect();
+        let answer = expected.replace(" 11", "").replace(' ', "");
+        assert_eq!(ids[1], 10, "{source}");
+        assert_eq!(answer.parse::<u32>().unwrap(), ids[0] + ids[2], "{source}");
+    }
+    // The last row's validation has read the same ten.
+    let evaluation = json(&lab.run("evaluate run --samples 1000 --json"))[0]["evaluation"].clone();
+    assert_eq!(evaluation, summary(&lab, "run")["replicas"][0]["evaluation"]);
+    assert_eq!(curves.column("val_accuracy")[59], evaluation["token_accuracy"].to_string());
+}
+
+#[test]
 fn evaluate_prints_a_line_for_every_replica() {
     let lab = Lab::with_run(&format!("{GUESSING} --replicas 2 --seed 41"));
     let summary = summary(&lab, "run");
@@ -706,6 +732,8 @@ fn list_shows_every_preset_with_its_published_numbers() {
         ("echo-current", ["lstm", "15", "0.0785–0.0927", "1"]),
         ("echo-lag", ["lstm", "50", "0.126–0.239", "0.95–1"]),
         ("echo-lag-no-context", ["lstm", "50", "4.58–4.62", "0–0.04"]),
+        ("addition-2", ["repeat_vector", "128", "-", "0.99"]),
+        ("addition-3", ["repeat_vector", "128", "-", "0.99"]),
     ] {
         let mut lines = printed.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
         let line = lines.find(|words| words.first() == Some(&preset)).unwrap();

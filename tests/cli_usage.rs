@@ -6,15 +6,18 @@ use std::fs;
 
 use common::{ECHO, Lab, PARTIAL, REVERSE};
 
-const PRESETS: [&str; 8] = [
+const PRESETS: [&str; 11] = [
     "echo",
     "partial-echo-2",
     "partial-echo-4",
+    "partial-echo-4-tuned",
     "reverse",
     "echo-tutorial",
     "echo-current",
     "echo-lag",
     "echo-lag-no-context",
+    "addition-2",
+    "addition-3",
 ];
 
 /// A configuration without a preset behind it.
@@ -234,9 +237,13 @@ fn refuses_flags_that_do_not_apply() {
     training_is_refused(&[
         (
             "echo --samples 100",
-            "--samples 100: expected nothing: it applies to task reverse only\n",
+            "--samples 100: expected nothing: it applies to tasks reverse and addition only\n",
         ),
         ("reverse --length 25", "--length 25: expected nothing: it applies to tasks echo and lag"),
+        (
+            "addition-2 --length 25",
+            "--length 25: expected nothing: it applies to tasks echo and lag",
+        ),
         ("reverse --lag 1", "--lag 1: expected nothing: it applies to task lag only\n"),
         ("echo --lag 2", "--lag 2: expected nothing: it applies to task lag only\n"),
         (
@@ -246,6 +253,51 @@ fn refuses_flags_that_do_not_apply() {
         (
             "reverse --return-sequences true",
             "--return-sequences true: expected nothing: it applies to family lstm only\n",
+        ),
+    ]);
+}
+
+#[test]
+fn refuses_an_addition_of_other_ids_sizes_or_models() {
+    let ids = ", since task addition has the digits as ids 0 to 9, + as 10 and the space as 11\n";
+    let family = "expected repeat_vector: in task addition a sum is shorter than its question";
+    let stateful =
+        "--stateful true: expected false: no question of task addition continues another\n";
+    training_is_refused(&[
+        ("addition-2 --vocab 13", &format!("--vocab 13: expected 12{ids}")),
+        ("addition-2 --id-min 1", &format!("--id-min 1: expected 0{ids}")),
+        ("addition-2 --id-max 10", &format!("--id-max 10: expected 11{ids}")),
+        ("addition-2 --n-in 6", "--n-in 6: expected 5, so that a source holds two numbers of a"),
+        ("addition-2 --n-out 1", "--n-out 1: expected 2 to 6, a digit more than each of the"),
+        ("addition-2 --n-out 7", "--n-out 7: expected 2 to 6, a digit more than each of the"),
+        ("addition-2 --family lstm", &format!("--family lstm: {family}")),
+        ("addition-2 --family teacher_forced", &format!("--family teacher_forced: {family}")),
+        ("addition-2 --stateful true", stateful),
+    ]);
+}
+
+#[test]
+fn refuses_more_questions_than_are_found_soon() {
+    let samples = "task addition draws at most 5050 questions, of which --evaluation-samples 500";
+    let lab = Lab::new();
+    lab.run("summary addition-2 --samples 4550");
+    lab.run("summary addition-2 --n-out 6 --samples 999500");
+    training_is_refused(&[
+        ("addition-2 --samples 4551", &format!("--samples 4551: expected 1 to 4550: {samples}")),
+        ("addition-2 --evaluation-samples 551", "--samples 4500: expected 1 to 4499: "),
+        ("addition-3 --samples 395401", "--samples 395401: expected 1 to 395400: "),
+        (
+            "addition-2 --evaluation-samples 5050",
+            "--evaluation-samples 5050: expected a whole number from 1 to 5049\n",
+        ),
+        (
+            "addition-2 --n-out 2",
+            "--evaluation-samples 500: expected a whole number from 1 to 54\n",
+        ),
+        ("addition-2 --n-out 6 --samples 999501", "--samples 999501: expected 1 to 999500: "),
+        (
+            "addition-2 --n-out 6 --samples 999500 --replicas 1001",
+            "--replicas 1001: expected at most 1000, so that the data of every replica",
         ),
     ]);
 }
@@ -271,7 +323,7 @@ fn refuses_the_start_id_in_the_data_of_a_teacher_forced_model() {
 fn refuses_an_unknown_word_and_lists_the_choices() {
     let cases = [
         ("gate-activation", "hard_sigmoid, sigmoid"),
-        ("task", "echo, lag, reverse"),
+        ("task", "echo, lag, reverse, addition"),
         ("family", "lstm, repeat_vector, teacher_forced"),
         ("feedback", "softmax, argmax"),
         ("learning-rate-schedule", "constant, cosine, exponential"),
@@ -430,7 +482,7 @@ fn refuses_a_step_size_or_epsilon_that_is_zero_in_the_run_s_precision() {
 
 #[test]
 fn refuses_more_replicas_than_their_data_leave_room_for() {
-    let says = ["--replicas 2000: expected at most 1000, so that a batch and a sequence"];
+    let says = ["--replicas 2000: expected at most 1000, so that the data of every replica"];
     let lab = Lab::new();
     lab.refuses(2, "train echo-current --replicas 2000 --length 1000000 --out run", &says);
 }

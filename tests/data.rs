@@ -38,6 +38,19 @@ fn reverse(samples: usize, n_in: usize, n_out: usize) -> Config {
     valid(Config { samples: Some(samples as i64), n_in, n_out, ..preset("reverse") })
 }
 
+/// Sums of numbers of up to `digits` digits: so many to train on, so many held out.
+fn addition(digits: usize, samples: usize, held_out: usize) -> Config {
+    let config = Config {
+        n_in: 2 * digits as i64 + 1,
+        n_out: digits as i64 + 1,
+        samples: Some(samples as i64),
+        evaluation_samples: held_out as i64,
+        ..preset("addition-2")
+    };
+    assert_eq!(config.validate(), Ok(()));
+    config
+}
+
 fn valid(config: Config) -> Config {
     let config = Config { vocab: VOCAB, id_max: VOCAB - 1, batch_size: 1, ..config };
     assert_eq!(config.validate(), Ok(()));
@@ -45,9 +58,12 @@ fn valid(config: Config) -> Config {
 }
 
 /// A configuration of each task.
-fn one_of_each() -> [Config; 3] {
-    [echo(25, 6, 4), lag(25, 5, 2), reverse(20, 6, 3)]
+fn one_of_each() -> [Config; 4] {
+    [echo(25, 6, 4), lag(25, 5, 2), reverse(20, 6, 3), addition(2, 20, 10)]
 }
+
+/// One of the tasks that draw fresh data for every epoch: those before the addition.
+const FRESH: std::ops::Range<usize> = 0..3;
 
 /// The whole epoch of every replica.
 fn epoch(config: &Config, purpose: Purpose, epoch: u64) -> Batch {
@@ -147,7 +163,7 @@ proptest! {
 
     #[test]
     fn where_an_epoch_is_cut_changes_nothing(
-        seed in seeds(), number in 0..1000u64, which in 0..3usize, size in 1..25usize,
+        seed in seeds(), number in 0..1000u64, which in 0..4usize, size in 1..25usize,
     ) {
         let config = Config { replicas: 3, ..one_of_each()[which].clone() };
         let task = Task::new(&config);
@@ -163,7 +179,7 @@ proptest! {
 
     #[test]
     fn data_repeats_and_differs_by_seed_purpose_and_epoch(
-        seed in seeds(), number in 0..1u64 << 40, which in 0..3usize,
+        seed in seeds(), number in 0..1u64 << 40, which in FRESH,
     ) {
         use Purpose::{Evaluation, Training, Validation};
         let of = |seed: u64| Config { seed: seed as i64, ..one_of_each()[which].clone() };
@@ -180,7 +196,7 @@ proptest! {
 
     #[test]
     fn a_replica_gets_the_data_of_its_own_seed(
-        seed in 0..i64::MAX / 4, number in 0..1000u64, which in 0..3usize, replicas in 1..6usize,
+        seed in 0..i64::MAX / 4, number in 0..1000u64, which in 0..4usize, replicas in 1..6usize,
     ) {
         let config = Config { seed, replicas: replicas as i64, ..one_of_each()[which].clone() };
         let together = epoch(&config, Purpose::Training, number);
@@ -210,7 +226,7 @@ proptest! {
     }
 
     #[test]
-    fn a_fresh_set_has_at_least_the_samples_asked_for(which in 0..3usize, samples in 1..500usize) {
+    fn a_fresh_set_has_at_least_the_samples_asked_for(which in FRESH, samples in 1..500usize) {
         let task = Task::new(&one_of_each()[which]);
         let (epochs, each) = task.fresh_set(samples);
         prop_assert!(epochs as usize * each >= samples);
@@ -220,6 +236,107 @@ proptest! {
             prop_assert_eq!(each, task.samples_per_epoch());
             prop_assert!((epochs as usize - 1) * each < samples);
         }
+    }
+}
+
+/// The numbers and the answer that `batch`, of one replica, asks for, each question decoded.
+fn sums(config: &Config, batch: &Batch) -> Vec<[usize; 3]> {
+    let text = |ids: &mut dyn Iterator<Item = &i64>| {
+        ids.map(|&id| char::from(b"0123456789+ "[id as usize])).collect::<String>()
+    };
+    // Spaces stand behind, and nowhere else; a number has no zero in front.
+    let number = |digits: &str| {
+        let number: usize = digits.parse().unwrap();
+        assert_eq!(number.to_string(), digits);
+        number
+    };
+    let decode = |(source, target): (&[i64], &[i64])| {
+        let question = text(&mut source.iter().rev());
+        let (a, b) = question.trim_end_matches(' ').split_once('+').unwrap();
+        let answer = text(&mut target.iter());
+        [a, b, answer.trim_end_matches(' ')].map(number)
+    };
+    let pairs = rows(&batch.source, config.n_in).into_iter().zip(rows(&batch.target, config.n_out));
+    pairs.map(decode).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn an_addition_asks_for_sums_and_for_no_pair_of_numbers_twice(
+        seed in seeds(), digits in 1..6usize, samples in 1..36usize, held_out in 1..20usize,
+    ) {
+        let config = Config { seed: seed as i64, ..addition(digits, samples, held_out) };
+        let all = [
+            epoch(&config, Purpose::Training, 0),
+            held_out_of(&config, Purpose::Evaluation, held_out),
+        ];
+        let mut pairs = BTreeSet::new();
+        for [a, b, sum] in all.iter().flat_map(|batch| sums(&config, batch)) {
+            prop_assert_eq!(a + b, sum);
+            prop_assert!(a.max(b) < 10usize.pow(digits as u32));
+            prop_assert!(pairs.insert([a.min(b), a.max(b)]), "{} and {} again", a, b);
+        }
+        prop_assert_eq!(pairs.len(), samples + held_out);
+    }
+
+    #[test]
+    fn every_epoch_of_an_addition_has_the_same_questions_in_another_order(
+        seed in seeds(), number in 0..1u64 << 40,
+    ) {
+        let config = addition(3, 100, 5);
+        let [now, next] = [number, number + 1].map(|n| sums(&config, &training(&config, seed, n)));
+        prop_assert_ne!(&now, &next);
+        let sorted = |sums: Vec<[usize; 3]>| sums.into_iter().collect::<BTreeSet<_>>();
+        prop_assert_eq!(sorted(now.clone()), sorted(next));
+        prop_assert_ne!(sorted(now), sorted(sums(&config, &training(&config, seed + 1, number))));
+    }
+
+    #[test]
+    fn the_questions_held_out_are_the_same_for_every_purpose_and_asked_for_in_part(
+        seed in seeds(), few in 1..30usize, epoch in 0..5u64,
+    ) {
+        let config = Config { seed: seed as i64, ..addition(2, 40, 30) };
+        let all = held_out_of(&config, Purpose::Evaluation, 1000);
+        prop_assert_eq!(all.size, 30);
+        prop_assert_eq!(&all, &held_out_of(&config, Purpose::Validation, 1000));
+        let some = held_out_of(&config, Purpose::Validation, few);
+        prop_assert_eq!(&some.source, &all.source[..few * 5]);
+        let task = Task::new(&config);
+        let other = task.epoch(&[seed], Purpose::Evaluation, epoch).batch(0..30);
+        prop_assert_eq!(all, other);
+    }
+}
+
+/// The fresh set of `samples` for `purpose`.
+fn held_out_of(config: &Config, purpose: Purpose, samples: usize) -> Batch {
+    let task = Task::new(config);
+    let (epochs, each) = task.fresh_set(samples);
+    assert_eq!(epochs, 1);
+    task.epoch(&config.seeds(), purpose, 0).batch(0..each)
+}
+
+#[test]
+fn numbers_to_add_have_each_number_of_digits_as_often() {
+    // So few of each seed that hardly a pair of numbers is left out because it was there before.
+    let config = addition(5, 10, 1);
+    let (mut lengths, mut last, mut count) = ([0.0; 5], [0.0; 10], 0.0);
+    for seed in 0..2000 {
+        for [a, b, _] in sums(&config, &training(&config, seed, 0)) {
+            for number in [a, b] {
+                lengths[number.to_string().len() - 1] += 1.0;
+                last[number % 10] += 1.0;
+                count += 1.0;
+            }
+        }
+    }
+    check_even(&last, "last digits");
+    // One in ten of the numbers of a length has a zero in front, which makes it shorter.
+    let shares = [0.2222_f64, 0.2, 0.1998, 0.198, 0.18];
+    for (length, share) in lengths.into_iter().zip(shares) {
+        let off = (length - count * share) / (count * share * (1.0 - share)).sqrt();
+        assert!(off.abs() < 6.0, "{lengths:?} of {count}");
     }
 }
 
@@ -241,11 +358,14 @@ fn presets_have_the_designs_samples_and_id_ranges() {
         ("echo", 20, 6, 6, 0, 98),
         ("partial-echo-2", 21, 5, 2, 0, 98),
         ("partial-echo-4", 21, 5, 4, 0, 98),
+        ("partial-echo-4-tuned", 21, 5, 4, 0, 98),
         ("reverse", 100_000, 6, 3, 1, 50),
         ("echo-tutorial", 21, 5, 5, 0, 99),
         ("echo-current", 25, 1, 1, 0, 99),
         ("echo-lag", 20, 5, 1, 0, 99),
         ("echo-lag-no-context", 24, 1, 1, 0, 99),
+        ("addition-2", 4_500, 5, 3, 0, 11),
+        ("addition-3", 45_000, 7, 4, 0, 11),
     ];
     assert_eq!(presets::names(), table.map(|row| row.0), "a preset without a line in this table");
     for (name, samples, n_in, n_out, id_min, id_max) in table {

@@ -5,7 +5,7 @@
 mod training;
 
 use rand::RngExt;
-use seqlab::config::{Config, Dtype};
+use seqlab::config::{Config, Dtype, TaskKind};
 use seqlab::curves::CurveRow;
 use seqlab::device::{download, host};
 use seqlab::presets;
@@ -21,7 +21,7 @@ const REPLICAS: i64 = 3;
 /// Every preset, small, without and with clipping, its steps large enough to learn something.
 fn experiments(dtype: Dtype) -> Vec<Config> {
     let small = |config: Config| {
-        let vocab = 9;
+        let vocab = if config.task == TaskKind::Addition { 12 } else { 9 };
         let id_max = config.id_max - config.vocab + vocab;
         let samples = config.samples.map(|_| 50);
         let log_every = config.log_every.map(|_| 2);

@@ -30,6 +30,10 @@ pub const MANY: i64 = 1_000_000;
 const LARGE: i64 = 1_000_000_000;
 /// The largest number of anything that is only counted.
 const COUNT: i64 = 1_000_000_000_000;
+/// The most digits of a number to add, those of the published experiments.
+const DIGITS: i64 = 5;
+/// So few different questions that all of them are found at once.
+const FEW: i64 = 10_000;
 
 impl Config {
     /// Checks every value, alone and against the others.
@@ -83,6 +87,61 @@ impl Config {
                 "n_out",
                 self.n_out,
                 format!("1 to {}, the ids of a source (--n-in)", self.n_in),
+            )),
+            TaskKind::Addition => self.validate_addition(),
+            _ => Ok(()),
+        }
+    }
+
+    /// The sizes, ids and model of sums that are written as characters.
+    fn validate_addition(&self) -> Result<(), Invalid> {
+        if !(2..=DIGITS + 1).contains(&self.n_out) {
+            let sum = "a digit more than each of the numbers that task addition adds";
+            return Err(Invalid::new("n_out", self.n_out, format!("2 to {}, {sum}", DIGITS + 1)));
+        }
+        let source = "so that a source holds two numbers of a digit less than --n-out and a +";
+        let ids = "since task addition has the digits as ids 0 to 9, + as 10 and the space as 11";
+        for (field, found, expected, why) in [
+            ("n_in", self.n_in, 2 * self.n_out - 1, source),
+            ("vocab", self.vocab, 12, ids),
+            ("id_min", self.id_min, 0, ids),
+            ("id_max", self.id_max, 11, ids),
+        ] {
+            if found != expected {
+                return Err(Invalid::new(field, found, format!("{expected}, {why}")));
+            }
+        }
+        if self.family != Family::RepeatVector {
+            let why = "repeat_vector: in task addition a sum is shorter than its question (lstm) and \
+                       no id is left to start a decoder (teacher_forced)";
+            return Err(Invalid::new("family", self.family, why));
+        }
+        if self.stateful {
+            let why = "false: no question of task addition continues another";
+            return Err(Invalid::new("stateful", true, why));
+        }
+        self.validate_questions()
+    }
+
+    /// So many different questions are found within a second. They are drawn until there are enough,
+    /// and the more are there already, the rarer is another: a few thousand are all soon found,
+    /// but of the half million of 3 digits the last fifth takes longer than the rest.
+    fn validate_questions(&self) -> Result<(), Invalid> {
+        let numbers = 10_i64.pow(self.n_out as u32 - 1);
+        let different = numbers * (numbers + 1) / 2;
+        let soon = if different <= FEW { different } else { different / 5 * 4 };
+        let most = soon.min(MANY);
+        let held_out = self.evaluation_samples;
+        within("evaluation_samples", held_out, 1, most - 1)?;
+        match self.samples {
+            Some(samples) if samples > most - held_out => Err(Invalid::new(
+                "samples",
+                samples,
+                format!(
+                    "1 to {}: task addition draws at most {most} questions, of which \
+                     --evaluation-samples {held_out} are held out",
+                    most - held_out
+                ),
             )),
             _ => Ok(()),
         }
@@ -214,14 +273,18 @@ impl Config {
         Err(Invalid::new(field, value, format!("a finite number above 0 in {dtype}")))
     }
 
-    /// The ids of a batch, and those of a sequence, of all replicas fit into memory.
+    /// The ids of a batch, those of a sequence, and the questions of an addition, each as large as an
+    /// id, fit into memory for all replicas.
     fn validate_memory(&self) -> Result<(), Invalid> {
         within("batch_size", self.batch_size, 1, LARGE / self.n_in)?;
-        let ids = (self.batch_size * self.n_in).max(self.length.unwrap_or(1));
+        let addition = self.task == TaskKind::Addition;
+        let questions =
+            if addition { self.samples.unwrap_or(0) + self.evaluation_samples } else { 0 };
+        let ids = (self.batch_size * self.n_in).max(self.length.unwrap_or(1)).max(questions);
         if self.replicas <= LARGE / ids {
             return Ok(());
         }
-        let why = "so that a batch and a sequence of every replica fit into memory";
+        let why = "so that the data of every replica fit into memory";
         Err(Invalid::new("replicas", self.replicas, format!("at most {}, {why}", LARGE / ids)))
     }
 }
