@@ -48,7 +48,7 @@ class Reading(Folder):
         self.assertEqual([row["val_loss"] for row in rows], [2, None])
 
     def test_a_file_that_seqlab_wrote_is_read(self):
-        rows = plot.read(Path(__file__).parent.parent / "results/echo/curves.csv")
+        rows = plot.read(Path(__file__).parent.parent / "results/reproduction/echo/curves.csv")
         self.assertEqual((rows[-1]["step"], rows[-1]["steps"]), (2000, 4))
 
     def test_a_bad_file_is_named_with_what_is_wrong(self):
