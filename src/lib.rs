@@ -25,7 +25,7 @@
 //! too. Both end in [`optim`], whose learning rate [`schedule`] knows. Beside the loop are
 //! [`evaluate`] and [`checkpoint`]; around it, [`commands`], [`run_dir`], [`progress`] and [`report`].
 //! [`reproduction`] sets many runs beside what was published, with [`statistics`] and an independent
-//! [`reference`]. Imports point downwards.
+//! [`mod@reference`]. Imports point downwards.
 
 pub mod cli;
 pub mod commands;
