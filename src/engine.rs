@@ -7,7 +7,7 @@ use tch::{Device, TchError, Tensor};
 use crate::config::EngineChoice;
 use crate::device;
 use crate::error::UserError;
-use crate::feed::Ids;
+use crate::feed::Step;
 use crate::loss::{Scores, score};
 use crate::network::{Network, State};
 use crate::optim::Adam;
@@ -31,30 +31,42 @@ pub fn choose(choice: EngineChoice, device: Device) -> Result<EngineChoice, User
     }
 }
 
-/// What a step came to.
+/// What a step told.
 #[derive(Debug)]
-pub struct Learnt {
+pub struct Scored {
     /// The batch's scores, before the update.
     pub scores: Scores,
     /// Each replica's norm of the gradient, `(R)`, where it is clipped.
     pub grad_norm: Option<Tensor>,
-    /// The state after the batch, through which no gradient flows.
+}
+
+/// What steps came to.
+#[derive(Debug)]
+pub struct Learnt {
+    /// Step by step.
+    pub scored: Vec<Scored>,
+    /// The state after the last, through which no gradient flows.
     pub state: State,
 }
 
 /// Learns from batches.
 pub trait Engine {
-    /// Scores a batch of `ids` below V and moves `parameters` along the gradient of the loss, as
-    /// `adam` has it; the gradient is left in them. Does not wait for the device, unless to
-    /// upload ids that are on the host.
+    /// The most steps that [`Engine::learn`] takes at a time.
+    fn steps_at_a_time(&self) -> usize;
+
+    /// Does `steps`, at least one, all of one size: scores the batch, whose ids are below V, and
+    /// moves `parameters` along the gradient of the loss, as `adam` has it; the last gradient is
+    /// left in them. The first step starts from `state`, and so does each other from what the one
+    /// before it left, if that is carried. Does not wait for the device, unless to upload ids that
+    /// are on the host.
     ///
     /// # Errors
-    /// libtorch's, and uploaded ids where they are wanted on the host.
+    /// libtorch's, more steps than may be, and uploaded ids where they are wanted on the host.
     fn learn(
         &mut self,
         parameters: &mut Parameters,
         adam: &mut Adam,
-        ids: &Ids,
+        steps: &[Step],
         state: State,
     ) -> Result<Learnt, TchError>;
 }
@@ -70,20 +82,28 @@ pub struct Libtorch {
 }
 
 impl Engine for Libtorch {
+    fn steps_at_a_time(&self) -> usize {
+        1
+    }
+
     fn learn(
         &mut self,
         parameters: &mut Parameters,
         adam: &mut Adam,
-        ids: &Ids,
+        steps: &[Step],
         state: State,
     ) -> Result<Learnt, TchError> {
-        let batch = ids.on_device(self.device)?;
+        let [step] = steps else {
+            return Err(TchError::Shape(format!("{} steps at a time, expected 1", steps.len())));
+        };
+        let batch = step.ids.on_device(self.device)?;
         let decoder_input = batch.decoder_input.as_ref();
         let (logits, next) = self.network.forward(&batch.source, decoder_input, &state)?;
         let score = score(&logits, &batch.target)?;
         // Replicas share no parameter, so the gradient of the sum is each one's own.
         parameters.backward(&score.loss.f_sum(logits.kind())?)?;
         let grad_norm = adam.update(parameters, &self.team)?;
-        Ok(Learnt { scores: Scores::Device(score), grad_norm, state: next.detach()? })
+        let scored = vec![Scored { scores: Scores::Device(score), grad_norm }];
+        Ok(Learnt { scored, state: next.detach()? })
     }
 }

@@ -5,6 +5,10 @@
 //! forward and backward through the whole model on its own; then the weights' gradients are summed
 //! over the blocks, matrix by matrix. What is summed in which order depends on the batch size
 //! alone, so neither the number of threads nor that of replicas changes a bit of the result.
+//!
+//! Many replicas take turns: a thread does many steps with one of them, whose weights and moments
+//! stay in its cache for so long, before it goes on to another. A single one, or a few, share the
+//! threads step by step.
 
 mod block;
 mod cells;
@@ -19,17 +23,18 @@ use tch::{Kind, TchError};
 
 use crate::config::Config;
 use crate::device;
-use crate::engine::{Engine, Learnt};
-use crate::feed::Ids;
-use crate::host::{slice, slice_mut};
+use crate::engine::{Engine, Learnt, Scored};
+use crate::feed::Step;
+use crate::host::slice_mut;
 use crate::loss::{Score, Scores};
 use crate::model::{Model, Start};
 use crate::network::State;
-use crate::optim::{Adam, Share};
+use crate::optim::{Adam, Memory, Share, Update};
 use crate::parameters::Parameters;
 use crate::real::{Real, widest};
+use crate::task::Batch;
 use crate::team::Team;
-use block::{Block, Context};
+use block::Block;
 use product::{Matrix, Onto, Order, multiply};
 
 /// Rows of a block: as many as a vector register has numbers, so that transposed products fill it.
@@ -94,6 +99,31 @@ impl Places {
     }
 }
 
+/// What all blocks read.
+pub struct Context<'a, F> {
+    /// The model.
+    pub model: &'a Model,
+    /// Where each replica's weights lie in the memory.
+    pub places: &'a [Places],
+    /// Where all weights lie.
+    pub memory: Memory<F>,
+    /// The batch.
+    pub batch: &'a Batch,
+}
+
+impl<'a, F: Real> Context<'a, F> {
+    /// The weights at `place`.
+    fn weights(&self, place: &Range<usize>) -> &'a [F] {
+        // SAFETY: nobody writes to a replica's weights while its blocks learn.
+        unsafe { self.memory.weights(place) }
+    }
+
+    /// The weight matrix of `columns` columns at `place`.
+    fn matrix(&self, place: &Range<usize>, columns: usize) -> Matrix<'a, F> {
+        Matrix::new(self.weights(place), columns)
+    }
+}
+
 impl<F: Real> Fused<F> {
     /// An engine for the model of a validated configuration with weights like `parameters`.
     ///
@@ -141,56 +171,23 @@ impl<F: Real> Fused<F> {
         Ok(())
     }
 
-    /// The gradients of all weights, as pieces of work that each fill a part of it.
-    fn pieces<'a>(&self, mut all: Share<'a, F>) -> Vec<Piece<'a, F>> {
-        let gates = 4 * self.model.units as usize;
-        let vocab = self.model.vocab as usize;
-        let mut pieces = Vec::new();
-        // In the order of the flat buffer: parameter by parameter, replica by replica.
-        let lstms = (0..self.model.lstms.len()).flat_map(|l| {
-            [(Weight::Kernel(l), gates), (Weight::Recurrent(l), gates), (Weight::Bias(l), gates)]
-        });
-        let dense = [(Weight::Dense, vocab), (Weight::DenseBias, vocab)];
-        for (weight, columns) in lstms.chain(dense) {
-            for (replica, places) in self.places.iter().enumerate() {
-                let mut left = weight.place(places).len();
-                let mut first_row = 0;
-                while left > 0 {
-                    let share = all.take(left.min(GRADIENT_ROWS * columns));
-                    left -= share.gradient.len();
-                    pieces.push(Piece { weight, replica, first_row, columns, share });
-                    first_row += GRADIENT_ROWS;
-                }
-            }
-        }
-        pieces
-    }
-}
-
-impl<F: Real> Engine for Fused<F> {
-    fn learn(
+    /// One step, whose parts all threads share.
+    fn learn_together(
         &mut self,
         parameters: &mut Parameters,
         adam: &mut Adam,
-        ids: &Ids,
-        state: State,
-    ) -> Result<Learnt, TchError> {
-        let batch = ids.on_host()?;
-        if batch.size != self.rows {
-            self.cut(batch.size);
-        }
-        self.each_state(&state, |from, to| to.copy_from_slice(from), false)?;
-        // SAFETY: nobody writes to the weights before the blocks are done.
-        let weights = unsafe { slice::<F>(parameters.flat(), 0, parameters.flat().numel())? };
-        let context = Context { model: &self.model, places: &self.places, weights, batch };
+        step: &Step,
+    ) -> Result<Scored, TchError> {
+        let (model, places, batch) = (&self.model, &self.places, step.ids.on_host()?);
+        let context = Context { model, places, memory: adam.memory(parameters)?, batch };
         self.team.each(&mut self.blocks, |block| block.learn(&context));
 
         // An update takes what it needs from the cache right behind the gradient, if it can.
         let update = (!adam.clips()).then(|| adam.begin());
-        // SAFETY: the blocks have read the weights, and nobody else does before the pieces are done.
-        let mut pieces = self.pieces(unsafe { adam.share(parameters)? });
-        let blocks = self.blocks.chunks_exact(self.blocks.len() / self.places.len());
+        let blocks = self.blocks.chunks_exact(self.blocks.len() / places.len());
         let blocks: Vec<&[Block<F>]> = blocks.collect();
+        let replicas = 0..places.len();
+        let mut pieces: Vec<_> = replicas.flat_map(|replica| pieces(&context, replica)).collect();
         self.team.each(&mut pieces, |piece| {
             piece.compute(blocks[piece.replica]);
             if let Some(update) = &update {
@@ -198,11 +195,125 @@ impl<F: Real> Engine for Fused<F> {
             }
         });
         let grad_norm = if update.is_none() { adam.update(parameters, &self.team)? } else { None };
-
         let scores = Scores::Host(blocks.iter().map(|blocks| score(blocks)).collect());
-        self.each_state(&state, |to, from| to.copy_from_slice(from), true)?;
-        Ok(Learnt { scores, grad_norm, state })
+        Ok(Scored { scores, grad_norm })
     }
+
+    /// Steps without clipping, all of them with one replica before the next, which other threads
+    /// have meanwhile.
+    fn learn_in_turns(
+        &mut self,
+        parameters: &mut Parameters,
+        adam: &mut Adam,
+        steps: &[Step],
+    ) -> Result<Vec<Scored>, TchError> {
+        let (model, places, stateful) = (&self.model, &self.places, self.config.stateful);
+        let memory = adam.memory(parameters)?;
+        let mut parts = Vec::with_capacity(steps.len());
+        for step in steps {
+            let context = Context { model, places, memory, batch: step.ids.on_host()? };
+            let from_zeros = step.starts_epoch || !stateful;
+            parts.push(Part { context, from_zeros, update: adam.begin() });
+        }
+        let blocks_each = self.blocks.len() / places.len();
+        let blocks = self.blocks.chunks_exact_mut(blocks_each);
+        let mut turns: Vec<_> = blocks.map(|blocks| (blocks, Vec::new())).collect();
+        self.team.each(&mut turns, |(blocks, scores)| {
+            for (number, part) in parts.iter().enumerate() {
+                if number > 0 {
+                    blocks.iter_mut().for_each(|block| block.carry(model, part.from_zeros));
+                }
+                scores.push(part.learn(blocks));
+            }
+        });
+        let scores = |step| turns.iter().map(|(_, scores)| scores[step]).collect();
+        let scored = |step| Scored { scores: Scores::Host(scores(step)), grad_norm: None };
+        Ok((0..steps.len()).map(scored).collect())
+    }
+}
+
+impl<F: Real> Engine for Fused<F> {
+    fn steps_at_a_time(&self) -> usize {
+        if take_turns(&self.config, self.team.threads()) { turn(&self.config) } else { 1 }
+    }
+
+    fn learn(
+        &mut self,
+        parameters: &mut Parameters,
+        adam: &mut Adam,
+        steps: &[Step],
+        state: State,
+    ) -> Result<Learnt, TchError> {
+        let rows = steps.first().map_or(0, |step| step.ids.size());
+        if rows != self.rows {
+            self.cut(rows);
+        }
+        self.each_state(&state, |from, to| to.copy_from_slice(from), false)?;
+        let scored = match steps {
+            [step] => vec![self.learn_together(parameters, adam, step)?],
+            steps => self.learn_in_turns(parameters, adam, steps)?,
+        };
+        self.each_state(&state, |to, from| to.copy_from_slice(from), true)?;
+        Ok(Learnt { scored, state })
+    }
+}
+
+/// Whether replicas are best trained in turns by `threads` threads.
+fn take_turns(config: &Config, threads: usize) -> bool {
+    let replicas = config.replicas as usize;
+    // Threads that are through with their last replica wait for the others.
+    let waiting = replicas.next_multiple_of(threads) - replicas;
+    replicas > 1 && 4 * waiting <= replicas && config.global_clipnorm.is_none()
+}
+
+/// How many steps make a turn: enough to keep a replica in the cache for long, and not more than
+/// some tenths of a second's, for which the end of a step is waited.
+fn turn(config: &Config) -> usize {
+    let gates = config.n_in.saturating_add(config.n_out).saturating_mul(12);
+    let multiplications = device::work(config).saturating_mul(gates);
+    ((1 << 33) / multiplications.max(1)).clamp(1, 64) as usize
+}
+
+/// One step of a turn.
+struct Part<'a, F> {
+    context: Context<'a, F>,
+    from_zeros: bool,
+    update: Update<F>,
+}
+
+impl<F: Real> Part<'_, F> {
+    /// Does the step with the replica of `blocks`.
+    fn learn(&self, blocks: &mut [Block<F>]) -> Score {
+        blocks.iter_mut().for_each(|block| block.learn(&self.context));
+        for mut piece in pieces(&self.context, blocks[0].replica) {
+            piece.compute(blocks);
+            self.update.apply(&mut piece.share);
+        }
+        score(blocks)
+    }
+}
+
+/// The gradients of a replica's weights, as pieces of work that each fill a part of it.
+fn pieces<'a, F: Real>(
+    context: &Context<'a, F>,
+    replica: usize,
+) -> impl Iterator<Item = Piece<'a, F>> + use<'a, F> {
+    let Context { model, places, memory, .. } = *context;
+    let (gates, vocab) = (4 * model.units as usize, model.vocab as usize);
+    let lstms = (0..model.lstms.len()).flat_map(move |l| {
+        [(Weight::Kernel(l), gates), (Weight::Recurrent(l), gates), (Weight::Bias(l), gates)]
+    });
+    let dense = [(Weight::Dense, vocab), (Weight::DenseBias, vocab)];
+    lstms.chain(dense).flat_map(move |(weight, columns)| {
+        let place = weight.place(&places[replica]);
+        place.clone().step_by(GRADIENT_ROWS * columns).enumerate().map(move |(number, first)| {
+            let last = place.end.min(first + GRADIENT_ROWS * columns);
+            // SAFETY: the blocks have read these weights, and nobody else does before the piece is
+            // done; no other piece has a part in them.
+            let share = unsafe { memory.share(first..last) };
+            Piece { weight, replica, first_row: number * GRADIENT_ROWS, columns, share }
+        })
+    })
 }
 
 /// Blocks of a replica's batch of `rows` rows.
@@ -220,13 +331,20 @@ pub fn cut(rows: usize) -> impl Iterator<Item = Range<usize>> {
     (0..blocks).map(move |block| block * rows / blocks..(block + 1) * rows / blocks)
 }
 
-/// How many threads a step is spread over: what `config` says, or as many as find something to do
-/// in a step that is long enough to share.
+/// How many threads train: what `config` says, or as many as find something to do in a step that
+/// is long enough to share, or in a turn.
 pub fn threads(config: &Config) -> usize {
-    let blocks = (config.replicas as usize).saturating_mul(blocks(config.batch_size as usize));
-    let worthwhile = blocks > 1 && device::work(config) >= 1 << 13;
-    // Weights' gradients fall into more pieces than there are blocks.
-    let most = if worthwhile { device::cores().min(blocks.saturating_mul(2)) } else { 1 };
+    let replicas = config.replicas as usize;
+    let blocks = replicas.saturating_mul(blocks(config.batch_size as usize));
+    let (alone, in_turns) = (device::work(config) >= 1 << 13, device::cores().min(replicas));
+    let most = if blocks > 1 && alone {
+        // Weights' gradients fall into more pieces than there are blocks.
+        device::cores().min(blocks.saturating_mul(2))
+    } else if take_turns(config, in_turns) {
+        in_turns
+    } else {
+        1
+    };
     config.threads.map_or(most, |threads| threads as usize)
 }
 
@@ -378,8 +496,24 @@ mod tests {
         assert_eq!(threads(&Config { threads: Some(3), ..echo.clone() }), 3);
         assert_eq!(threads(&echo), 1);
         assert_eq!(threads(&Config { units: 512, ..echo.clone() }), 1, "one block of rows");
-        assert_eq!(threads(&Config { replicas: 16, ..echo }), device::cores().min(32));
+        assert_eq!(threads(&Config { replicas: 16, ..echo.clone() }), device::cores().min(32));
+        assert_eq!(threads(&Config { replicas: 2, ..echo.clone() }), device::cores().min(2));
+        let clipped = Config { replicas: 2, global_clipnorm: Some(1.0), ..echo };
+        assert_eq!(threads(&clipped), 1, "no turns");
         assert_eq!(threads(&reverse), device::cores().min(4));
+    }
+
+    #[test]
+    fn turns_are_taken_where_no_thread_waits_for_long() {
+        let config = |replicas| Config { replicas, ..presets::find("reverse").unwrap().config };
+        let turns = |replicas, threads| take_turns(&config(replicas), threads);
+        assert!([1, 2].map(|threads| turns(1, threads)) == [false; 2], "one replica");
+        assert!(turns(2, 1) && turns(2, 2) && !turns(2, 4));
+        assert!(!turns(3, 2) && turns(5, 2) && turns(10, 4) && !turns(10, 16));
+        assert!(!take_turns(&Config { global_clipnorm: Some(1.0), ..config(4) }, 2));
+        assert!((2..64).contains(&turn(&config(10))));
+        let huge = Config { units: i64::MAX, ..config(10) };
+        assert_eq!(turn(&huge), 1);
     }
 
     #[test]

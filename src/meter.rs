@@ -6,6 +6,7 @@ use anyhow::Result;
 use tch::Tensor;
 
 use crate::device;
+use crate::engine::Scored;
 use crate::error::UserError;
 use crate::loss::{Score, Scores};
 
@@ -71,18 +72,12 @@ impl Meter {
     ///
     /// # Errors
     /// If the loss of a batch was not finite (noticed when it is fetched), and libtorch's.
-    pub fn add(
-        &mut self,
-        scores: Scores,
-        grad_norm: Option<Tensor>,
-        samples: usize,
-        starts_epoch: bool,
-    ) -> Result<()> {
+    pub fn add(&mut self, scored: Scored, samples: usize, starts_epoch: bool) -> Result<()> {
         let samples = samples as f64;
-        match scores {
+        match scored.scores {
             Scores::Host(scores) => {
                 self.begin_batch(starts_epoch);
-                let norms = grad_norm.map(|norm| device::download(&norm)).transpose()?;
+                let norms = scored.grad_norm.map(|norm| device::download(&norm)).transpose()?;
                 for (replica, score) in scores.into_iter().enumerate() {
                     let norm = norms.as_ref().map(|norms| norms[replica]);
                     self.count(replica, score, norm, samples)?;
@@ -91,7 +86,7 @@ impl Meter {
             }
             Scores::Device(score) => {
                 let mut scores = vec![score.loss.f_detach()?, score.accuracy];
-                scores.extend(grad_norm);
+                scores.extend(scored.grad_norm);
                 self.pending.push(Pending { scores, samples, starts_epoch });
                 if self.pending.len() < PENDING { Ok(()) } else { self.fetch() }
             }

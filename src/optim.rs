@@ -1,5 +1,7 @@
 //! Adam, on the flat parameter buffer.
 
+use std::ops::Range;
+
 use tch::{Kind, TchError, Tensor};
 
 use crate::config::Config;
@@ -89,39 +91,35 @@ impl Adam {
         }
     }
 
-    /// The learning rate of the last update.
-    pub fn learning_rate(&self) -> f64 {
-        self.schedule.at(self.step - 1)
+    /// The learning rate of update `step`, from 1.
+    pub fn learning_rate(&self, step: i64) -> f64 {
+        self.schedule.at(step - 1)
     }
 
     /// Counts an update and returns its step size, lr · √(1 − β₂ᵗ)/(1 − β₁ᵗ).
     fn count(&mut self) -> f64 {
         self.step += 1;
         let t = self.step as f64;
-        self.learning_rate() * (1.0 - self.beta_2.powf(t)).sqrt() / (1.0 - self.beta_1.powf(t))
+        self.learning_rate(self.step) * (1.0 - self.beta_2.powf(t)).sqrt()
+            / (1.0 - self.beta_1.powf(t))
     }
 
-    /// All parameters with their moments and gradient, in the order of [`Parameters::flat`].
+    /// Where the parameters, their moments and their gradient lie, in the order of
+    /// [`Parameters::flat`].
     ///
     /// # Errors
     /// If they are not numbers of type `F` on the CPU.
-    ///
-    /// # Safety
-    /// Nobody else reads or writes them meanwhile.
-    pub unsafe fn share<'a, F: Real>(
-        &self,
-        parameters: &Parameters,
-    ) -> Result<Share<'a, F>, TchError> {
+    pub fn memory<F: Real>(&mut self, parameters: &Parameters) -> Result<Memory<F>, TchError> {
         let n = self.m.numel();
-        // SAFETY: the four buffers are distinct; the caller's promise.
-        unsafe {
-            Ok(Share {
-                theta: slice_mut(parameters.flat(), 0, n)?,
-                m: slice_mut(&self.m, 0, n)?,
-                v: slice_mut(&self.v, 0, n)?,
-                gradient: slice_mut(parameters.gradient(), 0, n)?,
-            })
-        }
+        // SAFETY: the slices are gone before anything else is done with the tensors.
+        let start = |of: &Tensor| unsafe { slice_mut(of, 0, n).map(<[F]>::as_mut_ptr) };
+        Ok(Memory {
+            theta: start(parameters.flat())?,
+            m: start(&self.m)?,
+            v: start(&self.v)?,
+            gradient: start(parameters.gradient())?,
+            n,
+        })
     }
 
     /// The update as libtorch operations, on any device.
@@ -142,14 +140,61 @@ impl Adam {
         team: &Team,
     ) -> Result<(), TchError> {
         let update = self.begin();
+        let memory = self.memory::<F>(parameters)?;
         // SAFETY: the optimiser and the parameters are the caller's for so long.
-        let mut all = unsafe { self.share::<F>(parameters)? };
+        let mut all = unsafe { memory.share(0..memory.n) };
         let mut parts = Vec::new();
         while !all.gradient.is_empty() {
             parts.push(all.take(PART.min(all.gradient.len())));
         }
         team.each(&mut parts, |part| update.apply(part));
         Ok(())
+    }
+}
+
+/// Where n parameters, their moments and their gradient lie. They stay there as long as the
+/// [`Parameters`] and the [`Adam`] they are of.
+#[derive(Debug, Clone, Copy)]
+pub struct Memory<F> {
+    theta: *mut F,
+    m: *mut F,
+    v: *mut F,
+    gradient: *mut F,
+    n: usize,
+}
+
+// SAFETY: it is plain memory; whoever makes slices of it promises that no two clash.
+unsafe impl<F: Send> Send for Memory<F> {}
+// SAFETY: as above.
+unsafe impl<F: Sync> Sync for Memory<F> {}
+
+impl<F> Memory<F> {
+    /// The parameters at `range`.
+    ///
+    /// # Safety
+    /// They outlive the slice, and nobody writes to them meanwhile.
+    pub unsafe fn weights<'a>(&self, range: &Range<usize>) -> &'a [F] {
+        assert!(range.start <= range.end && range.end <= self.n);
+        // SAFETY: within the buffer; the caller's promise.
+        unsafe { std::slice::from_raw_parts(self.theta.add(range.start), range.len()) }
+    }
+
+    /// The parameters at `range` with their moments and gradient.
+    ///
+    /// # Safety
+    /// They outlive the share, and nobody else reads or writes them meanwhile.
+    pub unsafe fn share<'a>(&self, range: Range<usize>) -> Share<'a, F> {
+        assert!(range.start <= range.end && range.end <= self.n);
+        // SAFETY: within the buffers, which are distinct; the caller's promise.
+        let part = |buffer: *mut F| unsafe {
+            std::slice::from_raw_parts_mut(buffer.add(range.start), range.len())
+        };
+        Share {
+            theta: part(self.theta),
+            m: part(self.m),
+            v: part(self.v),
+            gradient: part(self.gradient),
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! The training loop.
 
+use std::iter::Peekable;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -10,10 +11,10 @@ use tch::{Device, TchError, Tensor};
 use crate::config::{Config, EngineChoice};
 use crate::curves::CurveRow;
 use crate::device;
-use crate::engine::{self, Engine, Learnt, Libtorch};
+use crate::engine::{self, Engine, Learnt, Libtorch, Scored};
 use crate::error::Interrupted;
 use crate::evaluate::Evaluator;
-use crate::feed::{Feeding, Ids, Source};
+use crate::feed::{Feeding, Ids, Source, Step};
 use crate::fused;
 use crate::loss::Scores;
 use crate::meter::{Means, Meter, diverged};
@@ -128,28 +129,59 @@ impl Trainer {
     pub fn run(&mut self, observer: &mut dyn Observer, stop: &AtomicBool) -> Result<Outcome> {
         let start = Instant::now();
         let source = Source::new(&self.config, self.epoch);
-        for step in source.feed(self.feeding, self.device)? {
+        let mut feed = source.feed(self.feeding, self.device)?.peekable();
+        loop {
             if go_on(stop).is_err() {
                 return Ok(Outcome::Interrupted);
             }
-            let step = step?;
-            if step.starts_epoch {
-                self.carried = None;
+            let steps = self.stretch(&mut feed)?;
+            if steps.is_empty() {
+                break;
             }
-            let (scores, grad_norm) = self.learn_ids(&step.ids)?;
-            self.meter.add(scores, grad_norm, step.ids.size(), step.starts_epoch)?;
-            observer.step();
-            if self.row_is_due(step.ends_epoch) {
-                match self.rows(start, stop) {
-                    Err(error) if error.is::<Interrupted>() => return Ok(Outcome::Interrupted),
-                    rows => observer.rows(rows?)?,
+            let scored = self.learn_steps(&steps)?;
+            for (step, scored) in steps.iter().zip(scored) {
+                self.step += 1;
+                self.samples += step.ids.size() as i64;
+                self.meter.add(scored, step.ids.size(), step.starts_epoch)?;
+                observer.step();
+                if self.row_is_due(self.step, self.epoch, step.ends_epoch) {
+                    match self.rows(start, stop) {
+                        Err(error) if error.is::<Interrupted>() => return Ok(Outcome::Interrupted),
+                        rows => observer.rows(rows?)?,
+                    }
                 }
+                self.epoch += i64::from(step.ends_epoch);
             }
-            self.epoch += i64::from(step.ends_epoch);
         }
         let last_epoch = self.meter.epoch()?;
         self.check_weights()?;
         Ok(Outcome::Finished(last_epoch))
+    }
+
+    /// The next steps, as many as the engine takes at a time before the models are wanted.
+    fn stretch(
+        &self,
+        feed: &mut Peekable<impl Iterator<Item = Result<Step>>>,
+    ) -> Result<Vec<Step>> {
+        let mut steps: Vec<Step> = Vec::new();
+        let (mut number, mut epoch, mut rows) = (self.step, self.epoch, self.rows_written);
+        while steps.len() < self.engine.steps_at_a_time() {
+            let size = steps.last().map(|step| step.ids.size());
+            let fits = |next: &Result<Step>| match (next, size) {
+                (Ok(next), Some(size)) => next.ids.size() == size,
+                _ => true,
+            };
+            let Some(step) = feed.next_if(fits).transpose()? else { break };
+            number += 1;
+            let row_is_due = self.row_is_due(number, epoch, step.ends_epoch);
+            rows += i64::from(row_is_due);
+            epoch += i64::from(step.ends_epoch);
+            steps.push(step);
+            if row_is_due && self.validation_is_due(rows) {
+                break;
+            }
+        }
+        Ok(steps)
     }
 
     /// Finds weights that the last update made useless, before any loss tells.
@@ -171,18 +203,25 @@ impl Trainer {
     /// # Errors
     /// libtorch's.
     pub fn learn(&mut self, batch: &Batch) -> Result<(Scores, Option<Tensor>), TchError> {
-        self.learn_ids(&Ids::Host(batch.clone()))
+        let ids = Ids::Host(batch.clone());
+        let step = Step { ids, starts_epoch: false, ends_epoch: false };
+        let scored = self.learn_steps(&[step])?.pop();
+        self.step += 1;
+        self.samples += batch.size as i64;
+        let Scored { scores, grad_norm } = scored.ok_or_else(no_step)?;
+        Ok((scores, grad_norm))
     }
 
-    fn learn_ids(&mut self, ids: &Ids) -> Result<(Scores, Option<Tensor>), TchError> {
-        let size = ids.size() as i64;
-        let state = self.carried.take().map_or_else(|| self.network.zero_state(size), Ok)?;
-        let Learnt { scores, grad_norm, state } =
-            self.engine.learn(&mut self.parameters, &mut self.adam, ids, state)?;
+    /// Learns from `steps`, at least one and as many as the engine takes, all of one size.
+    fn learn_steps(&mut self, steps: &[Step]) -> Result<Vec<Scored>, TchError> {
+        let first = steps.first().ok_or_else(no_step)?;
+        let carried = self.carried.take().filter(|_| !first.starts_epoch);
+        let zeros = || self.network.zero_state(first.ids.size() as i64);
+        let state = carried.map_or_else(zeros, Ok)?;
+        let Learnt { scored, state } =
+            self.engine.learn(&mut self.parameters, &mut self.adam, steps, state)?;
         self.carried = self.config.stateful.then_some(state);
-        self.step += 1;
-        self.samples += size;
-        Ok((scores, grad_norm))
+        Ok(scored)
     }
 
     /// What evaluates the models as they are now.
@@ -195,16 +234,21 @@ impl Trainer {
         }
     }
 
-    fn row_is_due(&self, ends_epoch: bool) -> bool {
-        let last = ends_epoch && self.epoch + 1 == self.config.epochs;
-        last || self.config.log_every.map_or(ends_epoch, |every| self.step % every == 0)
+    /// Whether a row is due after step `step` (from 1) of epoch `epoch` (from 0).
+    fn row_is_due(&self, step: i64, epoch: i64, ends_epoch: bool) -> bool {
+        let last = ends_epoch && epoch + 1 == self.config.epochs;
+        last || self.config.log_every.map_or(ends_epoch, |every| step % every == 0)
+    }
+
+    /// Whether the models are validated for row `row`, from 1.
+    fn validation_is_due(&self, row: i64) -> bool {
+        self.config.validate_every.is_some_and(|every| row % every == 0)
     }
 
     fn rows(&mut self, start: Instant, stop: &AtomicBool) -> Result<Vec<CurveRow>> {
         let means = self.meter.take_row()?;
         self.rows_written += 1;
-        let due = self.config.validate_every.is_some_and(|every| self.rows_written % every == 0);
-        let validation: Option<Vec<Evaluation>> = if due {
+        let validation: Option<Vec<Evaluation>> = if self.validation_is_due(self.rows_written) {
             self.check_weights()?;
             let samples = self.config.validation_samples as usize;
             Some(self.evaluator().run(Purpose::Validation, samples, |_| go_on(stop))?)
@@ -225,13 +269,17 @@ impl Trainer {
                 val_loss: validation.map(|v| v.loss),
                 val_accuracy: validation.map(|v| v.token_accuracy),
                 val_sequence_accuracy: validation.map(|v| v.sequence_accuracy),
-                learning_rate: self.adam.learning_rate(),
+                learning_rate: self.adam.learning_rate(self.step),
                 grad_norm: means.grad_norm,
                 seconds,
             }
         };
         Ok(means.iter().enumerate().map(row).collect())
     }
+}
+
+fn no_step() -> TchError {
+    TchError::Shape("no step to do".to_owned())
 }
 
 /// Nothing, or that `stop` is set.

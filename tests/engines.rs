@@ -1,10 +1,14 @@
 //! The fused engine computes what libtorch does, and the same to the last bit however its work is
 //! shared out.
 
+#[path = "common/training.rs"]
+mod training;
+
 use proptest::prelude::*;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
-use seqlab::config::{Config, Dtype, EngineChoice, Family, GateActivation};
+use seqlab::config::{Config, Dtype, EngineChoice, Family, GateActivation, LearningRateSchedule};
+use seqlab::curves::CurveRow;
 use seqlab::device::{download, host};
 use seqlab::layers::LstmState;
 use seqlab::network::State;
@@ -318,5 +322,45 @@ fn a_replica_is_bit_for_bit_what_it_is_alone() {
             let what = format!("{} of {}, replica {k}", config.family, config.preset);
             assert!(bits(together) == bits(&alone[0]), "{what}");
         }
+    }
+}
+
+#[test]
+fn turns_change_no_bit() {
+    for case in several_blocks() {
+        // Epochs end within a turn and, where no state is carried, with a smaller batch.
+        let samples = 5 * 41 + if case.config.stateful { 0 } else { 13 };
+        // Ids of a sequence that are no sample's last.
+        let lead = |length| length - case.config.samples_per_epoch();
+        let config = Config {
+            id_max: 49,
+            length: case.config.length.map(|length| samples + lead(length)),
+            samples: case.config.samples.map(|_| samples),
+            replicas: 4,
+            epochs: 4,
+            log_every: Some(3),
+            validate_every: Some(3),
+            learning_rate_schedule: LearningRateSchedule::Cosine,
+            ..case.config
+        };
+        config.validate().unwrap();
+        // Four replicas are trained in turns by two threads, and step by step by three.
+        let [in_turns, step_by_step] = [2, 3].map(|threads| {
+            let config = Config { threads: Some(threads), ..config.clone() };
+            let (trainer, rows) = training::train(&config, host());
+            let mut numbers = download(trainer.parameters.flat()).unwrap();
+            numbers.extend(download(&trainer.adam.m).unwrap());
+            for state in trainer.carried.iter().flat_map(|state| &state.0) {
+                numbers.extend(download(&state.h).unwrap());
+                numbers.extend(download(&state.c).unwrap());
+            }
+            let bits: Vec<u64> = numbers.iter().map(|x| x.to_bits()).collect();
+            let timeless = |row: CurveRow| CurveRow { seconds: 0.0, ..row };
+            (rows.into_iter().map(timeless).collect::<Vec<_>>(), bits)
+        });
+        let what = format!("{} of {}", config.family, config.preset);
+        assert!(in_turns.0.iter().any(|row| row.val_loss.is_some()), "{what}");
+        assert_eq!(in_turns.0, step_by_step.0, "{what}");
+        assert!(in_turns.1 == step_by_step.1, "{what}: weights, moments or state");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::Places;
+use super::Context;
 use super::dense::{Tally, cross_entropy};
 use super::lstm::Steps;
 use super::product::{Matrix, Onto, Order, Scratch, multiply, multiply_transposed};
@@ -10,25 +10,6 @@ use crate::config::Config;
 use crate::model::{Input, Model, Start};
 use crate::real::Real;
 use crate::task::Batch;
-
-/// What all blocks read.
-pub struct Context<'a, F> {
-    /// The model.
-    pub model: &'a Model,
-    /// Where each replica's weights lie in `weights`.
-    pub places: &'a [Places],
-    /// All weights, flat.
-    pub weights: &'a [F],
-    /// The batch.
-    pub batch: &'a Batch,
-}
-
-impl<'a, F: Real> Context<'a, F> {
-    /// The weight matrix of `columns` columns at `place`.
-    fn matrix(&self, place: &Range<usize>, columns: usize) -> Matrix<'a, F> {
-        Matrix::new(&self.weights[place.clone()], columns)
-    }
-}
 
 /// N rows of a batch with their buffers. `T` is the LSTM's or, of the dense layer, the steps that
 /// it answers.
@@ -98,6 +79,23 @@ impl<F: Real> Block<F> {
         self.backward(context);
     }
 
+    /// Makes the state after the last batch that before the next, or zeros.
+    pub fn carry(&mut self, model: &Model, zeros: bool) {
+        let n = self.rows.len() * self.units;
+        for (steps, _) in
+            self.lstms.iter_mut().zip(&model.lstms).filter(|(_, spec)| spec.start == Start::Carried)
+        {
+            for states in [&mut steps.h, &mut steps.c] {
+                if zeros {
+                    states[..n].fill(F::default());
+                } else {
+                    let last = states.len() - n;
+                    states.copy_within(last.., 0);
+                }
+            }
+        }
+    }
+
     fn forward(&mut self, context: &Context<'_, F>) {
         let places = &context.places[self.replica];
         for (l, spec) in context.model.lstms.iter().enumerate() {
@@ -133,8 +131,7 @@ impl<F: Real> Block<F> {
         self.ids[l].clear();
         self.ids[l].extend(ids);
         let places = &context.places[self.replica].lstms[l];
-        let (kernel, bias) =
-            (&context.weights[places.kernel.clone()], &context.weights[places.bias.clone()]);
+        let (kernel, bias) = (context.weights(&places.kernel), context.weights(&places.bias));
         let width = bias.len();
         for (gates, id) in self.lstms[l].gates.chunks_exact_mut(width).zip(&self.ids[l]) {
             let row = &kernel[id * width..(id + 1) * width];
@@ -148,7 +145,7 @@ impl<F: Real> Block<F> {
     fn repeat(&mut self, context: &Context<'_, F>, l: usize) {
         let places = &context.places[self.replica].lstms[l];
         let kernel = context.matrix(&places.kernel, 4 * self.units);
-        let bias = &context.weights[places.bias.clone()];
+        let bias = context.weights(&places.bias);
         self.repeated.chunks_exact_mut(bias.len()).for_each(|row| row.copy_from_slice(bias));
         let code = Matrix::new(self.lstms[l - 1].last_h(), self.units);
         multiply(code, kernel, &mut self.repeated, Onto::Sum, Order::Up);
@@ -167,7 +164,7 @@ impl<F: Real> Block<F> {
     /// Logits, loss, and their gradient down to what the dense layer reads.
     fn score(&mut self, context: &Context<'_, F>) {
         let places = &context.places[self.replica];
-        let bias = &context.weights[places.dense_bias.clone()];
+        let bias = context.weights(&places.dense_bias);
         let dense = context.matrix(&places.dense, bias.len());
         let mut logits = std::mem::take(&mut self.logits);
         logits.chunks_exact_mut(bias.len()).for_each(|row| row.copy_from_slice(bias));
