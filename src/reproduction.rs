@@ -26,6 +26,9 @@ pub const LATE_EPOCHS: i64 = 20;
 /// The epoch after which the published loss of `partial-echo-4` jumps from 1.7 to 4.3.
 pub const BREAK: i64 = 3_750;
 
+/// Share of fresh sequences that a model has to get right as a whole to have learned its task.
+pub const SOLVED: f64 = 0.99;
+
 /// Replicas below which a result is only a quick look.
 pub const ENOUGH_REPLICAS: usize = 10;
 
@@ -51,6 +54,12 @@ pub struct Experiment {
     pub seed: i64,
     /// R.
     pub replicas: usize,
+    /// Ids of a target.
+    pub n_out: i64,
+    /// H.
+    pub units: i64,
+    /// Epochs.
+    pub epochs: i64,
     /// Optimiser steps of each replica.
     pub steps: i64,
     /// Wall time of the training loop.
@@ -239,6 +248,9 @@ impl Experiment {
             preset: config.preset.clone(),
             seed: config.seed,
             replicas: summary.replicas.len(),
+            n_out: config.n_out,
+            units: config.units,
+            epochs: config.epochs,
             steps: summary.steps,
             train_seconds: summary.train_seconds,
             machine: summary.machine.clone(),

@@ -19,7 +19,11 @@ fn progress(lab: &Lab, arguments: &str) -> String {
 
 /// The experiments of `all/report.json` and their names.
 fn experiments(lab: &Lab) -> (Vec<Value>, Vec<String>) {
-    let report = json(&lab.read("all/report.json"));
+    experiments_of(lab, "all")
+}
+
+fn experiments_of(lab: &Lab, directory: &str) -> (Vec<Value>, Vec<String>) {
+    let report = json(&lab.read(&format!("{directory}/report.json")));
     let experiments = report["experiments"].as_array().unwrap().clone();
     let names = experiments.iter().map(|e| e["name"].as_str().unwrap().to_owned()).collect();
     (experiments, names)
@@ -169,4 +173,41 @@ fn an_interrupted_reproduction_goes_on_with_what_is_missing() {
     fs::remove_file(&curves).unwrap();
     let again = stop("-TERM");
     assert!(!again.contains("training echo "), "{again}");
+}
+
+#[test]
+fn a_report_sets_lengths_beside_sizes() {
+    let lab = Lab::new();
+    let small = "train partial-echo-2 --evaluation-samples 20 --quiet";
+    for (run, flags) in [
+        ("a", "--n-out 1 --units 1 --epochs 2"),
+        ("b", "--n-out 3 --units 1 --epochs 2"),
+        ("c", "--n-out 3 --units 2 --epochs 1"),
+        // Always right: there is one id to say.
+        ("d", "--n-out 1 --units 2 --epochs 1 --id-min 3 --id-max 3 --learning-rate 1"),
+    ] {
+        lab.run(&format!("{small} {flags} --out study/{run}"));
+    }
+    lab.run("report study");
+    let report = lab.read("study/report.md");
+    let (experiments, _) = experiments_of(&lab, "study");
+    let exact = |run: usize| {
+        let mean = &experiments[run]["measured"]["sequence_accuracy"]["mean"];
+        format!("{:.4}", mean.as_f64().unwrap())
+    };
+    assert_eq!(exact(3), "1.0000");
+    let table = format!(
+        "| ids | 1 units, 2 epochs | 2 units, 1 epochs |\n| --- | --- | --- |\n\
+         | 1 | {} | **1.0000** |\n| 3 | {} | {} |\n",
+        exact(0),
+        exact(1),
+        exact(2)
+    );
+    assert!(report.contains(&table), "{table}\nis not in\n{report}");
+    assert!(report.contains("Exact sequences of `partial-echo-2` by"), "{report}");
+
+    fs::remove_dir_all(lab.path("study/a")).unwrap();
+    fs::remove_dir_all(lab.path("study/d")).unwrap();
+    lab.run("report study");
+    assert!(!lab.read("study/report.md").contains("| ids |"), "one length alone");
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::{
-    Against, BREAK, ENOUGH_REPLICAS, Experiment, Figures, Judged, LATE_EPOCHS, Reproduction,
+    Against, BREAK, ENOUGH_REPLICAS, Experiment, Figures, Judged, LATE_EPOCHS, Reproduction, SOLVED,
 };
 use crate::report::{table, thousands};
 use crate::statistics::Distribution;
@@ -15,7 +15,9 @@ impl Reproduction {
     /// The text of `report.md`.
     pub fn markdown(&self) -> String {
         let mut text = "# Published beside measured\n\n".to_owned();
-        for section in [self.caveats(), self.overview(), self.curves(), EACH.to_owned()] {
+        let sections =
+            [self.caveats(), self.overview(), self.curves(), self.lengths(), EACH.to_owned()];
+        for section in sections {
             text += &section;
         }
         for experiment in &self.experiments {
@@ -145,6 +147,46 @@ impl Reproduction {
         rows.insert(0, header.map(str::to_owned).to_vec());
         format!("{CURVES}{}", pipes(&rows))
     }
+
+    /// What became of runs of a preset that differ in the target's length.
+    pub fn lengths(&self) -> String {
+        let mut text = String::new();
+        let mut left: Vec<&Experiment> = self.experiments.iter().collect();
+        while let Some(first) = left.first() {
+            let (preset, n_out) = (first.preset.clone(), first.n_out);
+            let of_preset: Vec<_> = left.extract_if(.., |e| e.preset == preset).collect();
+            if of_preset.iter().any(|e| e.n_out != n_out) {
+                text += &format!("{LENGTHS}{}", by_length(&of_preset))
+                    .replace("PRESET", &preset)
+                    .replace("SOLVED", &SOLVED.to_string());
+            }
+        }
+        text
+    }
+}
+
+/// What a model of `units` units gets right after `epochs` epochs, target by target length.
+fn by_length(experiments: &[&Experiment]) -> String {
+    let mut lengths: Vec<i64> = experiments.iter().map(|e| e.n_out).collect();
+    let mut sizes: Vec<[i64; 2]> = experiments.iter().map(|e| [e.units, e.epochs]).collect();
+    lengths.sort_unstable();
+    lengths.dedup();
+    sizes.sort_unstable();
+    sizes.dedup();
+    let size = |&[units, epochs]: &[i64; 2]| format!("{units} units, {} epochs", thousands(epochs));
+    let mut rows = vec![std::iter::once("ids".to_owned()).chain(sizes.iter().map(size)).collect()];
+    for length in lengths {
+        let exact = |size: &[i64; 2]| {
+            let here = |e: &&&Experiment| e.n_out == length && [e.units, e.epochs] == *size;
+            let found = experiments.iter().find(here);
+            let exact = found.and_then(|e| e.measured.sequence_accuracy.as_ref());
+            let solved = exact.is_some_and(|exact| exact.mean >= SOLVED);
+            if solved { format!("**{}**", spread(exact)) } else { spread(exact) }
+        };
+        let row = std::iter::once(length.to_string()).chain(sizes.iter().map(exact));
+        rows.push(row.collect::<Vec<_>>());
+    }
+    pipes(&rows)
 }
 
 const VERDICTS: &str = "\
@@ -170,6 +212,14 @@ const CURVES: &str = "
 Root mean square of the difference of the logarithms of the losses, over the published epochs: all of
 them; those before the published loss of `partial-echo-4` jumps; those after, set beside the beginning of
 the measured curve, as if training had begun anew.
+
+";
+
+const LENGTHS: &str = "
+## How long a sequence is learned
+
+Exact sequences of `PRESET` by the ids of a target, the units of a layer and the epochs; bold where the mean
+is at least SOLVED.
 
 ";
 
