@@ -247,8 +247,9 @@ fn partial_echo_4_tuned() -> Preset {
     Preset {
         about: "the same with another learning rate",
         config: Config {
-            learning_rate: 8e-3,
+            learning_rate: 1.6e-2,
             learning_rate_schedule: LearningRateSchedule::Cosine,
+            warmup_steps: Some(500),
             ..preset.config
         },
         loss: None,
