@@ -1,7 +1,5 @@
 //! Running means of what training reports, gathered without waiting for the device.
 
-use std::fmt::Display;
-
 use anyhow::Result;
 use tch::Tensor;
 
@@ -33,6 +31,19 @@ pub struct Meter {
     pending: Vec<Pending>,
     row: Vec<Sums>,
     epoch: Vec<Sums>,
+    /// Replica by replica.
+    diverged: Vec<Option<Divergence>>,
+}
+
+/// Where a replica stopped computing with numbers.
+#[derive(Debug, Clone, PartialEq)]
+struct Divergence {
+    /// The step, from 1, that it showed in.
+    step: i64,
+    /// What was not finite.
+    what: String,
+    /// Whether a row has told it.
+    told: bool,
 }
 
 #[derive(Debug)]
@@ -65,13 +76,21 @@ impl Meter {
     /// A meter of the replicas with these seeds, before the first step.
     pub fn new(seeds: &[u64]) -> Self {
         let sums = vec![Sums::default(); seeds.len()];
-        Self { seeds: seeds.to_vec(), step: 0, pending: Vec::new(), row: sums.clone(), epoch: sums }
+        Self {
+            seeds: seeds.to_vec(),
+            step: 0,
+            pending: Vec::new(),
+            row: sums.clone(),
+            epoch: sums,
+            diverged: vec![None; seeds.len()],
+        }
     }
 
     /// Adds a batch of `samples` samples a replica. Waits for the device once in [`PENDING`] batches.
     ///
     /// # Errors
-    /// If the loss of a batch was not finite (noticed when it is fetched), and libtorch's.
+    /// If no replica is left whose loss and gradient are finite (noticed when they are fetched), and
+    /// libtorch's.
     pub fn add(&mut self, scored: Scored, samples: usize, starts_epoch: bool) -> Result<()> {
         let samples = samples as f64;
         match scored.scores {
@@ -80,9 +99,9 @@ impl Meter {
                 let norms = scored.grad_norm.map(|norm| device::download(&norm)).transpose()?;
                 for (replica, score) in scores.into_iter().enumerate() {
                     let norm = norms.as_ref().map(|norms| norms[replica]);
-                    self.count(replica, score, norm, samples)?;
+                    self.count(replica, score, norm, samples);
                 }
-                Ok(())
+                self.anyone_left()
             }
             Scores::Device(score) => {
                 let mut scores = vec![score.loss.f_detach()?, score.accuracy];
@@ -93,24 +112,54 @@ impl Meter {
         }
     }
 
-    /// Means of each replica over the batches since the last call.
+    /// Means of each replica over the batches since the last call. Those of a replica that has
+    /// diverged since are NaN; `None` is one that had before.
     ///
     /// # Errors
     /// As [`Meter::add`].
-    pub fn take_row(&mut self) -> Result<Vec<Means>> {
+    pub fn take_row(&mut self) -> Result<Vec<Option<Means>>> {
         self.fetch()?;
-        let means = self.row.iter().map(Sums::means).collect();
-        self.row.fill(Sums::default());
+        let mut means = Vec::new();
+        for (sums, diverged) in self.row.iter_mut().zip(&mut self.diverged) {
+            let sums = std::mem::take(sums);
+            means.push(match diverged {
+                None => Some(sums.means()),
+                Some(divergence) if divergence.told => None,
+                Some(divergence) => {
+                    divergence.told = true;
+                    let grad_norm = sums.grad_norm.map(|_| f64::NAN);
+                    Some(Means { loss: f64::NAN, accuracy: f64::NAN, grad_norm })
+                }
+            });
+        }
         Ok(means)
     }
 
-    /// Means of each replica over the batches since the epoch began.
+    /// Means of each replica over the batches since the epoch began; `None` where it has diverged.
     ///
     /// # Errors
     /// As [`Meter::add`].
-    pub fn epoch(&mut self) -> Result<Vec<Means>> {
+    pub fn epoch(&mut self) -> Result<Vec<Option<Means>>> {
         self.fetch()?;
-        Ok(self.epoch.iter().map(Sums::means).collect())
+        let all = self.epoch.iter().zip(&self.diverged);
+        Ok(all.map(|(sums, diverged)| diverged.is_none().then(|| sums.means())).collect())
+    }
+
+    /// The step after which each replica had diverged, as far as scores were fetched.
+    pub fn diverged(&self) -> Vec<Option<i64>> {
+        self.diverged.iter().map(|of| of.as_ref().map(|of| of.step)).collect()
+    }
+
+    /// Notes which replicas' weights are not finite after the last step.
+    ///
+    /// # Errors
+    /// As [`Meter::add`].
+    pub fn check(&mut self, finite: &[bool]) -> Result<()> {
+        self.fetch()?;
+        for (replica, _) in finite.iter().enumerate().filter(|&(_, &finite)| !finite) {
+            self.diverges(replica, "weights are not finite");
+        }
+        self.anyone_left()
     }
 
     /// Fetches all pending scores in one transfer.
@@ -128,10 +177,10 @@ impl Meter {
                 let column = |column: usize| scores[column * replicas + replica];
                 let score = Score { loss: column(0), accuracy: column(1) };
                 let norm = (columns > 2).then(|| column(2));
-                self.count(replica, score, norm, batch.samples)?;
+                self.count(replica, score, norm, batch.samples);
             }
         }
-        Ok(())
+        self.anyone_left()
     }
 
     /// Goes on to the next batch that is to be counted.
@@ -143,16 +192,11 @@ impl Meter {
     }
 
     /// Adds one replica's score of the batch.
-    fn count(
-        &mut self,
-        replica: usize,
-        score: Score,
-        grad_norm: Option<f64>,
-        samples: f64,
-    ) -> Result<()> {
+    fn count(&mut self, replica: usize, score: Score, grad_norm: Option<f64>, samples: f64) {
         if !score.loss.is_finite() {
-            let loss = format!("loss {}", score.loss);
-            return Err(diverged(loss, self.step, replica, self.seeds[replica]));
+            self.diverges(replica, format!("loss {}", score.loss));
+        } else if let Some(norm) = grad_norm.filter(|norm| !norm.is_finite()) {
+            self.diverges(replica, format!("gradient norm {norm}"));
         }
         for sums in [&mut self.row[replica], &mut self.epoch[replica]] {
             sums.loss += score.loss * samples;
@@ -162,14 +206,33 @@ impl Meter {
             }
             sums.samples += samples;
         }
-        Ok(())
+    }
+
+    fn diverges(&mut self, replica: usize, what: impl Into<String>) {
+        let (step, what) = (self.step, what.into());
+        self.diverged[replica].get_or_insert(Divergence { step, what, told: false });
+    }
+
+    /// # Errors
+    /// If every replica has diverged.
+    fn anyone_left(&self) -> Result<()> {
+        let last =
+            self.diverged.iter().enumerate().max_by_key(|(_, of)| of.as_ref().map(|of| of.step));
+        match last {
+            Some((replica, Some(divergence))) if self.diverged.iter().all(Option::is_some) => {
+                Err(diverged(divergence, replica, self.seeds[replica], self.seeds.len()))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
-/// The error that ends a training whose `what` stopped being finite.
-pub fn diverged(what: impl Display, step: i64, replica: usize, seed: u64) -> anyhow::Error {
+/// The error that ends a training whose last replica stopped computing with numbers.
+fn diverged(of: &Divergence, replica: usize, seed: u64, replicas: usize) -> anyhow::Error {
+    let Divergence { step, what, .. } = of;
+    let last = if replicas > 1 { ", the last of the replicas" } else { "" };
     let message =
-        format!("training diverged: {what} at step {step}, replica {replica} (seed {seed})");
+        format!("training diverged: {what} at step {step}, replica {replica} (seed {seed}){last}");
     UserError::failure(message)
         .hint("lower --learning-rate, or bound the gradient with --global-clipnorm 1")
         .into()

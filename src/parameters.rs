@@ -197,6 +197,18 @@ impl Parameters {
         self.specs.iter().map(part).collect()
     }
 
+    /// Whether all parameters of each replica are finite. Waits for the device.
+    ///
+    /// # Errors
+    /// libtorch's.
+    pub fn finite(&self) -> Result<Vec<bool>, TchError> {
+        let finite = |part: &Tensor| part.f_isfinite()?.f_flatten(1, -1)?.f_all_dim(1, false);
+        let parts = self.split(&self.flat)?;
+        let finite = parts.iter().map(finite).collect::<Result<Vec<_>, _>>()?;
+        let finite = device::download(&Tensor::f_stack(&finite, 0)?.f_all_dim(0, false)?)?;
+        Ok(finite.into_iter().map(|finite| finite != 0.0).collect())
+    }
+
     /// Where the parameter called `name` of replica `replica` lies in [`Parameters::flat`]; nothing
     /// if the model has no such parameter.
     pub fn range(&self, name: &str, replica: usize) -> Option<Range<usize>> {

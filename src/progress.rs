@@ -63,8 +63,12 @@ impl Progress {
 
     /// Rows were logged, one a replica.
     pub fn rows(&mut self, rows: &[CurveRow]) {
+        // One that has diverged has no loss.
+        let rows: Vec<&CurveRow> = rows.iter().filter(|row| !row.loss.is_nan()).collect();
         let Some(row) = rows.first() else { return };
-        let mean = |of: fn(&CurveRow) -> f64| rows.iter().map(of).sum::<f64>() / rows.len() as f64;
+        let mean = |of: fn(&CurveRow) -> f64| {
+            rows.iter().map(|row| of(row)).sum::<f64>() / rows.len() as f64
+        };
         let (loss, accuracy) = (mean(|row| row.loss), mean(|row| row.accuracy));
         let message =
             format!("epoch {}/{}  loss {loss:.4}  accuracy {accuracy:.4}", row.epoch, self.epochs);
@@ -82,6 +86,15 @@ impl Progress {
                     ));
                 }
             }
+        }
+    }
+
+    /// Prints a line beside the progress, unless all is to be quiet.
+    pub fn note(&self, line: impl std::fmt::Display) {
+        match &self.shown {
+            Shown::Nothing => {}
+            Shown::Bar(bar) => bar.suspend(|| say(line)),
+            Shown::Lines { .. } => say(line),
         }
     }
 

@@ -122,14 +122,15 @@ pub fn results(replicas: &[ReplicaSummary]) -> String {
         "exact sequences",
     ])];
     for replica in replicas {
-        let evaluation = &replica.evaluation;
+        let evaluation = replica.evaluation.as_ref();
+        let diverged = replica.diverged_at_step.map(|step| format!("diverged at step {step}"));
         rows.push(vec![
             replica.seed.to_string(),
-            known(replica.loss),
+            diverged.unwrap_or_else(|| known(replica.loss)),
             known(replica.accuracy),
-            evaluation.samples.to_string(),
-            known(Some(evaluation.token_accuracy)),
-            known(Some(evaluation.sequence_accuracy)),
+            or_dash(evaluation.map(|evaluation| evaluation.samples)),
+            known(evaluation.map(|evaluation| evaluation.token_accuracy)),
+            known(evaluation.map(|evaluation| evaluation.sequence_accuracy)),
         ]);
     }
     table(&rows)

@@ -17,7 +17,7 @@ use crate::reference::{self, Seed};
 use crate::resolve;
 use crate::run_dir::{RunDir, write_whole};
 use crate::statistics::{Distribution, Proportion};
-use crate::summary::{ReplicaSummary, Summary};
+use crate::summary::{Evaluation, ReplicaSummary, Summary};
 pub use verdict::{Good, Judged, Verdict, judge};
 
 /// Epochs that the late means are over.
@@ -54,6 +54,8 @@ pub struct Experiment {
     pub seed: i64,
     /// R.
     pub replicas: usize,
+    /// Replicas that diverged, and have no part in what was measured.
+    pub diverged: usize,
     /// Ids of a target.
     pub n_out: i64,
     /// H.
@@ -248,6 +250,7 @@ impl Experiment {
             preset: config.preset.clone(),
             seed: config.seed,
             replicas: summary.replicas.len(),
+            diverged: summary.replicas.iter().filter(|r| r.diverged_at_step.is_some()).count(),
             n_out: config.n_out,
             units: config.units,
             epochs: config.epochs,
@@ -289,30 +292,32 @@ fn same_training(config: &Config, preset: &Config) -> bool {
 
 impl Measured {
     fn new(config: &Config, summary: &Summary, rows: &[CurveRow]) -> Self {
-        let replicas = &summary.replicas;
+        let all = summary.replicas.iter().enumerate();
+        let left: Vec<(usize, &ReplicaSummary)> =
+            all.filter(|(_, replica)| replica.diverged_at_step.is_none()).collect();
         let of = |value: fn(&ReplicaSummary) -> Option<f64>| {
-            let values: Option<Vec<f64>> = replicas.iter().map(value).collect();
+            let values: Option<Vec<f64>> = left.iter().map(|(_, replica)| value(replica)).collect();
             values.and_then(|values| Distribution::of(&values))
         };
         let first = (config.epochs - LATE_EPOCHS).max(0) * config.steps_per_epoch();
         let late = |value: fn(&CurveRow) -> f64| {
-            let mean = |replica| late_mean(rows, replica, first, value);
-            let means: Option<Vec<f64>> = (0..replicas.len()).map(mean).collect();
+            let mean = |&(replica, _): &(usize, _)| late_mean(rows, replica, first, value);
+            let means: Option<Vec<f64>> = left.iter().map(mean).collect();
             means.and_then(|means| Distribution::of(&means))
         };
-        let right = |replica: &ReplicaSummary| {
-            let evaluation = &replica.evaluation;
+        let evaluations = || left.iter().filter_map(|(_, replica)| replica.evaluation.as_ref());
+        let right = |evaluation: &Evaluation| {
             (evaluation.sequence_accuracy * evaluation.samples as f64).round() as u64
         };
-        let tried: usize = replicas.iter().map(|replica| replica.evaluation.samples).sum();
+        let tried: usize = evaluations().map(|evaluation| evaluation.samples).sum();
         Self {
             loss: of(|replica| replica.loss),
             accuracy: of(|replica| replica.accuracy),
             late_loss: late(|row| row.loss),
             late_accuracy: late(|row| row.accuracy),
-            token_accuracy: of(|replica| Some(replica.evaluation.token_accuracy)),
-            sequence_accuracy: of(|replica| Some(replica.evaluation.sequence_accuracy)),
-            sequences: Proportion::new(replicas.iter().map(right).sum(), tried as u64),
+            token_accuracy: of(|replica| Some(replica.evaluation.as_ref()?.token_accuracy)),
+            sequence_accuracy: of(|replica| Some(replica.evaluation.as_ref()?.sequence_accuracy)),
+            sequences: Proportion::new(evaluations().map(right).sum(), tried as u64),
         }
     }
 }

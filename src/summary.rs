@@ -39,12 +39,15 @@ pub struct Summary {
 pub struct ReplicaSummary {
     /// Its own seed.
     pub seed: u64,
+    /// The step after which it had diverged, and ended: from then on it has no figures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub diverged_at_step: Option<i64>,
     /// Mean over the batches of the last epoch, each scored before its update.
     pub loss: Option<f64>,
     /// Token accuracy, likewise.
     pub accuracy: Option<f64>,
     /// On fresh sequences.
-    pub evaluation: Evaluation,
+    pub evaluation: Option<Evaluation>,
 }
 
 /// How one replica did on fresh sequences, free-running.

@@ -17,7 +17,7 @@ use crate::evaluate::Evaluator;
 use crate::feed::{Feeding, Ids, Source, Step};
 use crate::fused;
 use crate::loss::Scores;
-use crate::meter::{Means, Meter, diverged};
+use crate::meter::{Means, Meter};
 use crate::model::Model;
 use crate::network::{self, Network, State};
 use crate::optim::Adam;
@@ -32,7 +32,8 @@ pub trait Observer {
     /// A step was done.
     fn step(&mut self);
 
-    /// A logging point was reached: one row a replica.
+    /// A logging point was reached: one row a replica. That of one that has diverged is of NaN, and its
+    /// last.
     ///
     /// # Errors
     /// End the training.
@@ -42,8 +43,8 @@ pub trait Observer {
 /// How a training ended.
 #[derive(Debug)]
 pub enum Outcome {
-    /// All epochs are done; each replica's means over the last.
-    Finished(Vec<Means>),
+    /// All epochs are done; each replica's means over the last, `None` where it has diverged.
+    Finished(Vec<Option<Means>>),
     /// It was asked to stop.
     Interrupted,
 }
@@ -125,7 +126,7 @@ impl Trainer {
     /// [`Feeding::Ahead`], it waits for the device only to log and at the end.
     ///
     /// # Errors
-    /// A loss that is not finite, the observer's errors and libtorch's.
+    /// The divergence of every replica, the observer's errors and libtorch's.
     pub fn run(&mut self, observer: &mut dyn Observer, stop: &AtomicBool) -> Result<Outcome> {
         let start = Instant::now();
         let source = Source::new(&self.config, self.epoch);
@@ -153,9 +154,8 @@ impl Trainer {
                 self.epoch += i64::from(step.ends_epoch);
             }
         }
-        let last_epoch = self.meter.epoch()?;
         self.check_weights()?;
-        Ok(Outcome::Finished(last_epoch))
+        Ok(Outcome::Finished(self.meter.epoch()?))
     }
 
     /// The next steps, as many as the engine takes at a time before the models are wanted.
@@ -184,16 +184,14 @@ impl Trainer {
         Ok(steps)
     }
 
+    /// The step after which each replica had diverged; the others go on without it.
+    pub fn diverged(&self) -> Vec<Option<i64>> {
+        self.meter.diverged()
+    }
+
     /// Finds weights that the last update made useless, before any loss tells.
-    fn check_weights(&self) -> Result<()> {
-        let parts = self.parameters.split(self.parameters.flat())?;
-        let finite = |part: &Tensor| part.f_isfinite()?.f_flatten(1, -1)?.f_all_dim(1, false);
-        let finite = parts.iter().map(finite).collect::<Result<Vec<_>, _>>()?;
-        let finite = device::download(&Tensor::f_stack(&finite, 0)?.f_all_dim(0, false)?)?;
-        match finite.iter().position(|&finite| finite == 0.0) {
-            None => Ok(()),
-            Some(k) => Err(diverged("weights are not finite", self.step, k, self.seeds[k])),
-        }
+    fn check_weights(&mut self) -> Result<()> {
+        self.meter.check(&self.parameters.finite()?)
     }
 
     /// One optimiser step: scores `batch`, whose ids are below V, and then learns from it. Returns
@@ -246,7 +244,6 @@ impl Trainer {
     }
 
     fn rows(&mut self, start: Instant, stop: &AtomicBool) -> Result<Vec<CurveRow>> {
-        let means = self.meter.take_row()?;
         self.rows_written += 1;
         let validation: Option<Vec<Evaluation>> = if self.validation_is_due(self.rows_written) {
             self.check_weights()?;
@@ -255,10 +252,13 @@ impl Trainer {
         } else {
             None
         };
+        let means = self.meter.take_row()?;
         let seconds = (start.elapsed().as_secs_f64() * 1e3).round() / 1e3;
-        let row = |(replica, means): (usize, &Means)| {
-            let validation = validation.as_ref().map(|all| &all[replica]);
-            CurveRow {
+        let row = |(replica, means): (usize, &Option<Means>)| {
+            let means = means.as_ref()?;
+            let validation = validation.as_ref().filter(|_| !means.loss.is_nan());
+            let validation = validation.map(|all| &all[replica]);
+            Some(CurveRow {
                 replica,
                 seed: self.seeds[replica],
                 epoch: self.epoch + 1,
@@ -272,9 +272,9 @@ impl Trainer {
                 learning_rate: self.adam.learning_rate(self.step),
                 grad_norm: means.grad_norm,
                 seconds,
-            }
+            })
         };
-        Ok(means.iter().enumerate().map(row).collect())
+        Ok(means.iter().enumerate().filter_map(row).collect())
     }
 }
 

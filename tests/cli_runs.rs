@@ -625,8 +625,11 @@ fn divergence_ends_the_run_and_leaves_the_curve_so_far() {
     let lab = Lab::new();
     let training = "train echo --epochs 50 --lr 3e38 --seed 7 --replicas 2 --log-every 1 \
                     --out run --quiet";
-    let says =
-        ["error: training diverged: loss ", " at step 2, replica 0 (seed 7)\nhint: ", "--learning"];
+    let says = [
+        "error: training diverged: loss ",
+        " at step 2, replica 1 (seed 8), the last of the replicas\nhint: ",
+        "--learning",
+    ];
     lab.fails(1, training, &says);
     assert_eq!(files(&lab.path("run")), ["config.toml", "curves.csv"]);
     let curves = Csv::curves(&lab, "run");
@@ -636,6 +639,56 @@ fn divergence_ends_the_run_and_leaves_the_curve_so_far() {
     assert_eq!(config["learning_rate"].as_float(), Some(3e38));
     assert_eq!(config["epochs"].as_integer(), Some(50));
     lab.run("summary --config run/config.toml");
+}
+
+#[test]
+fn a_replica_that_diverges_ends_alone() {
+    let lab = Lab::new();
+    let training = "train echo --units 4 --epochs 20 --lr 1e37 --evaluation-samples 40";
+    let together = format!("{training} --seed 7 --replicas 4 --out study/run");
+    let stderr = String::from_utf8(lab.command(&together).output().unwrap().stderr).unwrap();
+    let (curves, summary) = (Csv::curves(&lab, "study/run"), summary(&lab, "study/run"));
+    let predictions = Csv::predictions(&lab, "study/run").only(&["replica"]);
+    let evaluated = lab.run("evaluate study/run");
+    lab.run("report study");
+    let mut diverged = 0;
+    for k in 0..4 {
+        let of = |row: &&Vec<String>| row[0] == k.to_string();
+        let rows: Vec<&Vec<String>> = curves.rows.iter().filter(of).collect();
+        let figures = &summary["replicas"][k];
+        let told = format!("replica {k} (seed {}) has diverged by step", 7 + k);
+        let predict = format!("predict study/run --replica {k} --source '1 2 3 4 5 6'");
+        assert_eq!(predictions.contains(&k.to_string()), figures["diverged_at_step"].is_null());
+        if let Some(step) = figures["diverged_at_step"].as_i64() {
+            diverged += 1;
+            assert!(figures["loss"].is_null() && figures["evaluation"].is_null(), "{figures}");
+            let (last, before) = rows.split_last().unwrap();
+            assert!(rows.len() < 20 && last[5..7] == ["NaN", "NaN"], "{last:?}");
+            assert!(before.iter().all(|row| row[5] != "NaN"), "one row tells it");
+            assert!(
+                (step - 1) / 4 == (last[3].parse::<i64>().unwrap() - 1) / 4,
+                "{step}: {last:?}"
+            );
+            assert!(stderr.contains(&told), "{stderr}");
+            assert!(evaluated.contains(&format!("diverged at step {step}")), "{evaluated}");
+            lab.refuses(1, &predict, &[&format!("--replica {k}: has diverged")]);
+        } else {
+            assert!(!stderr.contains(&told), "{stderr}");
+            lab.run(&predict);
+            assert!(figures["evaluation"]["samples"].as_i64().unwrap() >= 40);
+            let alone = format!("alone-{k}");
+            lab.run(&format!("{training} --seed {} --out {alone} --quiet", 7 + k));
+            let alone = Csv::curves(&lab, &alone).rows;
+            assert_eq!(rows.len(), alone.len());
+            for (row, alone) in rows.iter().zip(&alone) {
+                assert_eq!(row[1..12], alone[1..12], "replica {k} as it is alone");
+            }
+        }
+    }
+    assert!((1..4).contains(&diverged), "{diverged} of 4: take another learning rate");
+    let report = lab.read("study/report.md");
+    let says = format!("{diverged} of the replicas diverged; the figures are those of the others.");
+    assert!(report.contains(&says), "{report}");
 }
 
 #[test]

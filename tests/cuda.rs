@@ -41,7 +41,9 @@ fn experiments(dtype: Dtype) -> Vec<Config> {
         let id_max = config.id_max - config.vocab + 12;
         let samples = config.samples.map(|_| 22 * config.batch_size);
         let epochs = (20 + config.steps_per_epoch() - 1) / config.steps_per_epoch();
-        let sizes = Config { vocab: 12, id_max, units: 24, samples, epochs, ..config };
+        let warmup_steps = config.warmup_steps.map(|_| 10);
+        let sizes =
+            Config { vocab: 12, id_max, units: 24, samples, epochs, warmup_steps, ..config };
         Config { dtype, replicas: 2, log_every: Some(1), global_clipnorm: Some(0.2), ..sizes }
     };
     let all: Vec<Config> = presets::all().into_iter().map(|p| small(p.config)).collect();

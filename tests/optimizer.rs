@@ -299,7 +299,7 @@ fn uneven() -> Config {
 struct Recorder {
     steps: i64,
     rows: Vec<CurveRow>,
-    /// Weights of replica 1 that become NaN once so many steps are done.
+    /// Weights that become NaN once so many steps are done.
     spoil: Option<(i64, Vec<Tensor>)>,
 }
 
@@ -309,7 +309,7 @@ impl Observer for Recorder {
         if let Some((step, weights)) = &self.spoil
             && *step == self.steps
         {
-            weights.iter().for_each(|part| drop(part.get(1).fill_(f64::NAN)));
+            weights.iter().for_each(|part| drop(part.shallow_clone().fill_(f64::NAN)));
         }
     }
     fn rows(&mut self, rows: Vec<CurveRow>) -> Result<()> {
@@ -318,7 +318,8 @@ impl Observer for Recorder {
     }
 }
 
-fn run(trainer: &mut Trainer, recorder: &mut Recorder) -> Result<Vec<Means>> {
+/// The means of the last epoch.
+fn run(trainer: &mut Trainer, recorder: &mut Recorder) -> Result<Vec<Option<Means>>> {
     match trainer.run(recorder, &AtomicBool::new(false))? {
         Outcome::Finished(means) => Ok(means),
         Outcome::Interrupted => panic!("nothing interrupts"),
@@ -393,7 +394,7 @@ fn check_run(config: &Config) {
     }
     assert_eq!(rows.next(), None);
 
-    for (k, means) in last_epoch.iter().enumerate() {
+    for (k, means) in last_epoch.iter().flatten().enumerate() {
         let expected = mean(steps.iter().filter(|step| step.epoch == config.epochs - 1), k);
         let got = [means.loss, means.accuracy, means.grad_norm.unwrap_or(0.0)];
         assert_means(got, expected, &format!("last epoch, replica {k}"));
@@ -417,25 +418,78 @@ fn means_cover_more_steps_than_wait_on_the_device() {
     check_run(&Config { samples: Some(601), batch_size: 2, epochs: 2, units: 1, ..uneven() });
 }
 
-#[test]
-fn a_run_that_diverges_names_the_step_and_the_replica() {
-    // At once, in the second row, and where scores have been waiting on the device.
+/// What a training with `config` came to in which the `spoilt` replicas' weights became NaN after
+/// `done` steps.
+fn run_with_nan(
+    config: &Config,
+    spoilt: &[i64],
+    done: i64,
+) -> (Trainer, Recorder, Result<Vec<Option<Means>>>) {
+    let mut trainer = Trainer::new(config, host()).unwrap();
+    let parts = trainer.parameters.split(trainer.parameters.flat()).unwrap();
+    let parts: Vec<Tensor> =
+        spoilt.iter().flat_map(|&k| parts.iter().map(move |part| part.get(k))).collect();
+    let mut recorder = Recorder::default();
+    if done == 0 {
+        parts.into_iter().for_each(|mut part| drop(part.fill_(f64::NAN)));
+    } else {
+        recorder.spoil = Some((done, parts));
+    }
+    let outcome = run(&mut trainer, &mut recorder);
+    (trainer, recorder, outcome)
+}
+
+/// Where scores are noticed: at once, in the second row, and after they have been waiting on the
+/// device. An engine that hands every step over before the next, so that weights can be spoilt.
+fn divergences() -> Vec<(Config, i64)> {
     let long = Config { samples: Some(700), batch_size: 2, units: 1, ..uneven() };
-    for (config, done) in [(uneven(), 0), (uneven(), 4), (long.clone(), 259), (long, 290)] {
-        // An engine that hands every step over before the next, so that the weights can be spoilt.
-        let config = Config { seed: 30, engine: EngineChoice::Libtorch, ..config };
-        let mut trainer = Trainer::new(&config, host()).unwrap();
-        let parts = trainer.parameters.split(trainer.parameters.flat()).unwrap();
-        let mut recorder = Recorder::default();
-        if done == 0 {
-            parts.iter().for_each(|part| drop(part.get(1).fill_(f64::NAN)));
-        } else {
-            recorder.spoil = Some((done, parts));
+    let all = [(uneven(), 0), (uneven(), 4), (long.clone(), 259), (long, 290)];
+    let libtorch = |config| Config { seed: 30, engine: EngineChoice::Libtorch, ..config };
+    all.map(|(config, done)| (libtorch(config), done)).to_vec()
+}
+
+#[test]
+fn a_run_whose_last_replica_diverges_names_the_step_and_the_replica() {
+    for (config, done) in divergences() {
+        for replicas in [1, REPLICAS] {
+            let config = Config { replicas, ..config.clone() };
+            let all: Vec<i64> = (0..replicas).collect();
+            let (_, recorder, outcome) = run_with_nan(&config, &all, done);
+            let failure = outcome.unwrap_err();
+            let text = error::describe(&failure);
+            let last = if replicas == 1 { "" } else { ", the last of the replicas" };
+            let (step, k) = (done + 1, replicas - 1);
+            let seed = 30 + k;
+            let expected =
+                format!("loss NaN at step {step}, replica {k} (seed {seed}){last}\nhint: ");
+            assert!(text.contains(&expected), "{text}");
+            assert_eq!(error::status(&failure), error::FAILURE);
+            assert!(recorder.rows.iter().all(|row| row.loss.is_finite() && row.step <= done));
         }
-        let failure = run(&mut trainer, &mut recorder).unwrap_err();
-        let text = error::describe(&failure);
-        let expected = format!("loss NaN at step {}, replica 1 (seed 31)\nhint: ", done + 1);
-        assert!(text.contains(&expected), "{text}");
-        assert_eq!(error::status(&failure), error::FAILURE);
+    }
+}
+
+#[test]
+fn a_replica_that_diverges_leaves_the_others_as_they_were() {
+    for (config, done) in divergences() {
+        let (whole, undisturbed, outcome) = run_with_nan(&config, &[], done);
+        outcome.unwrap();
+        assert_eq!(whole.diverged(), vec![None; REPLICAS as usize]);
+        let (trainer, recorder, outcome) = run_with_nan(&config, &[1], done);
+        for (k, means) in outcome.unwrap().iter().enumerate() {
+            assert_eq!(trainer.diverged()[k], (k == 1).then_some(done + 1));
+            assert_eq!(means.is_none(), k == 1);
+        }
+        let timeless = |row: &CurveRow| format!("{:?}", CurveRow { seconds: 0.0, ..row.clone() });
+        let of = |rows: &[CurveRow], which: fn(&&CurveRow) -> bool| -> Vec<String> {
+            rows.iter().filter(which).map(timeless).collect()
+        };
+        let others: fn(&&CurveRow) -> bool = |row| row.replica != 1;
+        assert_eq!(of(&recorder.rows, others), of(&undisturbed.rows, others));
+        let spoilt: Vec<_> = recorder.rows.iter().filter(|row| row.replica == 1).collect();
+        let (last, before) = spoilt.split_last().unwrap();
+        assert!(last.loss.is_nan() && last.accuracy.is_nan() && last.val_loss.is_none());
+        assert!(last.step > done && before.iter().all(|row| row.step <= done));
+        assert!(before.iter().all(|row| row.loss.is_finite()));
     }
 }

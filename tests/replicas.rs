@@ -26,7 +26,8 @@ fn experiments(dtype: Dtype) -> Vec<Config> {
         let samples = config.samples.map(|_| 50);
         let log_every = config.log_every.map(|_| 2);
         let units = 5;
-        let sizes = Config { vocab, id_max, samples, units, log_every, ..config };
+        let warmup_steps = config.warmup_steps.map(|_| 2);
+        let sizes = Config { vocab, id_max, samples, units, log_every, warmup_steps, ..config };
         Config { seed: SEED, replicas: REPLICAS, epochs: 5, learning_rate: 0.02, dtype, ..sizes }
     };
     let both = |config: Config| {

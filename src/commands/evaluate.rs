@@ -10,7 +10,7 @@ use crate::config::DeviceChoice;
 use crate::report;
 use crate::rng::Purpose;
 use crate::run_dir::RunDir;
-use crate::summary::ReplicaSummary;
+use crate::summary::{Evaluation, ReplicaSummary};
 use crate::task::Task;
 
 /// Evaluates every replica of the run at `path` on fresh sequences and prints the result to `out`.
@@ -31,14 +31,15 @@ pub fn evaluate(
     let trained = Trained::load(&run, config, None, device)?;
     let task = Task::new(&trained.config);
     let evaluations = trained.evaluator(&task).run(Purpose::Evaluation, samples, |_| Ok(()))?;
-    let replica = |(k, (seed, evaluation)): (usize, (u64, _))| ReplicaSummary {
-        seed,
+    let seeds = trained.config.seeds();
+    let replica = |(k, evaluation): (usize, Evaluation)| ReplicaSummary {
+        seed: seeds[k],
+        diverged_at_step: before.get(k).and_then(|replica| replica.diverged_at_step),
         loss: before.get(k).and_then(|replica| replica.loss),
         accuracy: before.get(k).and_then(|replica| replica.accuracy),
-        evaluation,
+        evaluation: (!trained.diverged[k]).then_some(evaluation),
     };
-    let replicas: Vec<_> =
-        trained.config.seeds().into_iter().zip(evaluations).enumerate().map(replica).collect();
+    let replicas: Vec<_> = evaluations.into_iter().enumerate().map(replica).collect();
     if json {
         writeln!(out, "{}", serde_json::to_string_pretty(&replicas)?)?;
     } else {

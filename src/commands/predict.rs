@@ -46,6 +46,10 @@ pub fn predict(
         }
     }
     let trained = Trained::load(&run, config, Some(replica), device)?;
+    if trained.diverged.contains(&true) {
+        let error = format!("--replica {replica}: has diverged, and predicts nothing");
+        return Err(UserError::failure(error).into());
+    }
     for batch in sources.chunks(rows_at_once(&trained.config)) {
         let predicted = trained.predict(batch)?;
         for ids in predicted.chunks_exact(predicted.len() / batch.len()) {

@@ -16,7 +16,7 @@ use crate::meter::Means;
 use crate::progress::{Progress, say};
 use crate::rng::Purpose;
 use crate::run_dir::RunDir;
-use crate::summary::{ReplicaSummary, Summary};
+use crate::summary::{Evaluation, ReplicaSummary, Summary};
 use crate::train::{Observer, Outcome, Trainer, go_on};
 use crate::{checkpoint, device, report, versions};
 
@@ -132,30 +132,35 @@ fn show(summary: &Summary, examples: &[PredictionRow], out: &mut dyn Write) -> R
 fn evaluate(
     config: &Config,
     trainer: &Trainer,
-    means: &[Means],
+    means: &[Option<Means>],
     run: &RunDir,
     stop: &AtomicBool,
 ) -> Result<(Vec<ReplicaSummary>, Vec<PredictionRow>)> {
     let mut file = CsvFile::create(&run.predictions_path())?;
     let mut examples = Vec::new();
     let samples = config.evaluation_samples as usize;
+    let diverged = trainer.diverged();
     let evaluations = trainer.evaluator().run(Purpose::Evaluation, samples, |prediction| {
+        go_on(stop)?;
+        if diverged[prediction.replica].is_some() {
+            return Ok(());
+        }
         let row = PredictionRow::from(prediction);
         if examples.len() < EXAMPLES {
             examples.push(row.clone());
         }
-        file.add(row)?;
-        go_on(stop)
+        file.add(row)
     })?;
     file.flush()?;
-    let replica = |((seed, means), evaluation): ((u64, &Means), _)| ReplicaSummary {
-        seed,
-        loss: Some(means.loss),
-        accuracy: Some(means.accuracy),
-        evaluation,
+    let seeds = config.seeds();
+    let replica = |(replica, evaluation): (usize, Evaluation)| ReplicaSummary {
+        seed: seeds[replica],
+        diverged_at_step: diverged[replica],
+        loss: means[replica].map(|means| means.loss),
+        accuracy: means[replica].map(|means| means.accuracy),
+        evaluation: diverged[replica].is_none().then_some(evaluation),
     };
-    let replicas = config.seeds().into_iter().zip(means).zip(evaluations).map(replica);
-    Ok((replicas.collect(), examples))
+    Ok((evaluations.into_iter().enumerate().map(replica).collect(), examples))
 }
 
 /// Writes rows as they come and shows how far the training is.
@@ -171,6 +176,12 @@ impl Observer for Recorder {
 
     fn rows(&mut self, rows: Vec<CurveRow>) -> Result<()> {
         self.progress.rows(&rows);
+        for row in rows.iter().filter(|row| row.loss.is_nan()) {
+            let CurveRow { replica, seed, step, .. } = row;
+            self.progress.note(format!(
+                "replica {replica} (seed {seed}) has diverged by step {step}; the others go on"
+            ));
+        }
         rows.into_iter().try_for_each(|row| self.curves.add(row))?;
         self.curves.flush()
     }

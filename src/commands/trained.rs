@@ -18,6 +18,8 @@ use crate::{checkpoint, device};
 pub(super) struct Trained {
     /// The run's configuration, as far as `model` holds its replicas.
     pub config: Config,
+    /// Whether each replica has diverged.
+    pub diverged: Vec<bool>,
     network: Network,
     device: Device,
 }
@@ -45,8 +47,14 @@ impl Trained {
         let kind = network::kind(config.dtype);
         let specs = Model::new(&config).parameters();
         let parameters = Parameters::zeros(specs, config.replicas, kind, device)?;
-        checkpoint::load_weights(&run.checkpoint_path(), &parameters, replica.unwrap_or(0))?;
-        Ok(Self { network: Network::new(&config, &parameters)?, config, device })
+        let first = replica.unwrap_or(0);
+        checkpoint::load_weights(&run.checkpoint_path(), &parameters, first)?;
+        let mut diverged: Vec<bool> = parameters.finite()?.iter().map(|finite| !finite).collect();
+        let replicas = run.read_summary()?.map(|summary| summary.replicas).unwrap_or_default();
+        for (diverged, of) in diverged.iter_mut().zip(replicas.iter().skip(first as usize)) {
+            *diverged |= of.diverged_at_step.is_some();
+        }
+        Ok(Self { network: Network::new(&config, &parameters)?, config, diverged, device })
     }
 
     /// What evaluates the model on `task`.

@@ -247,6 +247,13 @@ impl Experiment {
             self.device,
             self.machine,
         );
+        if self.diverged > 0 {
+            let _ = writeln!(
+                text,
+                "{} of the replicas diverged; the figures are those of the others.\n",
+                self.diverged
+            );
+        }
         let header = ["", "mean", "sd", "95 % of the mean", "median", "smallest", "largest"];
         let mut rows = vec![header.map(str::to_owned).to_vec()];
         let measured = &self.measured;
