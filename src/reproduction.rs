@@ -84,6 +84,8 @@ pub struct Experiment {
     pub published: Option<Figures>,
     /// What an independent implementation gave, where the run is the preset as it is.
     pub reference: Option<Comparison>,
+    /// Another one, of which `reference/` has the source, likewise.
+    pub reference_again: Option<Comparison>,
 }
 
 /// What the replicas of a run came to.
@@ -243,6 +245,10 @@ impl Experiment {
         let what = if config.preset == CUSTOM { "--config config.toml" } else { &config.preset };
         let preset = presets::find(&config.preset);
         let measured = Measured::new(config, summary, rows);
+        let same = preset.as_ref().is_some_and(|preset| same_training(config, &preset.config));
+        let compare = |seeds: Option<Vec<Seed>>| {
+            seeds.filter(|_| same).map(|seeds| Comparison::new(&seeds, &measured))
+        };
         let version = |of: &str| summary.versions.get(of).cloned().unwrap_or_default();
         Ok(Self {
             command: format!("scripts/seqlab train {what}{flags} --out DIR/{name}"),
@@ -263,9 +269,8 @@ impl Experiment {
             seqlab: format!("{} at {}", version("seqlab"), summary.git_commit),
             libtorch: version("libtorch"),
             published: preset.as_ref().and_then(|preset| Figures::new(preset, &measured, rows)),
-            reference: reference::find(&config.preset)
-                .filter(|_| preset.is_some_and(|preset| same_training(config, &preset.config)))
-                .map(|seeds| Comparison::new(&seeds, &measured)),
+            reference: compare(reference::find(&config.preset)),
+            reference_again: compare(reference::again(&config.preset)),
             measured,
         })
     }

@@ -96,15 +96,18 @@ impl Reproduction {
     /// The comparison with an independent implementation, if any.
     fn references(&self) -> String {
         let mut rows = Vec::new();
-        for experiment in &self.experiments {
-            let Some(reference) = &experiment.reference else { continue };
+        let first = self.experiments.iter().map(|e| (e, e.name.clone(), &e.reference));
+        let again = self.experiments.iter();
+        let again = again.map(|e| (e, format!("{}, again", e.name), &e.reference_again));
+        for (experiment, name, reference) in first.chain(again) {
+            let Some(reference) = reference else { continue };
             let measured = &experiment.measured;
             let mut add = |what: &str, measured: Option<&Distribution>, against: &Against| {
                 let apart = against.standard_errors.map_or(NOTHING.to_owned(), signed);
                 let reference = against.distribution.as_ref();
                 let seeds = reference.map_or(0, |reference| reference.n);
                 rows.push(vec![
-                    experiment.name.clone(),
+                    name.clone(),
                     what.to_owned(),
                     format!("{} ({seeds})", spread(reference)),
                     format!("{} ({})", spread(measured), experiment.replicas),
@@ -202,7 +205,8 @@ standard deviations over replicas.
 const REFERENCES: &str = "
 Beside an independent implementation: the same mathematics in JAX, other seeds. Loss and accuracy are
 means over the last LATE_EPOCHS epochs, or over the only one. The last column is the difference of the
-means in its standard errors.
+means in its standard errors. `again` is a second such implementation, `reference/reverse.py`: the first
+evaluated every seed on 2,048 sequences, this one on 16,384.
 
 ";
 
