@@ -118,8 +118,37 @@ impl Meter {
         Ok(self.epoch.iter().map(Sums::means).collect())
     }
 
+    /// Every replica's sums since the last row, then since the epoch began: each loss, accuracy,
+    /// gradient norm and samples, `(R, 8)`.
+    ///
+    /// # Errors
+    /// As [`Meter::add`].
+    pub fn sums(&mut self) -> Result<Vec<f64>> {
+        self.fetch()?;
+        let numbers = |s: &Sums| [s.loss, s.accuracy, s.grad_norm.unwrap_or_default(), s.samples];
+        let both = self.row.iter().zip(&self.epoch);
+        Ok(both.flat_map(|(row, epoch)| [numbers(row), numbers(epoch)]).flatten().collect())
+    }
+
+    /// Goes on from the sums that [`Meter::sums`] gave after `step` steps; `clipped`: whether there
+    /// are norms among them.
+    pub fn restore(&mut self, step: i64, sums: &[f64], clipped: bool) {
+        let read = |numbers: &[f64]| Sums {
+            loss: numbers[0],
+            accuracy: numbers[1],
+            grad_norm: (clipped && numbers[3] > 0.0).then_some(numbers[2]),
+            samples: numbers[3],
+        };
+        self.step = step;
+        self.row = sums.chunks_exact(8).map(|numbers| read(&numbers[..4])).collect();
+        self.epoch = sums.chunks_exact(8).map(|numbers| read(&numbers[4..])).collect();
+    }
+
     /// Fetches all pending scores in one transfer.
-    fn fetch(&mut self) -> Result<()> {
+    ///
+    /// # Errors
+    /// As [`Meter::add`].
+    pub fn fetch(&mut self) -> Result<()> {
         let Some(columns) = self.pending.first().map(|batch| batch.scores.len()) else {
             return Ok(());
         };

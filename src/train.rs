@@ -16,6 +16,7 @@ use crate::evaluate::Evaluator;
 use crate::feed::{Feeding, Ids, Source};
 use crate::fused;
 use crate::loss::Scores;
+use crate::manifest::{Best, Position};
 use crate::meter::{Means, Meter, diverged};
 use crate::model::Model;
 use crate::network::{self, Network, State};
@@ -36,6 +37,15 @@ pub trait Observer {
     /// # Errors
     /// End the training.
     fn rows(&mut self, rows: Vec<CurveRow>) -> Result<()>;
+
+    /// The training's state is to be saved: at times, at the end, and when it is interrupted.
+    ///
+    /// # Errors
+    /// End the training.
+    fn checkpoint(&mut self, trainer: &mut Trainer) -> Result<()> {
+        let _ = trainer;
+        Ok(())
+    }
 }
 
 /// How a training ended.
@@ -67,14 +77,38 @@ pub struct Trainer {
     pub adam: Adam,
     /// What stateful layers hand to the next batch, cut from its gradient; `None`: zeros.
     pub carried: Option<State>,
-    /// Epochs finished.
-    pub epoch: i64,
     /// Optimiser steps done.
     pub step: i64,
     /// Samples seen by each replica.
     pub samples: i64,
+    /// Where the mean validation loss was lowest, and a copy of all weights there.
+    pub best: Option<(Best, Tensor)>,
     meter: Meter,
     rows_written: i64,
+    clock: Clock,
+    /// The step and the rows of the last checkpoint.
+    saved: Option<(i64, i64)>,
+}
+
+/// Time spent in the loop, all sittings together.
+#[derive(Debug, Default)]
+struct Clock {
+    before: f64,
+    start: Option<Instant>,
+}
+
+impl Clock {
+    fn seconds(&self) -> f64 {
+        self.before + self.start.map_or(0.0, |start| start.elapsed().as_secs_f64())
+    }
+
+    fn start(&mut self) {
+        self.start = Some(Instant::now());
+    }
+
+    fn stop(&mut self) {
+        *self = Self { before: self.seconds(), start: None };
+    }
 }
 
 impl Trainer {
@@ -110,27 +144,40 @@ impl Trainer {
             adam: Adam::new(config, &parameters)?,
             parameters,
             carried: None,
-            epoch: 0,
             step: 0,
             samples: 0,
+            best: None,
             meter: Meter::new(&seeds),
             rows_written: 0,
+            clock: Clock::default(),
+            saved: None,
             config: config.clone(),
             seeds,
         })
     }
 
     /// Trains to the end of the last epoch, or until `stop` is set. Where batches are fed
-    /// [`Feeding::Ahead`], it waits for the device only to log and at the end.
+    /// [`Feeding::Ahead`], it waits for the device only to log, to save its state and at the end.
     ///
     /// # Errors
     /// A loss that is not finite, the observer's errors and libtorch's.
     pub fn run(&mut self, observer: &mut dyn Observer, stop: &AtomicBool) -> Result<Outcome> {
-        let start = Instant::now();
-        let source = Source::new(&self.config, self.epoch);
+        self.clock.start();
+        let outcome = self.steps(observer, stop);
+        self.clock.stop();
+        outcome
+    }
+
+    fn steps(&mut self, observer: &mut dyn Observer, stop: &AtomicBool) -> Result<Outcome> {
+        // One that a validation was interrupted at.
+        if !self.log(observer, stop)? {
+            return self.interrupted(observer);
+        }
+        let mut saved = Instant::now();
+        let source = Source::new(&self.config, self.step);
         for step in source.feed(self.feeding, self.device)? {
             if go_on(stop).is_err() {
-                return Ok(Outcome::Interrupted);
+                return self.interrupted(observer);
             }
             let step = step?;
             if step.starts_epoch {
@@ -139,17 +186,80 @@ impl Trainer {
             let (scores, grad_norm) = self.learn_ids(&step.ids)?;
             self.meter.add(scores, grad_norm, step.ids.size(), step.starts_epoch)?;
             observer.step();
-            if self.row_is_due(step.ends_epoch) {
-                match self.rows(start, stop) {
-                    Err(error) if error.is::<Interrupted>() => return Ok(Outcome::Interrupted),
-                    rows => observer.rows(rows?)?,
-                }
+            if !self.log(observer, stop)? {
+                return self.interrupted(observer);
             }
-            self.epoch += i64::from(step.ends_epoch);
+            if self.config.checkpoint_every.is_due(self.step, saved.elapsed()) {
+                self.checkpoint(observer)?;
+                saved = Instant::now();
+            }
         }
         let last_epoch = self.meter.epoch()?;
-        self.check_weights()?;
+        self.checkpoint(observer)?;
         Ok(Outcome::Finished(last_epoch))
+    }
+
+    fn interrupted(&mut self, observer: &mut dyn Observer) -> Result<Outcome> {
+        self.checkpoint(observer)?;
+        Ok(Outcome::Interrupted)
+    }
+
+    /// Has the state saved, unless that was just done. What diverged is not.
+    fn checkpoint(&mut self, observer: &mut dyn Observer) -> Result<()> {
+        let here = Some((self.step, self.rows_written));
+        if self.saved != here {
+            self.meter.fetch()?;
+            self.check_weights()?;
+            observer.checkpoint(self)?;
+            self.saved = here;
+        }
+        Ok(())
+    }
+
+    /// Where the training stands.
+    pub fn position(&self) -> Position {
+        Position {
+            rows: self.rows_written,
+            seconds: self.seconds(),
+            best: self.best.as_ref().map(|(best, _)| *best),
+            ..Position::at(&self.config, self.step)
+        }
+    }
+
+    /// Wall time in the training loop, in seconds.
+    pub fn seconds(&self) -> f64 {
+        self.clock.seconds()
+    }
+
+    /// The running sums that the next rows are means of; see [`Meter::sums`].
+    ///
+    /// # Errors
+    /// A loss that is not finite, and libtorch's.
+    pub fn sums(&mut self) -> Result<Vec<f64>> {
+        self.meter.sums()
+    }
+
+    /// Goes on from a position of a training with the same configuration and the sums it had. The
+    /// tensors are the caller's to restore.
+    pub fn restore(&mut self, position: &Position, sums: &[f64]) {
+        let &Position { step, samples, rows, seconds, .. } = position;
+        (self.step, self.adam.step, self.samples, self.rows_written) = (step, step, samples, rows);
+        self.clock = Clock { before: seconds, start: None };
+        self.meter.restore(step, sums, self.config.global_clipnorm.is_some());
+        self.saved = Some((step, rows));
+    }
+
+    /// What is trained.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The zero state for batches of the configuration's size, on the device.
+    ///
+    /// # Errors
+    /// libtorch's.
+    pub fn zero_state(&self) -> Result<State, TchError> {
+        self.network.zero_state(self.config.batch_size)
     }
 
     /// Finds weights that the last update made useless, before any loss tells.
@@ -195,29 +305,50 @@ impl Trainer {
         }
     }
 
-    fn row_is_due(&self, ends_epoch: bool) -> bool {
-        let last = ends_epoch && self.epoch + 1 == self.config.epochs;
-        last || self.config.log_every.map_or(ends_epoch, |every| self.step % every == 0)
+    /// Hands on the rows that are due, if any. Returns false, and leaves them due, if `stop` was
+    /// set while they were validated.
+    fn log(&mut self, observer: &mut dyn Observer, stop: &AtomicBool) -> Result<bool> {
+        if self.rows_written == self.config.rows_due(self.step) {
+            return Ok(true);
+        }
+        match self.rows(stop) {
+            Err(error) if error.is::<Interrupted>() => Ok(false),
+            rows => observer.rows(rows?).map(|()| true),
+        }
     }
 
-    fn rows(&mut self, start: Instant, stop: &AtomicBool) -> Result<Vec<CurveRow>> {
+    /// What a validation that is due comes to.
+    fn validate(&mut self, stop: &AtomicBool) -> Result<Option<Vec<Evaluation>>> {
+        let row = self.rows_written + 1;
+        if self.config.validate_every.is_none_or(|every| row % every != 0) {
+            return Ok(None);
+        }
+        self.check_weights()?;
+        let samples = self.config.validation_samples as usize;
+        let found = self.evaluator().run(Purpose::Validation, samples, |_| go_on(stop))?;
+        let val_loss = found.iter().map(|v| v.loss).sum::<f64>() / found.len() as f64;
+        let lowest = self.best.as_ref().map_or(f64::INFINITY, |(best, _)| best.val_loss);
+        if val_loss < lowest {
+            let weights = self.parameters.flat().f_detach_copy()?;
+            self.best = Some((Best { step: self.step, val_loss }, weights));
+        }
+        Ok(Some(found))
+    }
+
+    fn rows(&mut self, stop: &AtomicBool) -> Result<Vec<CurveRow>> {
+        // Before anything that a row takes with it: it may have to be made again.
+        self.meter.fetch()?;
+        let validation = self.validate(stop)?;
         let means = self.meter.take_row()?;
         self.rows_written += 1;
-        let due = self.config.validate_every.is_some_and(|every| self.rows_written % every == 0);
-        let validation: Option<Vec<Evaluation>> = if due {
-            self.check_weights()?;
-            let samples = self.config.validation_samples as usize;
-            Some(self.evaluator().run(Purpose::Validation, samples, |_| go_on(stop))?)
-        } else {
-            None
-        };
-        let seconds = (start.elapsed().as_secs_f64() * 1e3).round() / 1e3;
+        let epoch = (self.step - 1) / self.config.steps_per_epoch() + 1;
+        let seconds = (self.seconds() * 1e3).round() / 1e3;
         let row = |(replica, means): (usize, &Means)| {
             let validation = validation.as_ref().map(|all| &all[replica]);
             CurveRow {
                 replica,
                 seed: self.seeds[replica],
-                epoch: self.epoch + 1,
+                epoch,
                 step: self.step,
                 samples: self.samples,
                 loss: means.loss,
