@@ -1,118 +1,351 @@
 //! Weights, optimiser and recurrent state on disk.
 //!
-//! A checkpoint is a directory:
+//! `checkpoint/` of a run holds the last of them, each a directory that is called after its step,
+//! `step-000001200`:
 //!
 //! | file | content |
 //! | --- | --- |
 //! | `weights.safetensors` | every parameter `(R, …Keras's shape)` under its name |
-//! | `training.safetensors` | Adam's `adam.m` and `adam.v` `(R · P)`; the carried state `state.N.h` and `state.N.c` `(R, B, H)`, if any |
-//! | `manifest.json` | [`Manifest`]; a checkpoint is whole once it is there |
+//! | `best.safetensors` | the same where the mean validation loss was lowest, if there was validation |
+//! | `training.safetensors` | Adam's `adam.m` and `adam.v` `(R · P)`; the carried state `state.N.h` and `state.N.c` `(R, B, H)`, if any; `sums` `(R, 10)` of the rows to come, see [`Meter::sums`](crate::meter::Meter::sums) |
+//! | `manifest.json` | [`Manifest`]: where the training stood, the configuration, and a checksum of every file |
+//!
+//! It is written as `partial`, brought to the disk and then named; only then are older ones removed.
+//! One is whole if its manifest is and every file is as that says. Nothing in it can be executed.
 
 use std::borrow::Cow;
-use std::fs;
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors, View};
-use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
+use crate::config;
 use crate::device;
+use crate::disk::{Disk, parent};
+use crate::manifest::{BEST, Checksum, Manifest, TRAINING, WEIGHTS};
+use crate::meter::SUMS;
 use crate::parameters::Parameters;
 use crate::train::Trainer;
 
-/// The layout that this version writes and reads.
-const FORMAT: u32 = 1;
+const MANIFEST: &str = "manifest.json";
 
-/// Where a training stands.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Manifest {
-    /// Version of the directory's layout.
-    pub format: u32,
-    /// Epochs finished.
-    pub epoch: i64,
-    /// Optimiser steps done.
-    pub step: i64,
-    /// Samples seen by each replica.
-    pub samples: i64,
-}
+/// What a checkpoint is called until it is whole.
+const PARTIAL: &str = "partial";
 
-/// Writes a checkpoint of `trainer` into the directory `path`, in place of any that is there only
-/// once it is whole.
+/// A manifest is never as long.
+const LONGEST_MANIFEST: u64 = 1 << 20;
+
+/// Saves the state of `trainer` as the newest checkpoint in the directory `path`, which is made if it
+/// is not there, beside the `curves_bytes` that its rows take so far. As many as the configuration
+/// says are kept.
 ///
 /// # Errors
-/// If a file cannot be written.
-pub fn save(path: &Path, trainer: &Trainer) -> Result<()> {
-    let context = || format!("cannot write the checkpoint {}", path.display());
-    let fresh = path.with_extension("partial");
-    fs::create_dir_all(&fresh).with_context(context)?;
-    let parameters = &trainer.parameters;
-    let names = parameters.specs().iter().map(|spec| spec.name.clone());
-    let weights = names.zip(parameters.split(parameters.flat())?).collect();
-    write(&fresh.join("weights.safetensors"), weights).with_context(context)?;
+/// If a file cannot be written; the checkpoints before are then still there. Also a loss that is not
+/// finite, and libtorch's.
+pub fn save(disk: &dyn Disk, path: &Path, trainer: &mut Trainer, curves_bytes: u64) -> Result<()> {
+    let files = contents(trainer)?;
+    let checksums = files.iter().map(|(name, bytes)| (name.to_string(), Checksum::of(bytes)));
+    let checksums = checksums.collect();
+    let (config, position) = (trainer.config(), trainer.position());
+    let step = position.step;
+    let manifest = Manifest::new(config, position, curves_bytes, checksums)?.text()?;
 
+    if !path.exists() {
+        attempt("make", path, disk.create_dir(path))?;
+        attempt("sync", parent(path), disk.sync(parent(path)))?;
+    }
+    let partial = path.join(PARTIAL);
+    if fs::symlink_metadata(&partial).is_ok() {
+        attempt("remove", &partial, disk.remove(&partial))?;
+    }
+    // The manifest last: without it the others are nothing.
+    let files = files.iter().map(|(name, bytes)| (*name, bytes.as_slice()));
+    let files = files.chain([(MANIFEST, manifest.as_bytes())]);
+    let target = path.join(free_name(path, step)?);
+    let named = write_all(disk, &partial, files)
+        .and_then(|()| attempt("rename", &partial, disk.rename(&partial, &target)));
+    if named.is_err() {
+        let _ = disk.remove(&partial);
+    }
+    named?;
+    attempt("sync", path, disk.sync(path))?;
+
+    for old in names(path)?.into_iter().skip(config.keep_checkpoints as usize) {
+        let old = path.join(old.name);
+        attempt("remove", &old, disk.remove(&old))?;
+    }
+    Ok(())
+}
+
+/// Makes the directory `path` with these files, durably but for its own name.
+fn write_all<'a>(
+    disk: &dyn Disk,
+    path: &Path,
+    files: impl Iterator<Item = (&'a str, &'a [u8])>,
+) -> Result<()> {
+    attempt("make", path, disk.create_dir(path))?;
+    for (name, bytes) in files {
+        let file = path.join(name);
+        attempt("write", &file, disk.write(&file, bytes))?;
+        attempt("sync", &file, disk.sync(&file))?;
+    }
+    attempt("sync", path, disk.sync(path))
+}
+
+fn attempt(what: &str, path: &Path, done: std::io::Result<()>) -> Result<()> {
+    done.with_context(|| format!("cannot {what} {}", path.display()))
+}
+
+/// The files of a checkpoint but for its manifest.
+fn contents(trainer: &mut Trainer) -> Result<Vec<(&'static str, Vec<u8>)>> {
+    let sums = Tensor::f_from_slice(&trainer.sums()?)?.f_view([-1, SUMS as i64])?;
+    let trainer = &*trainer;
+    let parameters = &trainer.parameters;
+    let named = |flat: &Tensor| -> Result<Vec<(String, Tensor)>> {
+        let names = parameters.specs().iter().map(|spec| spec.name.clone());
+        Ok(names.zip(parameters.split(flat)?).collect())
+    };
     let mut training = vec![
         ("adam.m".to_owned(), trainer.adam.m.shallow_clone()),
         ("adam.v".to_owned(), trainer.adam.v.shallow_clone()),
+        ("sums".to_owned(), sums),
     ];
     for (i, state) in trainer.carried.iter().flat_map(|state| &state.0).enumerate() {
         training.push((format!("state.{i}.h"), state.h.shallow_clone()));
         training.push((format!("state.{i}.c"), state.c.shallow_clone()));
     }
-    write(&fresh.join("training.safetensors"), training).with_context(context)?;
-
-    let &Trainer { epoch, step, samples, .. } = trainer;
-    let manifest = Manifest { format: FORMAT, epoch, step, samples };
-    let text = serde_json::to_string_pretty(&manifest)? + "\n";
-    fs::write(fresh.join("manifest.json"), text).with_context(context)?;
-
-    if path.exists() {
-        fs::remove_dir_all(path).with_context(context)?;
+    let mut files =
+        vec![(WEIGHTS, serialise(named(parameters.flat())?)?), (TRAINING, serialise(training)?)];
+    if let Some((_, weights)) = &trainer.best {
+        files.push((BEST, serialise(named(weights)?)?));
     }
-    fs::rename(fresh, path).with_context(context)
+    Ok(files)
 }
 
-/// Loads the weights of the checkpoint in the directory `path` into `parameters`: those of
-/// every replica or, where `parameters` are one replica's, of replica `replica` alone.
+/// A directory that is called like a checkpoint, in the order of training.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Name {
+    step: i64,
+    /// 0, or one more for each that was made at the same step before.
+    again: u32,
+    name: String,
+}
+
+impl Name {
+    fn parse(name: &str) -> Option<Self> {
+        let digits = name.strip_prefix("step-")?;
+        let (step, again) = digits.split_once('.').unwrap_or((digits, "0"));
+        Some(Self { step: step.parse().ok()?, again: again.parse().ok()?, name: name.to_owned() })
+    }
+}
+
+/// What is called like a checkpoint in the directory `path`, the newest first.
+fn names(path: &Path) -> Result<Vec<Name>> {
+    let context = || format!("cannot read {}", path.display());
+    let mut names = Vec::new();
+    for entry in fs::read_dir(path).with_context(context)? {
+        let name = entry.with_context(context)?.file_name();
+        names.extend(name.to_str().and_then(Name::parse));
+    }
+    names.sort();
+    names.reverse();
+    Ok(names)
+}
+
+/// The name of the next checkpoint in the directory `path`, at `step`.
+fn free_name(path: &Path, step: i64) -> Result<String> {
+    let last = names(path)?.into_iter().find(|name| name.step == step);
+    Ok(match last {
+        None => format!("step-{step:09}"),
+        Some(last) => format!("step-{step:09}.{}", last.again.saturating_add(1)),
+    })
+}
+
+/// A checkpoint that is whole.
+#[derive(Debug)]
+pub struct Checkpoint {
+    /// Its directory.
+    pub path: PathBuf,
+    /// Its manifest.
+    pub manifest: Manifest,
+    files: BTreeMap<String, Vec<u8>>,
+}
+
+/// What [`newest`] found.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// The newest that is whole; `None` if there is none at all, not even a damaged one.
+    pub whole: Option<Checkpoint>,
+    /// What is wrong with each that is newer, and its directory.
+    pub damaged: Vec<(PathBuf, anyhow::Error)>,
+}
+
+/// The newest whole checkpoint in the directory `path`.
 ///
 /// # Errors
-/// If a file is missing or damaged or does not fit `parameters`.
-pub fn load_weights(path: &Path, parameters: &Parameters, replica: i64) -> Result<()> {
-    let manifest = path.join("manifest.json");
-    let text = fs::read_to_string(&manifest)
-        .with_context(|| format!("cannot read {}: no whole checkpoint", manifest.display()))?;
-    let found: Manifest = serde_json::from_str(&text)
-        .with_context(|| format!("{} is damaged", manifest.display()))?;
-    ensure!(
-        found.format == FORMAT,
-        "{} has format {}; this version reads format {FORMAT}",
-        manifest.display(),
-        found.format
-    );
-
-    let file = path.join("weights.safetensors");
-    let bytes = fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
-    let load = || -> Result<()> {
-        let stored = SafeTensors::deserialize(&bytes)?;
-        for (spec, mut place) in parameters.specs().iter().zip(parameters.split(parameters.flat())?)
-        {
-            let value = tensor(&stored.tensor(&spec.name).with_context(|| spec.name.clone())?)?;
-            let (stored, expected) = (value.size(), place.size());
-            let fits = stored.get(1..) == expected.get(1..) && replica + expected[0] <= stored[0];
-            ensure!(fits, "{}: shape {stored:?}, expected {expected:?}", spec.name);
-            device::fill(&mut place, &value.f_narrow(0, replica, expected[0])?)?;
+/// If there are only damaged ones: what is wrong with the newest.
+pub fn newest(path: &Path) -> Result<Found> {
+    let mut found = Found::default();
+    if !path.exists() {
+        return Ok(found);
+    }
+    for name in names(path)? {
+        let directory = path.join(name.name);
+        match Checkpoint::read(&directory) {
+            Ok(whole) => return Ok(Found { whole: Some(whole), ..found }),
+            Err(error) => found.damaged.push((directory, error)),
         }
-        Ok(())
-    };
-    load().with_context(|| format!("{} is damaged or of another run", file.display()))
+    }
+    match found.damaged.into_iter().next() {
+        Some((_, error)) => Err(error.context("no whole checkpoint")),
+        None => Ok(Found::default()),
+    }
 }
 
-/// Writes `tensors` to the safetensors file `path`.
-fn write(path: &Path, tensors: Vec<(String, Tensor)>) -> Result<()> {
+impl Checkpoint {
+    /// The checkpoint in the directory `path`.
+    ///
+    /// # Errors
+    /// If it is not whole; the file is named.
+    fn read(path: &Path) -> Result<Self> {
+        let file = path.join(MANIFEST);
+        let text = read_at_most(&file, LONGEST_MANIFEST)?;
+        let manifest = Manifest::parse(&text).with_context(|| damaged(&file))?;
+        let mut files = BTreeMap::new();
+        for (name, expected) in &manifest.files {
+            let file = path.join(name);
+            let bytes = read_at_most(&file, expected.bytes)?;
+            let found = Checksum::of(&bytes);
+            if found.bytes != expected.bytes {
+                let (found, expected) = (found.bytes, expected.bytes);
+                return Err(anyhow!("{found} bytes, expected {expected}").context(damaged(&file)));
+            }
+            ensure!(found == *expected, "{}: its checksum is another", damaged(&file));
+            files.insert(name.clone(), bytes);
+        }
+        Ok(Self { path: path.to_owned(), manifest, files })
+    }
+
+    /// Loads the weights into `parameters`: those of every replica or, where `parameters` are one
+    /// replica's, of replica `replica` alone.
+    ///
+    /// # Errors
+    /// If they do not fit `parameters`.
+    pub fn load_weights(&self, parameters: &Parameters, replica: i64) -> Result<()> {
+        self.load_into(WEIGHTS, parameters, parameters.flat(), replica)
+    }
+
+    /// Puts `trainer`, which has the same configuration and has done nothing yet, where the training
+    /// stood.
+    ///
+    /// # Errors
+    /// If the checkpoint is of another training.
+    pub fn restore(&self, trainer: &mut Trainer) -> Result<()> {
+        self.load_weights(&trainer.parameters, 0)?;
+        let file = self.path.join(TRAINING);
+        self.restore_training(trainer).with_context(|| of_another(&file))?;
+        if let Some(best) = self.manifest.position.best {
+            let weights = trainer.parameters.flat().f_zeros_like()?;
+            self.load_into(BEST, &trainer.parameters, &weights, 0)?;
+            trainer.best = Some((best, weights));
+        }
+        Ok(())
+    }
+
+    fn restore_training(&self, trainer: &mut Trainer) -> Result<()> {
+        let stored = SafeTensors::deserialize(self.bytes(TRAINING))?;
+        fill(&stored, "adam.m", &mut trainer.adam.m)?;
+        fill(&stored, "adam.v", &mut trainer.adam.v)?;
+        trainer.carried = None;
+        if stored.tensor("state.0.h").is_ok() {
+            let mut state = trainer.zero_state()?;
+            for (i, state) in state.0.iter_mut().enumerate() {
+                fill(&stored, &format!("state.{i}.h"), &mut state.h)?;
+                fill(&stored, &format!("state.{i}.c"), &mut state.c)?;
+            }
+            trainer.carried = Some(state);
+        }
+        let mut sums = Tensor::f_from_slice(&trainer.sums()?)?.f_view([-1, SUMS as i64])?;
+        fill(&stored, "sums", &mut sums)?;
+        trainer.restore(&self.manifest.position, &device::download(&sums)?);
+        Ok(())
+    }
+
+    /// Loads a file of weights into `flat`, laid out as `parameters`.
+    fn load_into(
+        &self,
+        name: &str,
+        parameters: &Parameters,
+        flat: &Tensor,
+        replica: i64,
+    ) -> Result<()> {
+        let load = || -> Result<()> {
+            let stored = SafeTensors::deserialize(self.bytes(name))?;
+            for (spec, mut place) in parameters.specs().iter().zip(parameters.split(flat)?) {
+                let view = stored.tensor(&spec.name).with_context(|| spec.name.clone())?;
+                let value = tensor(&view)?;
+                let (stored, expected) = (value.size(), place.size());
+                let fits =
+                    stored.get(1..) == expected.get(1..) && replica + expected[0] <= stored[0];
+                ensure!(fits, "{}: shape {stored:?}, expected {expected:?}", spec.name);
+                same_kind(&spec.name, &value, &place)?;
+                device::fill(&mut place, &value.f_narrow(0, replica, expected[0])?)?;
+            }
+            Ok(())
+        };
+        load().with_context(|| of_another(&self.path.join(name)))
+    }
+
+    fn bytes(&self, name: &str) -> &[u8] {
+        self.files.get(name).map_or(&[], Vec::as_slice)
+    }
+}
+
+fn damaged(file: &Path) -> String {
+    format!("{} is damaged", file.display())
+}
+
+fn of_another(file: &Path) -> String {
+    format!("{} is of another run", file.display())
+}
+
+/// The content of `file`, or its first bytes if there are more than `most`: one more than that.
+fn read_at_most(file: &Path, most: u64) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let read =
+        File::open(file).and_then(|open| open.take(most.saturating_add(1)).read_to_end(&mut bytes));
+    read.with_context(|| format!("cannot read {}", file.display()))?;
+    Ok(bytes)
+}
+
+/// Copies the stored tensor `name` into `place`.
+fn fill(stored: &SafeTensors<'_>, name: &str, place: &mut Tensor) -> Result<()> {
+    let value = tensor(&stored.tensor(name).with_context(|| name.to_owned())?)?;
+    let (found, expected) = (value.size(), place.size());
+    ensure!(found == expected, "{name}: shape {found:?}, expected {expected:?}");
+    same_kind(name, &value, place)?;
+    Ok(device::fill(place, &value)?)
+}
+
+fn same_kind(name: &str, found: &Tensor, expected: &Tensor) -> Result<()> {
+    let [found, expected] = [found, expected].map(|tensor| match tensor.kind() {
+        Kind::Double => config::Dtype::Float64,
+        _ => config::Dtype::Float32,
+    });
+    ensure!(found == expected, "{name}: {found}, expected {expected}");
+    Ok(())
+}
+
+/// `tensors` as a safetensors file.
+fn serialise(tensors: Vec<(String, Tensor)>) -> Result<Vec<u8>> {
     let stored = tensors.into_iter().map(|(name, tensor)| Ok((name, Stored::new(&tensor)?)));
     let stored = stored.collect::<Result<Vec<_>>>()?;
-    Ok(safetensors::serialize_to_file(stored, None, path)?)
+    Ok(safetensors::serialize(stored, None)?)
 }
 
 /// A tensor's bytes on the host.

@@ -10,7 +10,7 @@ use clap::{ArgGroup, Args, Parser, Subcommand};
 use serde::Serialize;
 
 use crate::config::{
-    Config, DeviceChoice, Dtype, EngineChoice, Family, Feedback, GateActivation,
+    CheckpointEvery, Config, DeviceChoice, Dtype, EngineChoice, Family, Feedback, GateActivation,
     LearningRateSchedule, MANY, TaskKind, within,
 };
 use crate::error::UserError;
@@ -30,6 +30,8 @@ enum Command {
     List,
     /// Train an experiment, evaluate it and write a run directory
     Train(TrainArgs),
+    /// Go on with a run that was interrupted, to exactly where it would have come
+    Resume(ResumeArgs),
     /// Train the published experiments over many seeds and set the published figures beside them
     Reproduce(ReproduceArgs),
     /// Make the report of a directory of runs again
@@ -54,6 +56,22 @@ struct TrainArgs {
     /// Replace a run that is in the directory
     #[arg(long)]
     force: bool,
+    /// Print neither progress nor result
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+#[derive(Debug, Args)]
+struct ResumeArgs {
+    /// Run directory
+    #[arg(value_name = "RUN")]
+    run: PathBuf,
+    /// Epochs of the whole run, to go on with one that is finished [default: the run's]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    epochs: Option<i64>,
+    /// auto, cpu, cuda or cuda:N [default: the run's]
+    #[arg(long, value_name = "DEVICE")]
+    device: Option<DeviceChoice>,
     /// Print neither progress nor result
     #[arg(long, short)]
     quiet: bool,
@@ -249,6 +267,13 @@ struct Fields {
     /// CPU threads [default: by size]
     #[arg(long, value_name = "N")]
     threads: Option<i64>,
+    /// Save the state every so many steps, or so much time (30s, 5m), or never but at the end
+    /// [default: 30s]
+    #[arg(long, value_name = "STEPS|TIME")]
+    checkpoint_every: Option<CheckpointEvery>,
+    /// Checkpoints to keep, the last ones [default: 2]
+    #[arg(long, value_name = "N")]
+    keep_checkpoints: Option<i64>,
 }
 
 impl Experiment {
@@ -289,6 +314,9 @@ impl Cli {
             Command::Train(TrainArgs { experiment, out: path, force, quiet }) => {
                 let config = experiment.resolve()?;
                 return commands::train(commands::Train { config, out: path, force, quiet }, out);
+            }
+            Command::Resume(ResumeArgs { run, epochs, device, quiet }) => {
+                return commands::resume(&commands::Resume { run, epochs, device, quiet }, out);
             }
             Command::Reproduce(args) => {
                 let ReproduceArgs { presets, replicas, base_seed, quick, device, out: path } = args;

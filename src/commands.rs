@@ -5,6 +5,9 @@ mod evaluate;
 mod predict;
 mod report;
 mod reproduce;
+mod resume;
+mod sitting;
+mod stop;
 mod train;
 mod trained;
 
@@ -13,4 +16,5 @@ pub use evaluate::evaluate;
 pub use predict::predict;
 pub use report::report;
 pub use reproduce::{REPLICAS, Reproduce, reproduce};
+pub use resume::{Resume, resume};
 pub use train::{Train, train};

@@ -1,11 +1,13 @@
 //! The configuration of a run: what `config.toml` holds and what the flags of `train` set.
 
+mod checkpoints;
 mod validate;
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+pub use checkpoints::CheckpointEvery;
 pub use validate::{Invalid, MANY, within};
 
 /// Defines an enum of words that are spelled alike in TOML, on the command line and in messages.
@@ -259,6 +261,12 @@ pub struct Config {
     pub engine: EngineChoice,
     /// CPU threads; `None`: chosen by size.
     pub threads: Option<i64>,
+    /// How often the state is saved, besides at the end.
+    #[serde(default = "checkpoint_every")]
+    pub checkpoint_every: CheckpointEvery,
+    /// So many of the last checkpoints are kept.
+    #[serde(default = "keep_checkpoints")]
+    pub keep_checkpoints: i64,
 }
 
 /// The `preset` of a configuration that started from none.
@@ -297,6 +305,12 @@ fn evaluation_samples() -> i64 {
 fn device() -> DeviceChoice {
     DeviceChoice::Auto
 }
+fn checkpoint_every() -> CheckpointEvery {
+    CheckpointEvery::Seconds(30)
+}
+fn keep_checkpoints() -> i64 {
+    2
+}
 
 impl Config {
     /// The seed of each replica.
@@ -322,6 +336,14 @@ impl Config {
     /// Optimiser steps in the whole run.
     pub fn steps(&self) -> i64 {
         self.epochs * self.steps_per_epoch()
+    }
+
+    /// Logging points in the first `step` steps: one in `log_every` steps or an epoch, and one at the
+    /// end of the run.
+    pub fn rows_due(&self, step: i64) -> i64 {
+        let every = self.log_every.unwrap_or(self.steps_per_epoch());
+        let closing = step == self.steps() && step % every != 0;
+        step / every + i64::from(closing)
     }
 }
 

@@ -1,10 +1,11 @@
 //! The CSV files of a run: the only module that knows the CSV library.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
 /// A row of `curves.csv`: one replica at one logging point. `None` is written as nothing.
@@ -34,7 +35,7 @@ pub struct CurveRow {
     pub learning_rate: f64,
     /// Mean norm of the gradient before clipping, where it is clipped.
     pub grad_norm: Option<f64>,
-    /// Wall time since training began, in seconds.
+    /// Wall time in the training loop, in seconds.
     pub seconds: f64,
 }
 
@@ -67,12 +68,19 @@ pub fn spaced(ids: &[i64]) -> String {
     ids.iter().map(i64::to_string).collect::<Vec<_>>().join(" ")
 }
 
-/// A CSV file of `Row`s, with a header.
+/// Bytes of rows that are gathered before they are written.
+const GATHERED: usize = 1 << 16;
+
+/// A CSV file of `Row`s, with a header. It is written in whole rows.
 #[derive(Debug)]
 pub struct CsvFile<Row> {
     path: PathBuf,
-    writer: csv::Writer<File>,
-    rows: PhantomData<Row>,
+    file: File,
+    /// Bytes in the file.
+    bytes: u64,
+    /// Rows that are not in the file yet.
+    rows: csv::Writer<Vec<u8>>,
+    of: PhantomData<Row>,
 }
 
 impl<Row: Serialize> CsvFile<Row> {
@@ -83,11 +91,42 @@ impl<Row: Serialize> CsvFile<Row> {
     pub fn create(path: &Path) -> Result<Self> {
         let file =
             File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
-        Ok(Self {
-            path: path.to_owned(),
-            writer: csv::Writer::from_writer(file),
-            rows: PhantomData,
-        })
+        Ok(Self::new(path, file, 0))
+    }
+
+    /// The file at `path` with what comes after its first `bytes` bytes cut off.
+    ///
+    /// # Errors
+    /// If it is shorter or no row ends there, or it cannot be written.
+    pub fn go_on(path: &Path, bytes: u64) -> Result<Self> {
+        if bytes == 0 {
+            return Self::create(path);
+        }
+        let mut file = Self::check(path, bytes)?;
+        let cut = file.set_len(bytes).and_then(|()| file.seek(SeekFrom::End(0)));
+        cut.with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(Self::new(path, file, bytes))
+    }
+
+    /// Finds out whether [`CsvFile::go_on`] could, and opens the file.
+    ///
+    /// # Errors
+    /// As those.
+    pub fn check(path: &Path, bytes: u64) -> Result<File> {
+        let file = OpenOptions::new().read(true).write(bytes > 0).open(path);
+        let mut file = file.with_context(|| format!("cannot open {}", path.display()))?;
+        let mut last = [0];
+        let read = file.seek(SeekFrom::Start(bytes.saturating_sub(1)));
+        let read = read.and_then(|_| file.read_exact(&mut last));
+        let whole = read.is_ok() && last == *b"\n";
+        let shown = path.display();
+        ensure!(whole, "{shown} is damaged: its first {bytes} bytes are not the checkpoint's rows");
+        Ok(file)
+    }
+
+    fn new(path: &Path, file: File, bytes: u64) -> Self {
+        let (path, rows) = (path.to_owned(), gather(bytes == 0));
+        Self { path, file, bytes, rows, of: PhantomData }
     }
 
     /// Appends `row`.
@@ -95,16 +134,45 @@ impl<Row: Serialize> CsvFile<Row> {
     /// # Errors
     /// If the file cannot be written.
     pub fn add(&mut self, row: Row) -> Result<()> {
-        self.writer.serialize(row).with_context(|| format!("cannot write {}", self.path.display()))
+        self.rows
+            .serialize(row)
+            .with_context(|| format!("cannot write {}", self.path.display()))?;
+        if self.rows.get_ref().len() >= GATHERED { self.flush() } else { Ok(()) }
     }
 
-    /// Brings all rows so far to the file.
+    /// Brings all rows so far to the file, at once.
+    ///
+    /// # Errors
+    /// If the file cannot be written. No part of a row is left then, if that can be helped.
+    pub fn flush(&mut self) -> Result<()> {
+        let rows = std::mem::replace(&mut self.rows, gather(false)).into_inner();
+        let rows = rows.map_err(|e| e.into_error());
+        let written = rows.and_then(|rows| {
+            self.file.write_all(&rows)?;
+            self.bytes += rows.len() as u64;
+            Ok(())
+        });
+        if written.is_err() {
+            let _ = self.file.set_len(self.bytes);
+        }
+        written.with_context(|| format!("cannot write {}", self.path.display()))
+    }
+
+    /// Waits until all rows so far would survive a crash. Returns the bytes that they take.
     ///
     /// # Errors
     /// If the file cannot be written.
-    pub fn flush(&mut self) -> Result<()> {
-        self.writer.flush().with_context(|| format!("cannot write {}", self.path.display()))
+    pub fn sync(&mut self) -> Result<u64> {
+        self.flush()?;
+        let synced = self.file.sync_all();
+        synced.with_context(|| format!("cannot write {}", self.path.display()))?;
+        Ok(self.bytes)
     }
+}
+
+/// A place for rows, of a file whose header is to come or not.
+fn gather(header: bool) -> csv::Writer<Vec<u8>> {
+    csv::WriterBuilder::new().has_headers(header).from_writer(Vec::new())
 }
 
 #[cfg(test)]
@@ -175,6 +243,35 @@ mod tests {
         std::fs::write(&path, "replica,seed\n0,x\n").unwrap();
         let error = format!("{:#}", read(&path).unwrap_err());
         assert!(error.contains(&path.display().to_string()), "{error}");
+    }
+
+    #[test]
+    fn a_file_goes_on_where_it_is_cut() {
+        let row = |source: &str| PredictionRow {
+            replica: 0,
+            source: source.to_owned(),
+            expected: String::new(),
+            predicted: String::new(),
+            correct: true,
+        };
+        let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
+        let mut file = CsvFile::create(&path).unwrap();
+        file.add(row("1")).unwrap();
+        let bytes = file.sync().unwrap();
+        file.add(row("2")).unwrap();
+        file.flush().unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        // Another row, torn.
+        std::fs::write(&path, [&whole[..], b"0,3"].concat()).unwrap();
+        let mut file = CsvFile::go_on(&path, bytes).unwrap();
+        file.add(row("2")).unwrap();
+        file.flush().unwrap();
+        assert!(std::fs::read(&path).unwrap() == whole);
+        for bytes in [bytes - 1, whole.len() as u64 + 1, u64::MAX] {
+            let error = format!("{:#}", CsvFile::<PredictionRow>::go_on(&path, bytes).unwrap_err());
+            assert!(error.contains(" is damaged: "), "{error}");
+        }
+        assert!(std::fs::read(&path).unwrap() == whole);
     }
 
     #[test]

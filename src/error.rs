@@ -8,8 +8,6 @@ use tch::TchError;
 pub const FAILURE: u8 = 1;
 /// Exit status for bad usage or input.
 pub const USAGE: u8 = 2;
-/// Exit status for a run that was interrupted.
-pub const INTERRUPTED: u8 = 130;
 
 /// An error with the fix beside it and the exit status it leads to.
 #[derive(Debug)]

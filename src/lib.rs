@@ -39,6 +39,7 @@ pub mod checkpoint;
 pub mod train;
 
 pub mod evaluate;
+pub mod manifest;
 pub mod meter;
 pub mod run_dir;
 pub mod summary;
@@ -69,6 +70,10 @@ pub mod task;
 pub mod team;
 
 pub mod statistics;
+
+pub mod lock;
+
+pub mod disk;
 
 pub mod config;
 pub mod presets;

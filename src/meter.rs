@@ -11,6 +11,9 @@ use crate::loss::{Score, Scores};
 /// Batches whose scores may wait on the device before they are fetched, in one transfer.
 pub const PENDING: usize = 256;
 
+/// Numbers of a replica that [`Meter::sums`] has.
+pub const SUMS: usize = 10;
+
 /// Means over a stretch of batches, weighted by their samples, as Keras takes them.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Means {
@@ -162,8 +165,54 @@ impl Meter {
         self.anyone_left()
     }
 
+    /// What the next rows depend on, `(R, SUMS)`: every replica's sums since the last row, then since
+    /// the epoch began, each loss, accuracy, gradient norm and samples; the step after which it had
+    /// diverged, or 0; whether a row has told that.
+    ///
+    /// # Errors
+    /// As [`Meter::add`].
+    pub fn sums(&mut self) -> Result<Vec<f64>> {
+        self.fetch()?;
+        let numbers = |s: &Sums| [s.loss, s.accuracy, s.grad_norm.unwrap_or_default(), s.samples];
+        let mut all = Vec::new();
+        for ((row, epoch), diverged) in self.row.iter().zip(&self.epoch).zip(&self.diverged) {
+            all.extend([numbers(row), numbers(epoch)].as_flattened());
+            let divergence = diverged.as_ref();
+            all.push(divergence.map_or(0.0, |divergence| divergence.step as f64));
+            all.push(f64::from(divergence.is_some_and(|divergence| divergence.told)));
+        }
+        Ok(all)
+    }
+
+    /// Goes on from the sums that [`Meter::sums`] gave after `step` steps; `clipped`: whether there
+    /// are norms among them.
+    pub fn restore(&mut self, step: i64, sums: &[f64], clipped: bool) {
+        let read = |numbers: &[f64]| Sums {
+            loss: numbers[0],
+            accuracy: numbers[1],
+            grad_norm: (clipped && numbers[3] > 0.0).then_some(numbers[2]),
+            samples: numbers[3],
+        };
+        self.step = step;
+        let divergence = |numbers: &[f64]| {
+            let what = "loss or gradient not finite".to_owned();
+            (numbers[0] > 0.0).then_some(Divergence {
+                step: numbers[0] as i64,
+                what,
+                told: numbers[1] > 0.0,
+            })
+        };
+        let of = || sums.chunks_exact(SUMS);
+        self.row = of().map(|numbers| read(&numbers[..4])).collect();
+        self.epoch = of().map(|numbers| read(&numbers[4..8])).collect();
+        self.diverged = of().map(|numbers| divergence(&numbers[8..])).collect();
+    }
+
     /// Fetches all pending scores in one transfer.
-    fn fetch(&mut self) -> Result<()> {
+    ///
+    /// # Errors
+    /// As [`Meter::add`].
+    pub fn fetch(&mut self) -> Result<()> {
         let Some(columns) = self.pending.first().map(|batch| batch.scores.len()) else {
             return Ok(());
         };

@@ -1,7 +1,7 @@
 //! The published experiments: what they train and what was published.
 
 use crate::config::{
-    Config, DeviceChoice, Dtype, EngineChoice, Family, Feedback, GateActivation,
+    CheckpointEvery, Config, DeviceChoice, Dtype, EngineChoice, Family, Feedback, GateActivation,
     LearningRateSchedule, TaskKind,
 };
 
@@ -208,6 +208,8 @@ fn echo() -> Config {
         device: DeviceChoice::Auto,
         engine: EngineChoice::Auto,
         threads: None,
+        checkpoint_every: CheckpointEvery::Seconds(30),
+        keep_checkpoints: 2,
     }
 }
 

@@ -19,6 +19,8 @@ const PAUSE: Duration = Duration::from_secs(10);
 /// One bar on a terminal, a line now and then elsewhere, or nothing.
 pub struct Progress {
     epochs: i64,
+    /// Steps that were done before.
+    first: i64,
     steps: i64,
     shown: Shown,
 }
@@ -30,14 +32,14 @@ enum Shown {
 }
 
 impl Progress {
-    /// Progress of a training with `config`.
-    pub fn new(config: &Config, quiet: bool) -> Self {
+    /// Progress of a training with `config` that goes on after `first` steps.
+    pub fn new(config: &Config, first: i64, quiet: bool) -> Self {
         let steps = config.steps();
         let now = Instant::now();
         let shown = if quiet {
             Shown::Nothing
         } else if std::io::stderr().is_terminal() {
-            let bar = ProgressBar::new(steps as u64);
+            let bar = ProgressBar::new(steps as u64).with_position(first as u64);
             let template = "{bar:24} {msg}  {speed} steps/s, {eta} left";
             let style =
                 ProgressStyle::with_template(template).unwrap_or(ProgressStyle::default_bar());
@@ -47,11 +49,12 @@ impl Progress {
                     let _ = write!(out, "{:.0}", state.per_sec());
                 },
             ));
+            bar.reset_eta();
             Shown::Bar(bar)
         } else {
             Shown::Lines { start: now, last: now }
         };
-        Self { epochs: config.epochs, steps, shown }
+        Self { epochs: config.epochs, first, steps, shown }
     }
 
     /// A step was done.
@@ -78,7 +81,7 @@ impl Progress {
             Shown::Lines { start, last } => {
                 if last.elapsed() >= PAUSE {
                     *last = Instant::now();
-                    let speed = row.step as f64 / start.elapsed().as_secs_f64();
+                    let speed = (row.step - self.first) as f64 / start.elapsed().as_secs_f64();
                     let left = (self.steps - row.step) as f64 / speed;
                     say(format!(
                         "{message}  step {}/{}  {speed:.0} steps/s, {left:.0} s left",

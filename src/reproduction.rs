@@ -6,7 +6,7 @@ mod verdict;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::Serialize;
 
 use crate::config::{CUSTOM, Config};
@@ -194,8 +194,7 @@ impl Reproduction {
     pub fn write(&self, path: &Path) -> Result<()> {
         for (name, text) in [("report.json", self.json()?), ("report.md", self.markdown())] {
             let file = path.join(name);
-            write_whole(&file, &text)
-                .with_context(|| format!("cannot write {}", file.display()))?;
+            write_whole(&file, &text)?;
         }
         Ok(())
     }
@@ -280,6 +279,7 @@ impl Experiment {
 fn same_training(config: &Config, preset: &Config) -> bool {
     let Config { seed, replicas, log_every, validate_every, validation_samples, .. } = *preset;
     let Config { evaluation_samples, device, engine, threads, .. } = *preset;
+    let Config { checkpoint_every, keep_checkpoints, .. } = *preset;
     let like = Config {
         seed,
         replicas,
@@ -290,6 +290,8 @@ fn same_training(config: &Config, preset: &Config) -> bool {
         device,
         engine,
         threads,
+        checkpoint_every,
+        keep_checkpoints,
         ..config.clone()
     };
     like == *preset

@@ -7,18 +7,23 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use crate::config::Config;
+use crate::disk::{self, Real};
 use crate::error::UserError;
+use crate::lock::Lock;
 use crate::resolve;
 use crate::summary::Summary;
 
 /// What a run writes. `config.toml` is what makes a directory a run.
 const FILES: [&str; 4] = ["config.toml", "curves.csv", "predictions.csv", "summary.json"];
 const CHECKPOINT: &str = "checkpoint";
+const LOCK: &str = "lock";
 
 /// A run's directory.
 #[derive(Debug)]
 pub struct RunDir {
     path: PathBuf,
+    /// Of the one process that may write to it.
+    _lock: Option<Lock>,
 }
 
 impl RunDir {
@@ -49,7 +54,7 @@ impl RunDir {
     /// If something is there already.
     pub fn check(path: &Path, force: bool) -> Result<()> {
         let shown = path.display();
-        let run = Self { path: path.to_owned() };
+        let run = Self::at(path);
         if path.exists() && !path.is_dir() {
             return Err(UserError::usage(format!("--out {shown}: is no directory")).into());
         }
@@ -60,28 +65,48 @@ impl RunDir {
             let error = UserError::usage(format!("--out {shown}: holds a run already"));
             return Err(error.hint("give another directory, or --force to replace the run").into());
         }
-        if path.exists() && fs::read_dir(path).map_err(|e| unusable(path, &e))?.next().is_some() {
+        let other = |entry: std::io::Result<fs::DirEntry>| {
+            entry.map_or(true, |entry| entry.file_name() != LOCK)
+        };
+        if path.exists() && fs::read_dir(path).map_err(|e| unusable(path, &e))?.any(other) {
             let error = UserError::usage(format!("--out {shown}: holds files that are no run's"));
             return Err(error.hint("give a new or an empty directory").into());
         }
         Ok(())
     }
 
-    /// A new run at `path` with `config`. With `force`, a run that is there is removed first; what
-    /// no run wrote stays.
+    /// A new run at `path` with `config`, which no other process may write. With `force`, a run that
+    /// is there is removed first; what no run wrote stays.
     ///
     /// # Errors
-    /// If something is there already, or the directory cannot be written.
+    /// If something is there already, another process is writing it, or the directory cannot be
+    /// written.
     pub fn create(path: &Path, config: &Config, force: bool) -> Result<Self> {
+        let unusable = |e: std::io::Error| unusable(path, &e);
+        let run = Self::at(path);
+        // Before a lock is written into something else.
         Self::check(path, force)?;
-        let run = Self { path: path.to_owned() };
-        let unusable = |e| unusable(path, &e);
-        run.clear().map_err(unusable)?;
         fs::create_dir_all(path).map_err(unusable)?;
-        let text =
-            toml::to_string(config).context("the configuration cannot be written as TOML")?;
-        write_whole(&run.config_path(), &text).map_err(unusable)?;
+        let run = run.locked().map_err(|error| match error.downcast() {
+            Ok(io) => unusable(io).into(),
+            Err(error) => error,
+        })?;
+        // Another process may have been faster.
+        Self::check(path, force)?;
+        run.clear().map_err(unusable)?;
+        let text = text(config)?;
+        disk::replace(&Real, &run.config_path(), text.as_bytes()).map_err(unusable)?;
         Ok(run)
+    }
+
+    fn at(path: &Path) -> Self {
+        Self { path: path.to_owned(), _lock: None }
+    }
+
+    /// The same, which from now on no other process may write.
+    fn locked(self) -> Result<Self> {
+        let _lock = Some(Lock::acquire(&self.path.join(LOCK))?);
+        Ok(Self { _lock, ..self })
     }
 
     /// The run at `path`, with its configuration.
@@ -89,7 +114,7 @@ impl RunDir {
     /// # Errors
     /// If there is none, or its configuration is damaged.
     pub fn open(path: &Path) -> Result<(Self, Config)> {
-        let run = Self { path: path.to_owned() };
+        let run = Self::at(path);
         let file = run.config_path();
         if !file.is_file() {
             let error =
@@ -98,6 +123,43 @@ impl RunDir {
         }
         let config = read_config(&file)?;
         Ok((run, config))
+    }
+
+    /// The same, to go on with it; no other process may write it meanwhile.
+    ///
+    /// # Errors
+    /// Also if another process is writing it.
+    pub fn open_to_write(path: &Path) -> Result<(Self, Config)> {
+        let (run, _) = Self::open(path)?;
+        let run = run.locked()?;
+        // Whoever held the lock may have changed it.
+        let config = read_config(&run.config_path())?;
+        Ok((run, config))
+    }
+
+    /// Makes the run an unfinished one of `config`.
+    ///
+    /// # Errors
+    /// If a file cannot be removed or written.
+    pub fn reopen(&self, config: &Config) -> Result<()> {
+        // The summary first: only without it is the run known as one that is not finished.
+        for path in [self.summary_path(), self.predictions_path()] {
+            match fs::remove_file(&path) {
+                Err(e) if e.kind() == ErrorKind::NotFound => {}
+                removed => {
+                    removed.with_context(|| format!("cannot remove {}", path.display()))?;
+                }
+            }
+        }
+        if read_config(&self.config_path())? != *config {
+            write_whole(&self.config_path(), &text(config)?)?;
+        }
+        Ok(())
+    }
+
+    /// Its directory.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// `config.toml`.
@@ -130,9 +192,7 @@ impl RunDir {
     /// # Errors
     /// If it cannot be written.
     pub fn write_summary(&self, summary: &Summary) -> Result<()> {
-        let path = self.summary_path();
-        let text = serde_json::to_string_pretty(summary)? + "\n";
-        write_whole(&path, &text).with_context(|| format!("cannot write {}", path.display()))
+        write_whole(&self.summary_path(), &(serde_json::to_string_pretty(summary)? + "\n"))
     }
 
     /// `summary.json`, which a run has once it is finished.
@@ -196,12 +256,16 @@ fn unusable(path: &Path, error: &std::io::Error) -> UserError {
     }
 }
 
-/// Writes a file that is either not there or whole.
+/// Writes a file that is, also after a crash, either what it was before or whole.
 ///
 /// # Errors
 /// If it cannot be written.
-pub fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
-    let partial = path.with_extension("partial");
-    fs::write(&partial, text)?;
-    fs::rename(partial, path)
+pub fn write_whole(path: &Path, text: &str) -> Result<()> {
+    let written = disk::replace(&Real, path, text.as_bytes());
+    written.with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// The text of `config.toml`.
+fn text(config: &Config) -> Result<String> {
+    toml::to_string(config).context("the configuration cannot be written as TOML")
 }

@@ -3,7 +3,7 @@
 use std::iter::Peekable;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use tch::{Device, TchError, Tensor};
@@ -17,6 +17,7 @@ use crate::evaluate::Evaluator;
 use crate::feed::{Feeding, Ids, Source, Step};
 use crate::fused;
 use crate::loss::Scores;
+use crate::manifest::{Best, Position};
 use crate::meter::{Means, Meter};
 use crate::model::Model;
 use crate::network::{self, Network, State};
@@ -38,6 +39,15 @@ pub trait Observer {
     /// # Errors
     /// End the training.
     fn rows(&mut self, rows: Vec<CurveRow>) -> Result<()>;
+
+    /// The training's state is to be saved: at times, at the end, and when it is interrupted.
+    ///
+    /// # Errors
+    /// End the training.
+    fn checkpoint(&mut self, trainer: &mut Trainer) -> Result<()> {
+        let _ = trainer;
+        Ok(())
+    }
 }
 
 /// How a training ended.
@@ -69,14 +79,38 @@ pub struct Trainer {
     pub adam: Adam,
     /// What stateful layers hand to the next batch, cut from its gradient; `None`: zeros.
     pub carried: Option<State>,
-    /// Epochs finished.
-    pub epoch: i64,
     /// Optimiser steps done.
     pub step: i64,
     /// Samples seen by each replica.
     pub samples: i64,
+    /// Where the mean validation loss was lowest, and a copy of all weights there.
+    pub best: Option<(Best, Tensor)>,
     meter: Meter,
     rows_written: i64,
+    clock: Clock,
+    /// The step and the rows of the last checkpoint.
+    saved: Option<(i64, i64)>,
+}
+
+/// Time spent in the loop, all sittings together.
+#[derive(Debug, Default)]
+struct Clock {
+    before: f64,
+    start: Option<Instant>,
+}
+
+impl Clock {
+    fn seconds(&self) -> f64 {
+        self.before + self.start.map_or(0.0, |start| start.elapsed().as_secs_f64())
+    }
+
+    fn start(&mut self) {
+        self.start = Some(Instant::now());
+    }
+
+    fn stop(&mut self) {
+        *self = Self { before: self.seconds(), start: None };
+    }
 }
 
 impl Trainer {
@@ -112,28 +146,41 @@ impl Trainer {
             adam: Adam::new(config, &parameters)?,
             parameters,
             carried: None,
-            epoch: 0,
             step: 0,
             samples: 0,
+            best: None,
             meter: Meter::new(&seeds),
             rows_written: 0,
+            clock: Clock::default(),
+            saved: None,
             config: config.clone(),
             seeds,
         })
     }
 
     /// Trains to the end of the last epoch, or until `stop` is set. Where batches are fed
-    /// [`Feeding::Ahead`], it waits for the device only to log and at the end.
+    /// [`Feeding::Ahead`], it waits for the device only to log, to save its state and at the end.
     ///
     /// # Errors
     /// The divergence of every replica, the observer's errors and libtorch's.
     pub fn run(&mut self, observer: &mut dyn Observer, stop: &AtomicBool) -> Result<Outcome> {
-        let start = Instant::now();
-        let source = Source::new(&self.config, self.epoch);
+        self.clock.start();
+        let outcome = self.steps(observer, stop);
+        self.clock.stop();
+        outcome
+    }
+
+    fn steps(&mut self, observer: &mut dyn Observer, stop: &AtomicBool) -> Result<Outcome> {
+        // One that a validation was interrupted at.
+        if !self.log(observer, stop)? {
+            return self.interrupted(observer);
+        }
+        let mut saved = Instant::now();
+        let source = Source::new(&self.config, self.step);
         let mut feed = source.feed(self.feeding, self.device)?.peekable();
         loop {
             if go_on(stop).is_err() {
-                return Ok(Outcome::Interrupted);
+                return self.interrupted(observer);
             }
             let steps = self.stretch(&mut feed)?;
             if steps.is_empty() {
@@ -145,16 +192,16 @@ impl Trainer {
                 self.samples += step.ids.size() as i64;
                 self.meter.add(scored, step.ids.size(), step.starts_epoch)?;
                 observer.step();
-                if self.row_is_due(self.step, self.epoch, step.ends_epoch) {
-                    match self.rows(start, stop) {
-                        Err(error) if error.is::<Interrupted>() => return Ok(Outcome::Interrupted),
-                        rows => observer.rows(rows?)?,
-                    }
+                if !self.log(observer, stop)? {
+                    return self.interrupted(observer);
                 }
-                self.epoch += i64::from(step.ends_epoch);
+            }
+            if self.config.checkpoint_every.is_due(self.step, saved.elapsed()) {
+                self.checkpoint(observer)?;
+                saved = Instant::now();
             }
         }
-        self.check_weights()?;
+        self.checkpoint(observer)?;
         Ok(Outcome::Finished(self.meter.epoch()?))
     }
 
@@ -164,7 +211,7 @@ impl Trainer {
         feed: &mut Peekable<impl Iterator<Item = Result<Step>>>,
     ) -> Result<Vec<Step>> {
         let mut steps: Vec<Step> = Vec::new();
-        let (mut number, mut epoch, mut rows) = (self.step, self.epoch, self.rows_written);
+        let (mut number, mut rows) = (self.step, self.rows_written);
         while steps.len() < self.engine.steps_at_a_time() {
             let size = steps.last().map(|step| step.ids.size());
             let fits = |next: &Result<Step>| match (next, size) {
@@ -172,12 +219,11 @@ impl Trainer {
                 _ => true,
             };
             let Some(step) = feed.next_if(fits).transpose()? else { break };
-            number += 1;
-            let row_is_due = self.row_is_due(number, epoch, step.ends_epoch);
-            rows += i64::from(row_is_due);
-            epoch += i64::from(step.ends_epoch);
             steps.push(step);
-            if row_is_due && self.validation_is_due(rows) {
+            number += 1;
+            let rows_before = std::mem::replace(&mut rows, self.config.rows_due(number));
+            let validated = rows > rows_before && self.validation_is_due(rows);
+            if validated || self.config.checkpoint_every.is_due(number, Duration::ZERO) {
                 break;
             }
         }
@@ -187,6 +233,69 @@ impl Trainer {
     /// The step after which each replica had diverged; the others go on without it.
     pub fn diverged(&self) -> Vec<Option<i64>> {
         self.meter.diverged()
+    }
+
+    fn interrupted(&mut self, observer: &mut dyn Observer) -> Result<Outcome> {
+        self.checkpoint(observer)?;
+        Ok(Outcome::Interrupted)
+    }
+
+    /// Has the state saved, unless that was just done. What diverged is not.
+    fn checkpoint(&mut self, observer: &mut dyn Observer) -> Result<()> {
+        let here = Some((self.step, self.rows_written));
+        if self.saved != here {
+            self.meter.fetch()?;
+            self.check_weights()?;
+            observer.checkpoint(self)?;
+            self.saved = here;
+        }
+        Ok(())
+    }
+
+    /// Where the training stands.
+    pub fn position(&self) -> Position {
+        Position {
+            rows: self.rows_written,
+            seconds: self.seconds(),
+            best: self.best.as_ref().map(|(best, _)| *best),
+            ..Position::at(&self.config, self.step)
+        }
+    }
+
+    /// Wall time in the training loop, in seconds.
+    pub fn seconds(&self) -> f64 {
+        self.clock.seconds()
+    }
+
+    /// The running sums that the next rows are means of; see [`Meter::sums`].
+    ///
+    /// # Errors
+    /// A loss that is not finite, and libtorch's.
+    pub fn sums(&mut self) -> Result<Vec<f64>> {
+        self.meter.sums()
+    }
+
+    /// Goes on from a position of a training with the same configuration and the sums it had. The
+    /// tensors are the caller's to restore.
+    pub fn restore(&mut self, position: &Position, sums: &[f64]) {
+        let &Position { step, samples, rows, seconds, .. } = position;
+        (self.step, self.adam.step, self.samples, self.rows_written) = (step, step, samples, rows);
+        self.clock = Clock { before: seconds, start: None };
+        self.meter.restore(step, sums, self.config.global_clipnorm.is_some());
+        self.saved = Some((step, rows));
+    }
+
+    /// What is trained.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The zero state for batches of the configuration's size, on the device.
+    ///
+    /// # Errors
+    /// libtorch's.
+    pub fn zero_state(&self) -> Result<State, TchError> {
+        self.network.zero_state(self.config.batch_size)
     }
 
     /// Finds weights that the last update made useless, before any loss tells.
@@ -232,28 +341,50 @@ impl Trainer {
         }
     }
 
-    /// Whether a row is due after step `step` (from 1) of epoch `epoch` (from 0).
-    fn row_is_due(&self, step: i64, epoch: i64, ends_epoch: bool) -> bool {
-        let last = ends_epoch && epoch + 1 == self.config.epochs;
-        last || self.config.log_every.map_or(ends_epoch, |every| step % every == 0)
-    }
-
     /// Whether the models are validated for row `row`, from 1.
     fn validation_is_due(&self, row: i64) -> bool {
         self.config.validate_every.is_some_and(|every| row % every == 0)
     }
 
-    fn rows(&mut self, start: Instant, stop: &AtomicBool) -> Result<Vec<CurveRow>> {
-        self.rows_written += 1;
-        let validation: Option<Vec<Evaluation>> = if self.validation_is_due(self.rows_written) {
-            self.check_weights()?;
-            let samples = self.config.validation_samples as usize;
-            Some(self.evaluator().run(Purpose::Validation, samples, |_| go_on(stop))?)
-        } else {
-            None
-        };
+    /// Hands on the rows that are due, if any. Returns false, and leaves them due, if `stop` was
+    /// set while they were validated.
+    fn log(&mut self, observer: &mut dyn Observer, stop: &AtomicBool) -> Result<bool> {
+        if self.rows_written == self.config.rows_due(self.step) {
+            return Ok(true);
+        }
+        match self.rows(stop) {
+            Err(error) if error.is::<Interrupted>() => Ok(false),
+            rows => observer.rows(rows?).map(|()| true),
+        }
+    }
+
+    /// What a validation that is due comes to.
+    fn validate(&mut self, stop: &AtomicBool) -> Result<Option<Vec<Evaluation>>> {
+        if !self.validation_is_due(self.rows_written + 1) {
+            return Ok(None);
+        }
+        self.check_weights()?;
+        let samples = self.config.validation_samples as usize;
+        let found = self.evaluator().run(Purpose::Validation, samples, |_| go_on(stop))?;
+        let left = found.iter().zip(self.diverged()).filter(|(_, diverged)| diverged.is_none());
+        let losses: Vec<f64> = left.map(|(evaluation, _)| evaluation.loss).collect();
+        let val_loss = losses.iter().sum::<f64>() / losses.len() as f64;
+        let lowest = self.best.as_ref().map_or(f64::INFINITY, |(best, _)| best.val_loss);
+        if val_loss < lowest {
+            let weights = self.parameters.flat().f_detach_copy()?;
+            self.best = Some((Best { step: self.step, val_loss }, weights));
+        }
+        Ok(Some(found))
+    }
+
+    fn rows(&mut self, stop: &AtomicBool) -> Result<Vec<CurveRow>> {
+        // Before anything that a row takes with it: it may have to be made again.
+        self.meter.fetch()?;
+        let validation = self.validate(stop)?;
         let means = self.meter.take_row()?;
-        let seconds = (start.elapsed().as_secs_f64() * 1e3).round() / 1e3;
+        self.rows_written += 1;
+        let epoch = (self.step - 1) / self.config.steps_per_epoch() + 1;
+        let seconds = (self.seconds() * 1e3).round() / 1e3;
         let row = |(replica, means): (usize, &Option<Means>)| {
             let means = means.as_ref()?;
             let validation = validation.as_ref().filter(|_| !means.loss.is_nan());
@@ -261,7 +392,7 @@ impl Trainer {
             Some(CurveRow {
                 replica,
                 seed: self.seeds[replica],
-                epoch: self.epoch + 1,
+                epoch,
                 step: self.step,
                 samples: self.samples,
                 loss: means.loss,

@@ -6,7 +6,7 @@ use std::fs;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use common::{Csv, ECHO, FAMILIES, Lab, PARTIAL, PROGRAM, REVERSE, files, json};
+use common::{Csv, ECHO, FAMILIES, Lab, PARTIAL, PROGRAM, REVERSE, json};
 use serde_json::{Value, json};
 
 const RUN: [&str; 7] = [
@@ -22,20 +22,8 @@ const RUN: [&str; 7] = [
 /// Few ids, so that even an untrained model is right now and then.
 const GUESSING: &str = "partial-echo-2 --vocab 4 --units 4 --epochs 2 --evaluation-samples 100";
 
-/// `curves.csv` without the time it took.
-fn timeless(lab: &Lab, run: &str) -> Vec<String> {
-    let text = lab.read(&format!("{run}/curves.csv"));
-    text.lines().map(|line| line.rsplit_once(',').unwrap().0.to_owned()).collect()
-}
-
 fn same_run(lab: &Lab, one: &str, other: &str) {
-    assert_eq!(timeless(lab, one), timeless(lab, other));
-    assert_eq!(files(&lab.path(one)), files(&lab.path(other)));
-    for name in RUN.iter().filter(|name| !["curves.csv", "summary.json"].contains(name)) {
-        let of = |run| lab.bytes(&format!("{run}/{name}"));
-        assert!(of(one) == of(other), "{name} of {one} and {other} differ");
-    }
-    assert_eq!(summary(lab, one)["replicas"], summary(lab, other)["replicas"]);
+    lab.same_run(one, other);
 }
 
 fn summary(lab: &Lab, run: &str) -> Value {
@@ -67,7 +55,7 @@ fn mean(steps: &Csv, column: &str, rows: std::ops::Range<usize>) -> f64 {
 fn train_writes_the_files_of_a_run_and_no_other() {
     for training in FAMILIES {
         let lab = Lab::with_run(training);
-        assert_eq!(files(&lab.path("run")), RUN, "{training}");
+        assert_eq!(lab.files("run"), RUN, "{training}");
         assert_eq!(fs::read_dir(lab.path(".")).unwrap().count(), 1, "{training}");
         Csv::curves(&lab, "run");
         Csv::predictions(&lab, "run");
@@ -123,7 +111,7 @@ fn the_same_seed_gives_the_same_run_and_another_seed_another() {
         let losses = |run| Csv::curves(&lab, run).numbers("loss");
         assert!(losses("run").iter().zip(losses("other")).all(|(a, b)| *a != b));
         for name in ["predictions.csv", "checkpoint/weights.safetensors"] {
-            let of = |run| lab.bytes(&format!("{run}/{name}"));
+            let of = |run| lab.bytes(&lab.file(run, name));
             assert!(of("run") != of("other"), "{training}: {name}");
         }
     }
@@ -581,7 +569,7 @@ fn force_replaces_a_run_and_nothing_else() {
 fn force_leaves_nothing_of_the_old_run_beside_a_new_one_that_fails() {
     let lab = Lab::with_run(ECHO);
     lab.fails(1, "train echo --lr 3e38 --out run --force --quiet", &["training diverged"]);
-    assert_eq!(files(&lab.path("run")), ["config.toml", "curves.csv"]);
+    assert_eq!(lab.files("run"), ["config.toml", "curves.csv"]);
 }
 
 #[test]
@@ -591,7 +579,7 @@ fn runs_go_to_a_new_directory_named_after_the_preset() {
         assert!(!lab.path(expected).exists());
         let printed = lab.run("train echo --units 2 --epochs 1 --evaluation-samples 1");
         assert!(printed.contains(&format!("\n{expected}: config.toml ")), "{printed}");
-        assert_eq!(files(&lab.path(expected)), RUN);
+        assert_eq!(lab.files(expected), RUN);
     }
 }
 
@@ -631,7 +619,7 @@ fn divergence_ends_the_run_and_leaves_the_curve_so_far() {
         "--learning",
     ];
     lab.fails(1, training, &says);
-    assert_eq!(files(&lab.path("run")), ["config.toml", "curves.csv"]);
+    assert_eq!(lab.files("run"), ["config.toml", "curves.csv"]);
     let curves = Csv::curves(&lab, "run");
     assert_eq!(curves.only(&["replica", "step"]), ["0 1", "1 1"]);
     assert!(curves.numbers("loss").iter().all(|loss| loss.is_finite()));
@@ -724,16 +712,20 @@ fn stopped_when(
 #[cfg(unix)]
 #[test]
 fn an_interrupted_run_is_saved() {
-    for signal in ["-INT", "-TERM"] {
+    for (signal, status) in [("-INT", 130), ("-TERM", 143)] {
         let lab = Lab::new();
         let output = stopped_by(signal, &lab);
         let stderr = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(130), "{stderr}");
+        assert_eq!(output.status.code(), Some(status), "{stderr}");
         assert!(output.stdout.is_empty() && !stderr.contains("panicked"), "{stderr}");
 
-        assert_eq!(files(&lab.path("run")), RUN[..5]);
-        let manifest = json(&lab.read("run/checkpoint/manifest.json"));
-        let saved = format!("interrupted after step {}; state saved in run\n", manifest["step"]);
+        assert_eq!(lab.files("run"), RUN[..5]);
+        let manifest =
+            json(&lab.read(&lab.file("run", "checkpoint/manifest.json")))["position"].clone();
+        let saved = format!(
+            "interrupted after step {}; state saved in run\nresume with: seqlab resume run\n",
+            manifest["step"]
+        );
         assert!(stderr.ends_with(&saved), "{stderr}");
         let curves = Csv::curves(&lab, "run");
         let expected: Vec<f64> = (1..=curves.rows.len()).map(|row| 3.0 * row as f64).collect();
@@ -756,7 +748,7 @@ fn a_run_that_is_interrupted_while_it_is_evaluated_keeps_what_it_learnt() {
     let output =
         stopped_when("-INT", &lab, training, |lab| lab.path("run/predictions.csv").exists());
     assert_eq!(output.status.code(), Some(130));
-    assert_eq!(files(&lab.path("run")), RUN[..5]);
+    assert_eq!(lab.files("run"), RUN[..5]);
     lab.run("evaluate run --samples 20");
 }
 
@@ -765,10 +757,10 @@ fn a_run_that_is_interrupted_while_it_is_evaluated_keeps_what_it_learnt() {
 fn a_killed_run_leaves_whole_rows() {
     let lab = Lab::new();
     assert_eq!(stopped_by("-KILL", &lab).status.code(), None);
-    assert_eq!(files(&lab.path("run")), ["config.toml", "curves.csv"]);
+    assert_eq!(lab.files("run"), ["config.toml", "curves.csv", "lock"]);
     let steps = Csv::curves(&lab, "run").numbers("step");
     assert!(steps.iter().enumerate().all(|(row, step)| *step == 3.0 * (row + 1) as f64));
-    let says = "error: cannot read run/checkpoint/manifest.json: no whole checkpoint: ";
+    let says = "error: run/checkpoint: holds no checkpoint\nhint: seqlab resume run trains";
     lab.refuses(1, "evaluate run", &[says]);
     lab.refuses(2, "train echo --out run", &["holds a run already"]);
 }
@@ -861,7 +853,7 @@ fn the_version_names_libtorch_and_the_commit() {
 fn every_command_has_help() {
     let lab = Lab::new();
     let all = lab.run("--help");
-    let commands = ["list", "train", "reproduce", "report", "evaluate", "predict"];
+    let commands = ["list", "train", "resume", "reproduce", "report", "evaluate", "predict"];
     for command in commands.into_iter().chain(["summary", "doctor"]) {
         let usage = format!("\nUsage: seqlab {command}");
         assert!(lab.run(&format!("{command} --help")).contains(&usage), "{command}");
@@ -911,7 +903,7 @@ fn a_reader_that_stops_is_no_error() {
         assert_eq!(output.status.code(), Some(0), "{arguments}: {stderr}");
         assert!(!stderr.contains("error") && !stderr.contains("panicked"), "{arguments}: {stderr}");
     }
-    assert_eq!(files(&lab.path("other")), RUN);
+    assert_eq!(lab.files("other"), RUN);
 }
 
 #[test]
@@ -925,7 +917,7 @@ fn a_reader_of_messages_that_stops_does_not_end_the_run() {
         let done = command.stdout(Stdio::null()).stderr(closed_pipe()).status().unwrap();
         assert_eq!(done.code(), Some(status), "{arguments}");
     }
-    assert_eq!(files(&lab.path("run")), RUN);
+    assert_eq!(lab.files("run"), RUN);
 }
 
 #[cfg(target_os = "linux")]

@@ -559,42 +559,53 @@ fn damage_is_reported(lab: &Lab, status: i32, says: &[&str]) {
     fs::remove_dir_all(lab.path("damaged")).unwrap();
 }
 
+/// The file of the only checkpoint of `damaged`, a copy of `run`.
+fn of_damaged(lab: &Lab, name: &str) -> String {
+    lab.file("run", &format!("checkpoint/{name}")).replacen("run/", "damaged/", 1)
+}
+
 #[test]
 fn reports_damaged_weights() {
     let lab = Lab::with_run(ECHO);
-    let file = "damaged/checkpoint/weights.safetensors";
-    let whole = lab.bytes("run/checkpoint/weights.safetensors");
+    let file = of_damaged(&lab, "weights.safetensors");
+    let whole = lab.bytes(&lab.file("run", "checkpoint/weights.safetensors"));
     let mut garbled = whole.clone();
-    garbled[8..40].fill(b'}');
-    for bytes in [&[], &whole[..100], &whole[..whole.len() - 4], &garbled[..]] {
+    garbled[1000] ^= 1;
+    let longer = [&whole[..], b"x"].concat();
+    for bytes in [&[], &whole[..100], &whole[..whole.len() - 4], &garbled[..], &longer[..]] {
         lab.copy("run", "damaged");
-        lab.write(file, bytes);
-        damage_is_reported(&lab, 1, &[&format!("error: {file} is damaged or of another run: ")]);
+        lab.write(&file, bytes);
+        let says = format!("error: no whole checkpoint: {file} is damaged: ");
+        damage_is_reported(&lab, 1, &[&says]);
     }
 }
 
 #[test]
 fn reports_missing_files_of_the_checkpoint() {
     let lab = Lab::with_run(ECHO);
-    for name in ["manifest.json", "weights.safetensors"] {
+    for name in ["manifest.json", "weights.safetensors", "training.safetensors"] {
         lab.copy("run", "damaged");
-        let file = format!("damaged/checkpoint/{name}");
+        let file = of_damaged(&lab, name);
         fs::remove_file(lab.path(&file)).unwrap();
-        damage_is_reported(&lab, 1, &[&format!("error: cannot read {file}: "), "No such file"]);
+        let says = format!("error: no whole checkpoint: cannot read {file}: ");
+        damage_is_reported(&lab, 1, &[&says, "No such file"]);
     }
 }
 
 #[test]
 fn reports_a_damaged_manifest_or_one_of_another_format() {
     let lab = Lab::with_run(ECHO);
-    let file = "damaged/checkpoint/manifest.json";
+    let file = of_damaged(&lab, "manifest.json");
+    let whole = lab.read(&file.replacen("damaged/", "run/", 1));
     for (content, says) in [
-        ("{\"format\": 1,", "is damaged: "),
-        ("{\"format\":99,\"epoch\":2,\"step\":8,\"samples\":40}", "has format 99; this version"),
+        ("{\"format\": 2,".to_owned(), "EOF while parsing"),
+        ("{\"format\":99}".to_owned(), "format 99; this version reads format 2"),
+        (whole.replace("\"step\": 8", "\"step\": 4"), "its checksum is another"),
     ] {
         lab.copy("run", "damaged");
-        lab.write(file, content);
-        damage_is_reported(&lab, 1, &[&format!("error: {file} {says}")]);
+        lab.write(&file, content);
+        let error = format!("error: no whole checkpoint: {file} is damaged: {says}");
+        damage_is_reported(&lab, 1, &[&error]);
     }
 }
 
@@ -603,15 +614,17 @@ fn reports_weights_of_another_model() {
     let lab = Lab::with_run(ECHO);
     lab.train(&format!("{ECHO} --units 4"), "narrow");
     lab.train(PARTIAL, "partial");
-    let file = "damaged/checkpoint/weights.safetensors";
+    lab.train(&format!("{ECHO} --dtype float64"), "wide");
     for (other, says) in [
         ("narrow", "lstm.kernel: shape [1, 100, 16], expected [1, 100, 64]\n"),
         ("partial", "`lstm.kernel` not found\n"),
+        ("wide", "lstm.kernel: float64, expected float32\n"),
     ] {
         lab.copy("run", "damaged");
-        lab.write(file, lab.bytes(&format!("{other}/checkpoint/weights.safetensors")));
-        let error = format!("error: {file} is damaged or of another run: ");
-        damage_is_reported(&lab, 1, &[&error, says]);
+        fs::remove_dir_all(lab.path("damaged/checkpoint")).unwrap();
+        lab.copy(&format!("{other}/checkpoint"), "damaged/checkpoint");
+        let file = lab.file("damaged", "checkpoint/weights.safetensors");
+        damage_is_reported(&lab, 1, &[&format!("error: {file} is of another run: "), says]);
     }
 }
 

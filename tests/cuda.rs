@@ -9,6 +9,7 @@ use seqlab::checkpoint;
 use seqlab::config::{Config, DeviceChoice, Dtype, EngineChoice, GateActivation};
 use seqlab::curves::CurveRow;
 use seqlab::device::{self, download, host};
+use seqlab::disk::Real;
 use seqlab::engine;
 use seqlab::error::{USAGE, status};
 use seqlab::evaluate::Evaluator;
@@ -173,13 +174,14 @@ fn what_a_gpu_trained_loads_and_evaluates_on_the_cpu() {
     let Some(gpu) = gpu() else { return };
     let folder = tempfile::tempdir().unwrap();
     for config in experiments(Dtype::Float64) {
-        let (trainer, _) = train(&config, gpu);
+        let (mut trainer, _) = train(&config, gpu);
         let path = folder.path().join(&config.preset);
-        checkpoint::save(&path, &trainer).unwrap();
+        checkpoint::save(&Real, &path, &mut trainer, 0).unwrap();
         let specs = Model::new(&config).parameters();
         let kind = network::kind(config.dtype);
         let parameters = Parameters::zeros(specs, config.replicas, kind, host()).unwrap();
-        checkpoint::load_weights(&path, &parameters, 0).unwrap();
+        let saved = checkpoint::newest(&path).unwrap().whole.unwrap();
+        saved.load_weights(&parameters, 0).unwrap();
         assert_eq!(download(parameters.flat()).unwrap(), weights(&trainer), "{}", config.preset);
 
         let (network, task) = (Network::new(&config, &parameters).unwrap(), Task::new(&config));

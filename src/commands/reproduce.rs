@@ -7,9 +7,11 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 
 use super::report;
-use super::train::{Train, stop_on_signal, train_until};
+use super::resume::{Resume, resume_until};
+use super::stop::Stop;
+use super::train::{Train, train_until};
 use crate::config::{Config, DeviceChoice};
-use crate::error::{INTERRUPTED, UserError};
+use crate::error::UserError;
 use crate::presets::{self, Preset};
 use crate::progress::say;
 use crate::run_dir::RunDir;
@@ -52,15 +54,21 @@ pub fn reproduce(what: &Reproduce, out: &mut dyn Write) -> Result<ExitCode> {
     let missing = missing(&what.out, configs)?;
     let shown = what.out.display();
     std::fs::create_dir_all(&what.out).with_context(|| format!("cannot make {shown}"))?;
-    let stop = stop_on_signal()?;
+    let stop = Stop::on_signal()?;
     let total = missing.len();
     for (n, (path, config)) in missing.into_iter().enumerate() {
         say(format!("[{}/{total}]", n + 1));
-        // What an interrupted run left is begun again.
-        let run = Train { config, out: Some(path), force: true, quiet: false };
-        if !train_until(&stop, run, &mut std::io::sink())? {
-            say("hint: the same command goes on with the experiments that are not finished");
-            return Ok(ExitCode::from(INTERRUPTED));
+        let (quiet, nowhere) = (false, &mut std::io::sink());
+        let finished = if path.exists() {
+            let run = Resume { run: path, epochs: None, device: None, quiet };
+            resume_until(&stop.now, &run, nowhere)?
+        } else {
+            let run = Train { config, out: Some(path), force: false, quiet };
+            train_until(&stop.now, run, nowhere)?
+        };
+        if !finished {
+            say("hint: the same command goes on with what is not finished");
+            return Ok(stop.status());
         }
     }
     report(&what.out, out)?;

@@ -1,10 +1,14 @@
 //! A finished run's model, ready to be used.
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 use tch::Device;
 
+use crate::checkpoint::{Checkpoint, Found};
 use crate::config::{Config, DeviceChoice};
 use crate::device::Chosen;
+use crate::error::UserError;
 use crate::evaluate::{Evaluator, most_probable};
 use crate::model::Model;
 use crate::network::{self, Network};
@@ -13,6 +17,28 @@ use crate::progress::say;
 use crate::run_dir::RunDir;
 use crate::task::Task;
 use crate::{checkpoint, device};
+
+/// The newest whole checkpoint of `run`. Damaged ones that are newer are told of.
+///
+/// # Errors
+/// If there is none, or it cannot be read.
+fn found(run: &RunDir) -> Result<Checkpoint> {
+    let path = run.checkpoint_path();
+    let Found { whole, damaged } = checkpoint::newest(&path)?;
+    warn(&damaged);
+    whole.ok_or_else(|| {
+        let none = UserError::failure(format!("{}: holds no checkpoint", path.display()));
+        none.hint(format!("seqlab resume {} trains the run to its end", run.path().display()))
+            .into()
+    })
+}
+
+/// Tells of damaged checkpoints.
+pub(super) fn warn(damaged: &[(PathBuf, anyhow::Error)]) {
+    for (path, error) in damaged {
+        say(format!("warning: {} is passed over: {error:#}", path.display()));
+    }
+}
 
 /// A run's model with its trained weights.
 pub(super) struct Trained {
@@ -39,6 +65,7 @@ impl Trained {
             config.seed += replica;
             config.replicas = 1;
         }
+        let checkpoint = found(run)?;
         let Chosen { device, note } = device::choose(choice)?;
         if let Some(note) = note {
             say(note);
@@ -48,7 +75,7 @@ impl Trained {
         let specs = Model::new(&config).parameters();
         let parameters = Parameters::zeros(specs, config.replicas, kind, device)?;
         let first = replica.unwrap_or(0);
-        checkpoint::load_weights(&run.checkpoint_path(), &parameters, first)?;
+        checkpoint.load_weights(&parameters, first)?;
         let mut diverged: Vec<bool> = parameters.finite()?.iter().map(|finite| !finite).collect();
         let replicas = run.read_summary()?.map(|summary| summary.replicas).unwrap_or_default();
         for (diverged, of) in diverged.iter_mut().zip(replicas.iter().skip(first as usize)) {

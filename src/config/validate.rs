@@ -219,6 +219,7 @@ impl Config {
         }
         within("validation_samples", self.validation_samples, 1, MANY)?;
         within("evaluation_samples", self.evaluation_samples, 1, MANY)?;
+        within("keep_checkpoints", self.keep_checkpoints, 1, MANY)?;
         self.threads.map_or(Ok(()), |threads| within("threads", threads, 1, 1024))
     }
 

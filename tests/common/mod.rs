@@ -52,6 +52,53 @@ impl Lab {
         fs::read(self.path(relative)).unwrap_or_else(|e| panic!("{relative}: {e}"))
     }
 
+    /// The newest checkpoint of `run`, `run/checkpoint/step-…`.
+    pub fn newest(&self, run: &str) -> String {
+        let names = fs::read_dir(self.path(run).join("checkpoint")).unwrap();
+        let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        format!("{run}/checkpoint/{}", names.max().unwrap())
+    }
+
+    /// The file `name` of `run`, where that of its newest checkpoint is `checkpoint/…`.
+    pub fn file(&self, run: &str, name: &str) -> String {
+        match name.strip_prefix("checkpoint/") {
+            Some(name) => format!("{}/{name}", self.newest(run)),
+            None => format!("{run}/{name}"),
+        }
+    }
+
+    /// The names of a run's files for [`Lab::file`]; those of all its checkpoints are as one's.
+    pub fn files(&self, run: &str) -> Vec<String> {
+        let name = |name: String| match name.split_once("/step-") {
+            Some((checkpoint, rest)) => format!("{checkpoint}/{}", rest.split_once('/').unwrap().1),
+            None => name,
+        };
+        let mut names: Vec<String> = files(&self.path(run)).into_iter().map(name).collect();
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    /// Finds the two runs equal, but for times and for how often their state was saved.
+    pub fn same_run(&self, one: &str, other: &str) {
+        assert_eq!(self.files(one), self.files(other));
+        for name in self.files(one) {
+            let [a, b] = [one, other].map(|run| match name.as_str() {
+                "curves.csv" => timeless(&self.read(&self.file(run, &name))),
+                name if name.ends_with(".json") => essence(&self.read(&self.file(run, name))),
+                "config.toml" => without_checkpoints(&self.read(&self.file(run, &name))),
+                name => self.bytes(&self.file(run, name)),
+            });
+            let texts = [&a, &b].map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+            let text = if name.ends_with(".safetensors") {
+                [""; 2]
+            } else {
+                texts.each_ref().map(String::as_str)
+            };
+            assert!(a == b, "{name} of {one} and {other} differ:\n{}\n{}", text[0], text[1]);
+        }
+    }
+
     pub fn write(&self, relative: &str, content: impl AsRef<[u8]>) {
         let path = self.path(relative);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -166,6 +213,33 @@ impl Lab {
             assert!(stderr.contains(text), "no {text:?} in: {shown}");
         }
     }
+}
+
+/// `curves.csv` without the time it took.
+pub fn timeless(curves: &str) -> Vec<u8> {
+    let lines = curves.lines().map(|line| line.rsplit_once(',').unwrap().0);
+    lines.collect::<Vec<_>>().join("\n").into_bytes()
+}
+
+/// A summary or a manifest without times and what follows from them.
+fn essence(text: &str) -> Vec<u8> {
+    let mut value = json(text);
+    for path in ["", "/position", "/config"] {
+        let Some(serde_json::Value::Object(fields)) = value.pointer_mut(path) else { continue };
+        for field in ["startup_seconds", "train_seconds", "seconds", "curves_bytes", "crc32"] {
+            fields.remove(field);
+        }
+        for field in ["checkpoint_every", "keep_checkpoints"] {
+            fields.remove(field);
+        }
+    }
+    value.to_string().into_bytes()
+}
+
+fn without_checkpoints(config: &str) -> Vec<u8> {
+    let mut table: toml::Table = config.parse().unwrap();
+    ["checkpoint_every", "keep_checkpoints"].map(|field| table.remove(field));
+    table.to_string().into_bytes()
 }
 
 fn words(arguments: &str) -> Vec<&str> {

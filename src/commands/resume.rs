@@ -1,0 +1,150 @@
+//! `seqlab resume`.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+
+use super::sitting::Sitting;
+use super::stop::Stop;
+use super::trained::warn;
+use crate::checkpoint::{self, Checkpoint, Found};
+use crate::config::{Config, DeviceChoice, LearningRateSchedule};
+use crate::curves::{CsvFile, CurveRow};
+use crate::disk::{Disk, Real};
+use crate::error::UserError;
+use crate::progress::say;
+use crate::run_dir::RunDir;
+use crate::train::Trainer;
+use crate::{device, resolve};
+
+/// Which run to go on with.
+pub struct Resume {
+    /// The run's directory.
+    pub run: PathBuf,
+    /// Epochs of the whole run; `None`: those of its configuration.
+    pub epochs: Option<i64>,
+    /// Which device to compute on; `None`: that of its configuration.
+    pub device: Option<DeviceChoice>,
+    /// Whether to print neither progress nor result.
+    pub quiet: bool,
+}
+
+/// Goes on with a run from its newest checkpoint, to exactly where it would have come without a
+/// break. Prints the result to `out`.
+///
+/// # Errors
+/// A missing or damaged run, one that another process is writing, and those of training.
+pub fn resume(what: &Resume, out: &mut dyn Write) -> Result<ExitCode> {
+    let stop = Stop::on_signal()?;
+    let done = resume_until(&stop.now, what, out)?;
+    Ok(if done { ExitCode::SUCCESS } else { stop.status() })
+}
+
+/// The same, but ends when `stop` is set. Returns whether it came to the end by itself.
+///
+/// # Errors
+/// As [`resume`].
+pub(super) fn resume_until(stop: &AtomicBool, what: &Resume, out: &mut dyn Write) -> Result<bool> {
+    let begin = Instant::now();
+    let &Resume { epochs, quiet, .. } = what;
+    let (run, before) = RunDir::open_to_write(&what.run)?;
+    let shown = what.run.display();
+    let finished = run.read_summary()?.is_some();
+    let config = Config { epochs: epochs.unwrap_or(before.epochs), ..before.clone() };
+    if finished && config == before {
+        if !quiet {
+            let epochs = config.epochs;
+            writeln!(out, "{shown}: finished, all {epochs} epochs; --epochs N goes on to N")?;
+        }
+        return Ok(true);
+    }
+    config.validate().map_err(UserError::usage)?;
+    let Found { whole, damaged } = checkpoint::newest(&run.checkpoint_path()).map_err(|error| {
+        let again = "train --config with the run's config.toml repeats it from the beginning";
+        error.context(UserError::failure(format!("{shown} cannot be resumed")).hint(again))
+    })?;
+    match &whole {
+        Some(checkpoint) => check(checkpoint, &config, &what.run)?,
+        None if finished => {
+            let none = UserError::failure(format!("{shown}: holds no checkpoint to go on from"));
+            return Err(none.hint("train --config with its config.toml repeats the run").into());
+        }
+        None => {}
+    }
+
+    let device = device::choose(what.device.unwrap_or(config.device))?;
+    device::set_threads(&config);
+    let mut trainer = Trainer::new(&config, device.device)?;
+    let curves = run.curves_path();
+    let bytes = whole.as_ref().map_or(0, |checkpoint| checkpoint.manifest.curves_bytes);
+    if let Some(checkpoint) = &whole {
+        checkpoint.restore(&mut trainer)?;
+        CsvFile::<CurveRow>::check(&curves, bytes)?;
+    } else if !quiet {
+        say(format!("{shown}: no checkpoint yet; from the beginning"));
+    }
+    // Nothing was changed up to here.
+    warn(&damaged);
+    for (path, _) in &damaged {
+        Real.remove(path).with_context(|| format!("cannot remove {}", path.display()))?;
+    }
+    run.reopen(&config)?;
+    let curves = CsvFile::go_on(&curves, bytes)?;
+    Sitting { begin, run, trainer, curves, device, quiet }.go_on("resuming", stop, out)
+}
+
+/// Finds out whether a run of `config` would have passed through `checkpoint`.
+fn check(checkpoint: &Checkpoint, config: &Config, run: &Path) -> Result<()> {
+    let manifest = &checkpoint.manifest;
+    let (then, position) = (&manifest.config, &manifest.position);
+    let Config { epochs, device, threads, checkpoint_every, keep_checkpoints, .. } = *config;
+    let free =
+        Config { epochs, device, threads, checkpoint_every, keep_checkpoints, ..then.clone() };
+    if free != *config {
+        let (then, now) = (resolve::table(&free)?, resolve::table(config)?);
+        let fields = then.iter().chain(&now).map(|(field, _)| field);
+        let changed = fields.into_iter().find(|field| then.get(*field) != now.get(*field));
+        let field = changed.map_or("", String::as_str);
+        let value =
+            |table: &toml::Table| table.get(field).map_or("none".to_owned(), |v| v.to_string());
+        let error = UserError::usage(format!(
+            "{}: {field} is {}, but was {} when {} was saved",
+            run.join("config.toml").display(),
+            value(&now),
+            value(&then),
+            checkpoint.path.display(),
+        ));
+        return Err(error.hint("put it back, or train anew with train --config").into());
+    }
+    if epochs == then.epochs {
+        return Ok(());
+    }
+    let refused = |why: String| UserError::usage(format!("--epochs {epochs}: {why}"));
+    if config.steps() < position.step {
+        let done = position.epoch + i64::from(position.batch > 0);
+        return Err(refused(format!("expected at least the {done} that are begun")).into());
+    }
+    let hint = "train anew with --epochs, or leave it out";
+    if config.learning_rate_schedule != LearningRateSchedule::Constant {
+        let error = refused(format!(
+            "with learning_rate_schedule {} every step's learning rate depends on the number of \
+             epochs, here {}, so that another is another run from its first step",
+            config.learning_rate_schedule, then.epochs,
+        ));
+        return Err(error.hint(hint).into());
+    }
+    if position.rows > config.rows_due(position.step) {
+        let error = refused(format!(
+            "the last row of curves.csv, at step {}, is there because the run ended, since log_every \
+             {} does not divide that; a longer run would not have it",
+            position.step,
+            config.log_every.unwrap_or_default(),
+        ));
+        return Err(error.hint(hint).into());
+    }
+    Ok(())
+}

@@ -1,0 +1,179 @@
+//! What a new training and one that goes on have in common: from where the trainer stands to the end
+//! of the run.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use anyhow::Result;
+
+use crate::curves::{CsvFile, CurveRow, PredictionRow};
+use crate::device::{self, Chosen};
+use crate::disk::Real;
+use crate::error::Interrupted;
+use crate::meter::Means;
+use crate::progress::{Progress, say};
+use crate::rng::Purpose;
+use crate::run_dir::RunDir;
+use crate::summary::{Evaluation, ReplicaSummary, Summary};
+use crate::train::{Observer, Outcome, Trainer, go_on};
+use crate::{checkpoint, report, versions};
+
+/// Example predictions that the final summary shows.
+const EXAMPLES: usize = 10;
+
+/// A training that is about to begin or to go on.
+pub(super) struct Sitting {
+    /// When the command began.
+    pub begin: Instant,
+    /// Where everything is written.
+    pub run: RunDir,
+    /// The models, where they stand.
+    pub trainer: Trainer,
+    /// The rows so far.
+    pub curves: CsvFile<CurveRow>,
+    /// What computes.
+    pub device: Chosen,
+    /// Whether to print neither progress nor result.
+    pub quiet: bool,
+}
+
+impl Sitting {
+    /// Trains to the end, evaluates and writes what is left to write, or saves the state when `stop`
+    /// is set. Returns whether it came to the end. Progress begins with `verb`; the result goes to
+    /// `out`.
+    ///
+    /// # Errors
+    /// Those of the run: divergence, I/O, memory.
+    pub fn go_on(self, verb: &str, stop: &AtomicBool, out: &mut dyn Write) -> Result<bool> {
+        let Self { begin, run, mut trainer, curves, device, quiet } = self;
+        let (config, first) = (trainer.config().clone(), trainer.step);
+        let shown = run.path().display();
+        let Chosen { device, note } = device;
+        let name = device::name(device);
+        if !quiet {
+            let note = note.map(|note| format!(" ({note})")).unwrap_or_default();
+            let (preset, engine, threads) = (&config.preset, trainer.chosen, trainer.threads);
+            let after = if first > 0 { format!(" after step {first}") } else { String::new() };
+            say(format!(
+                "{verb} {preset}{after} on {name}{note}, engine: {engine}, threads: {threads}; \
+                 writing {shown}"
+            ));
+        }
+        let progress = Progress::new(&config, first, quiet);
+        let mut recorder = Recorder { curves, progress, checkpoints: run.checkpoint_path() };
+        let startup_seconds = begin.elapsed().as_secs_f64();
+        let outcome = trainer.run(&mut recorder, stop);
+        recorder.progress.end();
+        let evaluated = match outcome? {
+            Outcome::Finished(means) => evaluate(&trainer, &means, &run, stop),
+            Outcome::Interrupted => Err(Interrupted.into()),
+        };
+        let (replicas, examples) = match evaluated {
+            Err(error) if error.is::<Interrupted>() => {
+                // Half a table would pass for a whole one.
+                let _ = std::fs::remove_file(run.predictions_path());
+                say(format!("interrupted after step {}; state saved in {shown}", trainer.step));
+                say(format!("resume with: seqlab resume {shown}"));
+                return Ok(false);
+            }
+            evaluated => evaluated?,
+        };
+        let summary = Summary {
+            preset: config.preset,
+            steps: trainer.step,
+            train_seconds: trainer.seconds(),
+            startup_seconds,
+            device: name,
+            engine: trainer.chosen.to_string(),
+            machine: device::machine(),
+            threads: trainer.threads as i64,
+            versions: versions::all(),
+            git_commit: versions::GIT_COMMIT.to_owned(),
+            replicas,
+        };
+        run.write_summary(&summary)?;
+        if !quiet {
+            show(&summary, &examples, out)?;
+            let files = "config.toml curves.csv predictions.csv summary.json checkpoint/";
+            writeln!(out, "{shown}: {files}")?;
+        }
+        Ok(true)
+    }
+}
+
+/// Prints examples, results and speed.
+fn show(summary: &Summary, examples: &[PredictionRow], out: &mut dyn Write) -> Result<()> {
+    let &Summary { steps, train_seconds, .. } = summary;
+    writeln!(out, "{}", report::predictions(examples))?;
+    writeln!(out, "{}", report::results(&summary.replicas))?;
+    let speed = steps as f64 / train_seconds;
+    writeln!(out, "{steps} steps in {train_seconds:.1} s ({speed:.0} steps/s)")?;
+    Ok(())
+}
+
+/// Evaluates every replica, writes `predictions.csv` and keeps the first examples.
+fn evaluate(
+    trainer: &Trainer,
+    means: &[Option<Means>],
+    run: &RunDir,
+    stop: &AtomicBool,
+) -> Result<(Vec<ReplicaSummary>, Vec<PredictionRow>)> {
+    let config = trainer.config();
+    let mut file = CsvFile::create(&run.predictions_path())?;
+    let mut examples = Vec::new();
+    let samples = config.evaluation_samples as usize;
+    let (seeds, diverged) = (config.seeds(), trainer.diverged());
+    let evaluations = trainer.evaluator().run(Purpose::Evaluation, samples, |prediction| {
+        go_on(stop)?;
+        if diverged[prediction.replica].is_some() {
+            return Ok(());
+        }
+        let row = PredictionRow::from(prediction);
+        if examples.len() < EXAMPLES {
+            examples.push(row.clone());
+        }
+        file.add(row)
+    })?;
+    // The summary, which comes next, says that everything is there.
+    file.sync()?;
+    let replica = |(replica, evaluation): (usize, Evaluation)| ReplicaSummary {
+        seed: seeds[replica],
+        diverged_at_step: diverged[replica],
+        loss: means[replica].map(|means| means.loss),
+        accuracy: means[replica].map(|means| means.accuracy),
+        evaluation: diverged[replica].is_none().then_some(evaluation),
+    };
+    Ok((evaluations.into_iter().enumerate().map(replica).collect(), examples))
+}
+
+/// Writes rows and checkpoints as they come and shows how far the training is.
+struct Recorder {
+    curves: CsvFile<CurveRow>,
+    progress: Progress,
+    checkpoints: PathBuf,
+}
+
+impl Observer for Recorder {
+    fn step(&mut self) {
+        self.progress.step();
+    }
+
+    fn rows(&mut self, rows: Vec<CurveRow>) -> Result<()> {
+        self.progress.rows(&rows);
+        for row in rows.iter().filter(|row| row.loss.is_nan()) {
+            let CurveRow { replica, seed, step, .. } = row;
+            self.progress.note(format!(
+                "replica {replica} (seed {seed}) has diverged by step {step}; the others go on"
+            ));
+        }
+        rows.into_iter().try_for_each(|row| self.curves.add(row))?;
+        self.curves.flush()
+    }
+
+    fn checkpoint(&mut self, trainer: &mut Trainer) -> Result<()> {
+        let curves = self.curves.sync()?;
+        checkpoint::save(&Real, &self.checkpoints, trainer, curves)
+    }
+}
