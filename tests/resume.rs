@@ -239,7 +239,7 @@ fn what_does_not_belong_together_is_not_resumed() {
 fn the_best_weights_are_those_of_the_lowest_validation_loss() {
     let lab = Lab::new();
     // Steps so large that it gets worse again.
-    let training = "echo --vocab 5 --units 4 --epochs 12 --lr 0.3 --replicas 2 --validate-every 1 \
+    let training = "echo --vocab 5 --units 4 --epochs 12 --lr 3 --replicas 2 --validate-every 1 \
                     --validation-samples 40 --evaluation-samples 20 --log-every 4";
     lab.train(training, "run");
     let manifest = json(&lab.read(&lab.file("run", "checkpoint/manifest.json")));
@@ -311,8 +311,9 @@ fn a_second_signal_ends_at_once() {
     let status = child.wait().unwrap().code().unwrap();
     assert!([130, 143].contains(&status), "{status}");
     // The lock of a process that ended so keeps nobody out.
-    let stderr = lab.command("resume run --epochs 1").timeout(std::time::Duration::from_secs(2));
-    let stderr = String::from_utf8(stderr.output().unwrap().stderr).unwrap();
+    let mut command = lab.command("resume run");
+    let output = command.timeout(std::time::Duration::from_secs(2)).output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
     assert!(stderr.starts_with("resuming echo after step 4 "), "{stderr}");
 }
 
