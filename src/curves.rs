@@ -97,31 +97,34 @@ impl<Row: Serialize> CsvFile<Row> {
     /// The file at `path` with what comes after its first `bytes` bytes cut off.
     ///
     /// # Errors
-    /// If it is shorter or no row ends there, or it cannot be written.
+    /// As [`CsvFile::check`], and if it cannot be written.
     pub fn go_on(path: &Path, bytes: u64) -> Result<Self> {
         if bytes == 0 {
             return Self::create(path);
         }
-        let mut file = Self::check(path, bytes)?;
-        let cut = file.set_len(bytes).and_then(|()| file.seek(SeekFrom::End(0)));
-        cut.with_context(|| format!("cannot write {}", path.display()))?;
+        Self::check(path, bytes)?;
+        let context = || format!("cannot write {}", path.display());
+        let mut file = OpenOptions::new().write(true).open(path).with_context(context)?;
+        file.set_len(bytes).with_context(context)?;
+        file.seek(SeekFrom::End(0)).with_context(context)?;
         Ok(Self::new(path, file, bytes))
     }
 
-    /// Finds out whether [`CsvFile::go_on`] could, and opens the file.
+    /// Finds out whether there is a file at `path` whose first `bytes` bytes are whole rows.
     ///
     /// # Errors
-    /// As those.
-    pub fn check(path: &Path, bytes: u64) -> Result<File> {
-        let file = OpenOptions::new().read(true).write(bytes > 0).open(path);
-        let mut file = file.with_context(|| format!("cannot open {}", path.display()))?;
-        let mut last = [0];
-        let read = file.seek(SeekFrom::Start(bytes.saturating_sub(1)));
-        let read = read.and_then(|_| file.read_exact(&mut last));
-        let whole = read.is_ok() && last == *b"\n";
+    /// If it is not there, or is shorter, or no row ends there.
+    pub fn check(path: &Path, bytes: u64) -> Result<()> {
+        if bytes == 0 {
+            return Ok(());
+        }
         let shown = path.display();
+        let mut file = File::open(path).with_context(|| format!("cannot open {shown}"))?;
+        let mut last = [0];
+        let read = file.seek(SeekFrom::Start(bytes - 1)).and_then(|_| file.read_exact(&mut last));
+        let whole = read.is_ok() && last == *b"\n";
         ensure!(whole, "{shown} is damaged: its first {bytes} bytes are not the checkpoint's rows");
-        Ok(file)
+        Ok(())
     }
 
     fn new(path: &Path, file: File, bytes: u64) -> Self {

@@ -286,3 +286,51 @@ fn diverged(of: &Divergence, replica: usize, seed: u64, replicas: usize) -> anyh
         .hint("lower --learning-rate, or bound the gradient with --global-clipnorm 1")
         .into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Three replicas after two batches, the second replica diverged with the second batch.
+    fn meter() -> Meter {
+        let mut meter = Meter::new(&[5, 6, 7]);
+        for (starts_epoch, losses) in [(true, [1.0, 2.0, 0.1]), (false, [0.3, f64::INFINITY, 4.0])] {
+            let score = |loss| Score { loss, accuracy: 0.25 };
+            let scores = Scores::Host(losses.map(score).to_vec());
+            meter.add(Scored { scores, grad_norm: None }, 3, starts_epoch).unwrap();
+        }
+        meter
+    }
+
+    /// What a meter says from here on.
+    fn told(mut meter: Meter) -> String {
+        let diverged = meter.diverged();
+        let rows = [meter.take_row().unwrap(), meter.take_row().unwrap()];
+        format!("{diverged:?} {:?} {rows:?}", meter.epoch().unwrap())
+    }
+
+    #[test]
+    fn a_meter_goes_on_from_its_sums() {
+        for rows in 0..3 {
+            let [mut one, mut other] = [meter(), meter()];
+            for meter in [&mut one, &mut other] {
+                (0..rows).for_each(|_| drop(meter.take_row().unwrap()));
+            }
+            let mut restored = Meter::new(&[5, 6, 7]);
+            restored.restore(2, &one.sums().unwrap(), false);
+            assert_eq!(told(restored), told(other), "after {rows} rows");
+        }
+    }
+
+    #[test]
+    fn a_replica_that_diverged_has_one_row_of_nan() {
+        let mut meter = meter();
+        assert_eq!(meter.diverged(), [None, Some(2), None]);
+        let row = meter.take_row().unwrap();
+        assert!(row[1].unwrap().loss.is_nan() && row[0].unwrap().loss == 0.65);
+        let row = meter.take_row().unwrap();
+        assert!(row[1].is_none() && row[0].is_some());
+        let error = meter.check(&[false, true, false]).unwrap_err().to_string();
+        assert!(error.contains("replica 2 (seed 7), the last of the replicas"), "{error}");
+    }
+}

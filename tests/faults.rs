@@ -268,7 +268,7 @@ fn fails(output: &Output, says: &[&str]) {
 fn a_file_size_limit_ends_a_run_with_whole_rows_and_the_last_checkpoint() {
     let lab = Lab::new();
     // In blocks of 512 or 1024 bytes, as the shell likes.
-    let script = format!("ulimit -f 60; exec {PROGRAM} train echo {LONG} --out run");
+    let script = format!("ulimit -f 120; exec {PROGRAM} train echo {LONG} --out run");
     let output = Command::new("sh").args(["-c", &script]).current_dir(lab.path(".")).output();
     fails(&output.unwrap(), &["error: cannot write run/curves.csv: File too large"]);
     assert!(lab.read("run/curves.csv").ends_with('\n'));
@@ -344,7 +344,8 @@ fn a_directory_that_vanishes_ends_the_run() {
     command.args(format!("train echo {LONG} --out run").split_whitespace());
     command.current_dir(lab.path(".")).stderr(std::process::Stdio::piped());
     let child = command.spawn().unwrap();
-    while !lab.path("run/checkpoint").exists() {
+    let saved = |path: &Path| checkpoint::newest(path).is_ok_and(|found| found.whole.is_some());
+    while !saved(&lab.path("run/checkpoint")) {
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
     fs::rename(lab.path("run"), lab.path("elsewhere")).unwrap();

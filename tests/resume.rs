@@ -99,7 +99,7 @@ fn in_sittings(config: &Config, steps: i64) -> Vec<Vec<u64>> {
             all.push(state(&trainer.carried));
             let (best, weights) = trainer.best.as_ref().unwrap();
             all.extend([vec![best.step as u64, best.val_loss.to_bits()], tensor(weights)]);
-            all.push(means.iter().flat_map(|m| bits(&[m.loss, m.accuracy])).collect());
+            all.push(means.iter().flatten().flat_map(|m| bits(&[m.loss, m.accuracy])).collect());
             rows.iter_mut().for_each(|row| row.seconds = 0.0);
             all.push(format!("{rows:?}").bytes().map(u64::from).collect());
             return all;
@@ -110,8 +110,13 @@ fn in_sittings(config: &Config, steps: i64) -> Vec<Vec<u64>> {
 #[test]
 fn every_family_may_be_cut_between_any_two_steps() {
     for name in ["echo", "partial-echo-2", "reverse", "echo-lag", "echo-current", "addition-2"] {
-        for engine in [EngineChoice::Fused, EngineChoice::Libtorch] {
-            let config = Config { engine, ..small(name) };
+        // Without clipping the fused engine trains the replicas in turns of some steps each.
+        for (engine, global_clipnorm) in [
+            (EngineChoice::Fused, Some(0.5)),
+            (EngineChoice::Fused, None),
+            (EngineChoice::Libtorch, Some(0.5)),
+        ] {
+            let config = Config { engine, global_clipnorm, ..small(name) };
             config.validate().unwrap();
             let whole = in_sittings(&config, i64::MAX);
             for steps in [1, 2, 5] {
@@ -239,7 +244,7 @@ fn what_does_not_belong_together_is_not_resumed() {
 fn the_best_weights_are_those_of_the_lowest_validation_loss() {
     let lab = Lab::new();
     // Steps so large that it gets worse again.
-    let training = "echo --vocab 5 --units 4 --epochs 12 --lr 0.3 --replicas 2 --validate-every 1 \
+    let training = "echo --vocab 5 --units 4 --epochs 12 --lr 3 --replicas 2 --validate-every 1 \
                     --validation-samples 40 --evaluation-samples 20 --log-every 4";
     lab.train(training, "run");
     let manifest = json(&lab.read(&lab.file("run", "checkpoint/manifest.json")));
@@ -311,8 +316,9 @@ fn a_second_signal_ends_at_once() {
     let status = child.wait().unwrap().code().unwrap();
     assert!([130, 143].contains(&status), "{status}");
     // The lock of a process that ended so keeps nobody out.
-    let stderr = lab.command("resume run --epochs 1").timeout(std::time::Duration::from_secs(2));
-    let stderr = String::from_utf8(stderr.output().unwrap().stderr).unwrap();
+    let mut command = lab.command("resume run");
+    let output = command.timeout(std::time::Duration::from_secs(2)).output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
     assert!(stderr.starts_with("resuming echo after step 4 "), "{stderr}");
 }
 
