@@ -22,7 +22,7 @@ const RUNS: [&str; 8] = [
      --validation-samples 42",
     "reverse --units 8 --samples 8000 --batch-size 16 --log-every 7 --checkpoint-every 11 --replicas 2",
     "echo-lag --units 6 --epochs 150 --checkpoint-every 9 --engine libtorch --replicas 2",
-    "addition-2 --units 8 --samples 400 --batch-size 16 --evaluation-samples 100 --epochs 12 \
+    "addition-2 --units 8 --samples 400 --batch-size 16 --epochs 12 \
      --checkpoint-every 13 --replicas 2 --keep-checkpoints 1",
     "echo-lag-no-context --units 6 --epochs 200 --checkpoint-every 10 --dtype float64 \
      --lr-schedule cosine --warmup-steps 30",
