@@ -10,20 +10,25 @@
 
 use std::borrow::Cow;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors, View};
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
-use crate::device;
-use crate::parameters::Parameters;
+use crate::input::{self, clipped};
+use crate::parameters::{ParameterSpec, Parameters};
 use crate::train::Trainer;
+use crate::weights::Layout;
+use crate::{config, device};
 
 /// The layout that this version writes and reads.
 const FORMAT: u32 = 1;
+
+/// How many times as much memory as all weights writing a checkpoint takes: a copy of both moments.
+pub const COPIES: usize = 2;
 
 /// Where a training stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +41,26 @@ pub struct Manifest {
     pub step: i64,
     /// Samples seen by each replica.
     pub samples: i64,
+}
+
+impl Manifest {
+    /// The manifest in `bytes`.
+    ///
+    /// # Errors
+    /// If it is no JSON or lacks something, has another format, or numbers that no training has.
+    pub fn parse(bytes: &[u8]) -> Result<Self, String> {
+        let damaged = |e: String| format!("is damaged: {e}");
+        let read = |e: serde_json::Error| damaged(clipped(&e.to_string()));
+        let manifest: Self = serde_json::from_slice(bytes).map_err(read)?;
+        let &Self { format, epoch, step, samples } = &manifest;
+        if format != FORMAT {
+            return Err(format!("has format {format}; this version reads format {FORMAT}"));
+        }
+        if epoch < 0 || step < 0 || samples < 0 {
+            return Err(damaged("epoch, step and samples: expected numbers from 0".to_owned()));
+        }
+        Ok(manifest)
+    }
 }
 
 /// Writes a checkpoint of `trainer` into the directory `path`, in place of any that is there only
@@ -73,39 +98,61 @@ pub fn save(path: &Path, trainer: &Trainer) -> Result<()> {
     fs::rename(fresh, path).with_context(context)
 }
 
-/// Loads the weights of the checkpoint in the directory `path` into `parameters`: those of
-/// every replica or, where `parameters` are one replica's, of replica `replica` alone.
-///
-/// # Errors
-/// If a file is missing or damaged or does not fit `parameters`.
-pub fn load_weights(path: &Path, parameters: &Parameters, replica: i64) -> Result<()> {
-    let manifest = path.join("manifest.json");
-    let text = fs::read_to_string(&manifest)
-        .with_context(|| format!("cannot read {}: no whole checkpoint", manifest.display()))?;
-    let found: Manifest = serde_json::from_str(&text)
-        .with_context(|| format!("{} is damaged", manifest.display()))?;
-    ensure!(
-        found.format == FORMAT,
-        "{} has format {}; this version reads format {FORMAT}",
-        manifest.display(),
-        found.format
-    );
+/// The weights of a checkpoint, whole and of the right shapes.
+#[derive(Debug)]
+pub struct Weights {
+    file: PathBuf,
+    bytes: Vec<u8>,
+    layout: Layout,
+}
 
-    let file = path.join("weights.safetensors");
-    let bytes = fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
-    let load = || -> Result<()> {
-        let stored = SafeTensors::deserialize(&bytes)?;
+impl Weights {
+    /// Those of the checkpoint in the directory `path` of a run, which has `replicas` replicas of a
+    /// model with these parameters. No more is read than they take.
+    ///
+    /// # Errors
+    /// If a file is missing or damaged, of another model, or lies outside the run.
+    pub fn read(
+        path: &Path,
+        specs: &[ParameterSpec],
+        replicas: i64,
+        dtype: config::Dtype,
+    ) -> Result<Self> {
+        let run = path.parent().unwrap_or(path);
+        let manifest = path.join("manifest.json");
+        let bytes = input::read_inside(run, &manifest, input::MANIFEST)
+            .with_context(|| format!("cannot read {}: no whole checkpoint", manifest.display()))?;
+        Manifest::parse(&bytes).map_err(|e| anyhow!("{} {e}", manifest.display()))?;
+
+        let layout = Layout::new(specs, replicas, dtype);
+        let file = path.join("weights.safetensors");
+        let bytes = input::read_inside(run, &file, layout.most_bytes())
+            .with_context(|| format!("cannot read {}", file.display()))?;
+        let weights = Self { file, bytes, layout };
+        weights.tensors()?;
+        Ok(weights)
+    }
+
+    fn tensors(&self) -> Result<SafeTensors<'_>> {
+        let file = self.file.display();
+        let damaged = |e| anyhow!("{file} is damaged or of another run: {e}");
+        self.layout.read(&self.bytes).map_err(damaged)
+    }
+
+    /// Puts them into `parameters`: those of every replica or, where `parameters` are one replica's,
+    /// of replica `replica` alone.
+    ///
+    /// # Errors
+    /// If `parameters` are of another model, and libtorch's.
+    pub fn load(&self, parameters: &Parameters, replica: i64) -> Result<()> {
+        let stored = self.tensors()?;
         for (spec, mut place) in parameters.specs().iter().zip(parameters.split(parameters.flat())?)
         {
             let value = tensor(&stored.tensor(&spec.name).with_context(|| spec.name.clone())?)?;
-            let (stored, expected) = (value.size(), place.size());
-            let fits = stored.get(1..) == expected.get(1..) && replica + expected[0] <= stored[0];
-            ensure!(fits, "{}: shape {stored:?}, expected {expected:?}", spec.name);
-            device::fill(&mut place, &value.f_narrow(0, replica, expected[0])?)?;
+            device::fill(&mut place, &value.f_narrow(0, replica, parameters.replicas())?)?;
         }
         Ok(())
-    };
-    load().with_context(|| format!("{} is damaged or of another run", file.display()))
+    }
 }
 
 /// Writes `tensors` to the safetensors file `path`.

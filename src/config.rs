@@ -6,6 +6,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::input::quoted;
 pub use validate::{Invalid, MANY, within};
 
 /// Defines an enum of words that are spelled alike in TOML, on the command line and in messages.
@@ -156,7 +157,9 @@ impl std::str::FromStr for DeviceChoice {
                 .strip_prefix("cuda:")
                 .and_then(|index| index.parse().ok())
                 .map(Self::Cuda)
-                .ok_or_else(|| format!("device '{word}' is none of auto, cpu, cuda, cuda:N")),
+                .ok_or_else(|| {
+                    format!("device '{}' is none of auto, cpu, cuda, cuda:N", quoted(word))
+                }),
         }
     }
 }

@@ -66,17 +66,8 @@ impl Evaluator<'_> {
         let _guard = tch::no_grad_guard();
         let seeds = self.config.seeds();
         let mut tallies: Vec<Tally> = seeds.iter().map(|_| Tally::default()).collect();
-        let (epochs, mut per_epoch) = self.task.fresh_set(samples);
-        let most = rows_at_once(self.config);
-        let stride = if self.config.stateful {
-            let batch_size = self.config.batch_size as usize;
-            // A state that is carried on fits whole batches only.
-            per_epoch = per_epoch.next_multiple_of(batch_size);
-            batch_size
-        } else {
-            per_epoch.min(most)
-        };
-        let side_by_side = (most / stride).max(1);
+        let plan = Plan::new(self.config, self.task.fresh_set(samples));
+        let Plan { epochs, per_epoch, stride, side_by_side } = plan;
         for first in (0..epochs).step_by(side_by_side) {
             let last = epochs.min(first + side_by_side as u64);
             let group: Vec<Epoch> =
@@ -116,6 +107,34 @@ impl Evaluator<'_> {
         let loss = of_target.f_clamp_min(1e-7)?.f_log()?.f_neg()?.f_flatten(1, -1)?;
         let loss = loss.f_mean_dim([-1].as_slice(), false, None::<tch::Kind>)?;
         Ok((most_probable(&probabilities)?, device::download(&loss)?, next))
+    }
+}
+
+/// How a fresh set is cut into batches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Plan {
+    epochs: u64,
+    per_epoch: usize,
+    /// Rows of an epoch in a batch.
+    pub stride: usize,
+    /// Epochs in a batch.
+    pub side_by_side: usize,
+}
+
+impl Plan {
+    /// For a set of so many epochs with so many samples each.
+    pub fn new(config: &Config, (epochs, mut per_epoch): (u64, usize)) -> Self {
+        let most = rows_at_once(config);
+        let stride = if config.stateful {
+            let batch_size = config.batch_size as usize;
+            // A state that is carried on fits whole batches only.
+            per_epoch = per_epoch.next_multiple_of(batch_size);
+            batch_size
+        } else {
+            per_epoch.min(most)
+        };
+        let side_by_side = (most / stride).clamp(1, epochs.max(1) as usize);
+        Self { epochs, per_epoch, stride, side_by_side }
     }
 }
 

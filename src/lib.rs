@@ -35,6 +35,8 @@ pub mod reproduction;
 pub mod progress;
 pub mod report;
 
+pub mod memory;
+
 pub mod checkpoint;
 pub mod train;
 
@@ -42,6 +44,7 @@ pub mod evaluate;
 pub mod meter;
 pub mod run_dir;
 pub mod summary;
+pub mod weights;
 
 pub mod fused;
 
@@ -68,6 +71,7 @@ pub mod simd;
 pub mod task;
 pub mod team;
 
+pub mod sources;
 pub mod statistics;
 
 pub mod config;
@@ -77,4 +81,5 @@ pub mod resolve;
 pub mod rng;
 
 pub mod error;
+pub mod input;
 pub mod versions;

@@ -5,7 +5,7 @@ mod training;
 
 use std::io::Write;
 
-use seqlab::checkpoint;
+use seqlab::checkpoint::{self, Weights};
 use seqlab::config::{Config, DeviceChoice, Dtype, EngineChoice, GateActivation};
 use seqlab::curves::CurveRow;
 use seqlab::device::{self, download, host};
@@ -177,7 +177,8 @@ fn what_a_gpu_trained_loads_and_evaluates_on_the_cpu() {
         let specs = Model::new(&config).parameters();
         let kind = network::kind(config.dtype);
         let parameters = Parameters::zeros(specs, config.replicas, kind, host()).unwrap();
-        checkpoint::load_weights(&path, &parameters, 0).unwrap();
+        let stored = Weights::read(&path, parameters.specs(), config.replicas, config.dtype);
+        stored.unwrap().load(&parameters, 0).unwrap();
         assert_eq!(download(parameters.flat()).unwrap(), weights(&trainer), "{}", config.preset);
 
         let (network, task) = (Network::new(&config, &parameters).unwrap(), Task::new(&config));

@@ -18,7 +18,7 @@ use crate::rng::Purpose;
 use crate::run_dir::RunDir;
 use crate::summary::{ReplicaSummary, Summary};
 use crate::train::{Observer, Outcome, Trainer, go_on};
-use crate::{checkpoint, device, report, versions};
+use crate::{checkpoint, device, memory, report, versions};
 
 /// Example predictions that the final summary shows.
 const EXAMPLES: usize = 10;
@@ -56,6 +56,7 @@ pub(super) fn train_until(stop: &AtomicBool, what: Train, out: &mut dyn Write) -
     if let Some(path) = &what.out {
         RunDir::check(path, force)?;
     }
+    memory::check(&config, chosen.device)?;
     device::set_threads(&config);
     // The models first: no run is replaced by one whose models do not fit into memory.
     let mut trainer = Trainer::new(&config, chosen.device)?;

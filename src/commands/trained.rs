@@ -3,7 +3,9 @@
 use anyhow::Result;
 use tch::Device;
 
+use crate::checkpoint::Weights;
 use crate::config::{Config, DeviceChoice};
+use crate::device;
 use crate::device::Chosen;
 use crate::evaluate::{Evaluator, most_probable};
 use crate::model::Model;
@@ -12,7 +14,6 @@ use crate::parameters::Parameters;
 use crate::progress::say;
 use crate::run_dir::RunDir;
 use crate::task::Task;
-use crate::{checkpoint, device};
 
 /// A run's model with its trained weights.
 pub(super) struct Trained {
@@ -33,19 +34,22 @@ impl Trained {
         replica: Option<i64>,
         choice: DeviceChoice,
     ) -> Result<Self> {
-        if let Some(replica) = replica {
-            config.seed += replica;
-            config.replicas = 1;
-        }
         let Chosen { device, note } = device::choose(choice)?;
         if let Some(note) = note {
             say(note);
         }
+        let specs = Model::new(&config).parameters();
+        // Before memory is taken for a model as large as a damaged configuration makes it.
+        let path = run.checkpoint_path();
+        let weights = Weights::read(&path, &specs, config.replicas, config.dtype)?;
+        if let Some(replica) = replica {
+            config.seed += replica;
+            config.replicas = 1;
+        }
         device::set_threads(&config);
         let kind = network::kind(config.dtype);
-        let specs = Model::new(&config).parameters();
         let parameters = Parameters::zeros(specs, config.replicas, kind, device)?;
-        checkpoint::load_weights(&run.checkpoint_path(), &parameters, replica.unwrap_or(0))?;
+        weights.load(&parameters, replica.unwrap_or(0))?;
         Ok(Self { network: Network::new(&config, &parameters)?, config, device })
     }
 
