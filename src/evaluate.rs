@@ -138,10 +138,13 @@ impl Plan {
     }
 }
 
-/// Rows of a batch of each replica that keep its probabilities within some tens of megabytes.
+/// Rows of a batch of each replica that keep its probabilities within some tens of megabytes, and the
+/// gates of an LSTM within half a gigabyte.
 pub fn rows_at_once(config: &Config) -> usize {
-    let row = config.replicas.saturating_mul(config.n_out).saturating_mul(config.vocab);
-    ((1 << 22) / row).clamp(1, 4096) as usize
+    let row = |width: i64| config.replicas.saturating_mul(width).max(1);
+    let probabilities = row(config.n_out.saturating_mul(config.vocab));
+    let gates = row(config.n_in.saturating_mul(4 * config.units));
+    ((1 << 22) / probabilities).min((1 << 27) / gates).clamp(1, 4096) as usize
 }
 
 /// The most probable ids `(R, B, Tout)`, row-major, of probabilities `(R, Tout, B, V)`.

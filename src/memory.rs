@@ -328,6 +328,13 @@ mod tests {
     }
 
     #[test]
+    fn long_sources_are_evaluated_few_at_a_time() {
+        let long = Config { n_in: 10_000, samples: Some(64), ..config("reverse") };
+        let bytes = estimate(&long, EngineChoice::Fused);
+        assert!(bytes < 4e9, "{bytes:e}");
+    }
+
+    #[test]
     fn what_does_not_fit_is_refused_with_what_takes_most_and_what_to_lower() {
         let large = Config { units: 100_000, ..config("reverse") };
         let estimate = Estimate::training(&large, EngineChoice::Fused, true);
