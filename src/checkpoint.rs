@@ -15,8 +15,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::Read;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, ensure};
@@ -24,21 +23,23 @@ use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors, View};
 use tch::{Kind, Tensor};
 
-use crate::config;
-use crate::device;
 use crate::disk::{Disk, parent};
+use crate::input;
 use crate::manifest::{BEST, Checksum, Manifest, TRAINING, WEIGHTS};
 use crate::meter::SUMS;
-use crate::parameters::Parameters;
+use crate::parameters::{ParameterSpec, Parameters};
 use crate::train::Trainer;
+use crate::weights::Layout;
+use crate::{config, device};
 
 const MANIFEST: &str = "manifest.json";
 
 /// What a checkpoint is called until it is whole.
 const PARTIAL: &str = "partial";
 
-/// A manifest is never as long.
-const LONGEST_MANIFEST: u64 = 1 << 20;
+/// How many times as much memory as all weights writing a checkpoint takes: the file of weights, and
+/// both moments and their file.
+pub const COPIES: usize = 5;
 
 /// Saves the state of `trainer` as the newest checkpoint in the directory `path`, which is made if it
 /// is not there, beside the `curves_bytes` that its rows take so far. As many as the configuration
@@ -213,13 +214,15 @@ impl Checkpoint {
     /// # Errors
     /// If it is not whole; the file is named.
     fn read(path: &Path) -> Result<Self> {
+        // `RUN/checkpoint/step-N`.
+        let run = parent(parent(path));
         let file = path.join(MANIFEST);
-        let text = read_at_most(&file, LONGEST_MANIFEST)?;
+        let text = read(run, &file, input::MANIFEST)?;
         let manifest = Manifest::parse(&text).with_context(|| damaged(&file))?;
         let mut files = BTreeMap::new();
         for (name, expected) in &manifest.files {
             let file = path.join(name);
-            let bytes = read_at_most(&file, expected.bytes)?;
+            let bytes = read(run, &file, expected.bytes)?;
             let found = Checksum::of(&bytes);
             if found.bytes != expected.bytes {
                 let (found, expected) = (found.bytes, expected.bytes);
@@ -229,6 +232,21 @@ impl Checkpoint {
             files.insert(name.clone(), bytes);
         }
         Ok(Self { path: path.to_owned(), manifest, files })
+    }
+
+    /// Finds out whether the weights are those of `replicas` replicas of a model with these
+    /// parameters.
+    ///
+    /// # Errors
+    /// If they are not; what differs is named.
+    pub fn check_weights(
+        &self,
+        specs: &[ParameterSpec],
+        replicas: i64,
+        dtype: config::Dtype,
+    ) -> Result<()> {
+        let read = Layout::new(specs, replicas, dtype).read(self.bytes(WEIGHTS)).map(drop);
+        read.map_err(|e| anyhow!("{}: {e}", of_another(&self.path.join(WEIGHTS))))
     }
 
     /// Loads the weights into `parameters`: those of every replica or, where `parameters` are one
@@ -314,13 +332,8 @@ fn of_another(file: &Path) -> String {
     format!("{} is of another run", file.display())
 }
 
-/// The content of `file`, or its first bytes if there are more than `most`: one more than that.
-fn read_at_most(file: &Path, most: u64) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let read =
-        File::open(file).and_then(|open| open.take(most.saturating_add(1)).read_to_end(&mut bytes));
-    read.with_context(|| format!("cannot read {}", file.display()))?;
-    Ok(bytes)
+fn read(run: &Path, file: &Path, most: u64) -> Result<Vec<u8>> {
+    input::read_inside(run, file, most).with_context(|| format!("cannot read {}", file.display()))
 }
 
 /// Copies the stored tensor `name` into `place`.

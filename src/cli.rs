@@ -14,6 +14,7 @@ use crate::config::{
     LearningRateSchedule, MANY, TaskKind, within,
 };
 use crate::error::UserError;
+use crate::memory::Estimate;
 use crate::{commands, device, engine, presets, report, resolve, run_dir, versions};
 
 /// Trains LSTM sequence-to-sequence experiments on libtorch, with Keras's numbers.
@@ -308,7 +309,8 @@ impl Cli {
                 let config = experiment.resolve()?;
                 let device = device::choose(config.device)?.device;
                 let engine = engine::choose(config.engine, device)?;
-                write!(out, "{}", report::architecture(&config, engine))?
+                let memory = Estimate::training(&config, engine, device::is_host(device));
+                write!(out, "{}", report::architecture(&config, engine, &memory))?
             }
             Command::Doctor => return commands::doctor(out),
             Command::Train(TrainArgs { experiment, out: path, force, quiet }) => {

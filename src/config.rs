@@ -7,6 +7,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::input::quoted;
 pub use checkpoints::CheckpointEvery;
 pub use validate::{Invalid, MANY, within};
 
@@ -158,7 +159,9 @@ impl std::str::FromStr for DeviceChoice {
                 .strip_prefix("cuda:")
                 .and_then(|index| index.parse().ok())
                 .map(Self::Cuda)
-                .ok_or_else(|| format!("device '{word}' is none of auto, cpu, cuda, cuda:N")),
+                .ok_or_else(|| {
+                    format!("device '{}' is none of auto, cpu, cuda, cuda:N", quoted(word))
+                }),
         }
     }
 }

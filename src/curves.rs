@@ -5,8 +5,10 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use serde::{Deserialize, Serialize};
+
+use crate::input::{self, clipped};
 
 /// A row of `curves.csv`: one replica at one logging point. `None` is written as nothing.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -59,8 +61,48 @@ pub struct PredictionRow {
 /// # Errors
 /// If it cannot be read or has other columns; the line is named.
 pub fn read(path: &Path) -> Result<Vec<CurveRow>> {
-    let rows = csv::Reader::from_path(path).and_then(|mut file| file.deserialize().collect());
-    rows.with_context(|| format!("cannot read {}", path.display()))
+    let context = || format!("cannot read {}", path.display());
+    let file = input::open(path, input::CURVES).with_context(context)?;
+    parse(file).map_err(|e| anyhow!(e)).with_context(context)
+}
+
+/// The rows of the text that `source` gives.
+///
+/// # Errors
+/// If it cannot be read, has other columns, or numbers that no run has; the line is named. Also if the
+/// last row is torn.
+pub fn parse(source: impl Read) -> Result<Vec<CurveRow>, String> {
+    let mut rows = Vec::new();
+    let mut file = csv::Reader::from_reader(LastByte { source, last: b'\n' });
+    for row in file.deserialize::<CurveRow>() {
+        let row = row.map_err(|e| clipped(&e.to_string()))?;
+        if row.epoch < 1 || row.step < 1 || row.samples < 1 {
+            let at = rows.len() + 1;
+            return Err(format!("row {at}: epoch, step and samples: expected numbers from 1"));
+        }
+        rows.push(row);
+    }
+    // Of half a number nobody can tell.
+    if file.into_inner().last != b'\n' {
+        return Err("the last row has no end: it was not written to its end".to_owned());
+    }
+    Ok(rows)
+}
+
+/// What `source` gives, and the last byte of it so far.
+struct LastByte<R> {
+    source: R,
+    last: u8,
+}
+
+impl<R: Read> Read for LastByte<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let n = self.source.read(buffer)?;
+        if let Some(&last) = buffer[..n].last() {
+            self.last = last;
+        }
+        Ok(n)
+    }
 }
 
 /// Ids as the CSV files hold them.

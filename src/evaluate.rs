@@ -66,17 +66,8 @@ impl Evaluator<'_> {
         let _guard = tch::no_grad_guard();
         let seeds = self.config.seeds();
         let mut tallies: Vec<Tally> = seeds.iter().map(|_| Tally::default()).collect();
-        let (epochs, mut per_epoch) = self.task.fresh_set(samples);
-        let most = rows_at_once(self.config);
-        let stride = if self.config.stateful {
-            let batch_size = self.config.batch_size as usize;
-            // A state that is carried on fits whole batches only.
-            per_epoch = per_epoch.next_multiple_of(batch_size);
-            batch_size
-        } else {
-            per_epoch.min(most)
-        };
-        let side_by_side = (most / stride).max(1);
+        let plan = Plan::new(self.config, self.task.fresh_set(samples));
+        let Plan { epochs, per_epoch, stride, side_by_side } = plan;
         for first in (0..epochs).step_by(side_by_side) {
             let last = epochs.min(first + side_by_side as u64);
             let group: Vec<Epoch> =
@@ -119,10 +110,41 @@ impl Evaluator<'_> {
     }
 }
 
-/// Rows of a batch of each replica that keep its probabilities within some tens of megabytes.
+/// How a fresh set is cut into batches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Plan {
+    epochs: u64,
+    per_epoch: usize,
+    /// Rows of an epoch in a batch.
+    pub stride: usize,
+    /// Epochs in a batch.
+    pub side_by_side: usize,
+}
+
+impl Plan {
+    /// For a set of so many epochs with so many samples each.
+    pub fn new(config: &Config, (epochs, mut per_epoch): (u64, usize)) -> Self {
+        let most = rows_at_once(config);
+        let stride = if config.stateful {
+            let batch_size = config.batch_size as usize;
+            // A state that is carried on fits whole batches only.
+            per_epoch = per_epoch.next_multiple_of(batch_size);
+            batch_size
+        } else {
+            per_epoch.min(most)
+        };
+        let side_by_side = (most / stride).clamp(1, epochs.max(1) as usize);
+        Self { epochs, per_epoch, stride, side_by_side }
+    }
+}
+
+/// Rows of a batch of each replica that keep its probabilities within some tens of megabytes, and the
+/// gates of an LSTM within half a gigabyte.
 pub fn rows_at_once(config: &Config) -> usize {
-    let row = config.replicas.saturating_mul(config.n_out).saturating_mul(config.vocab);
-    ((1 << 22) / row).clamp(1, 4096) as usize
+    let row = |width: i64| config.replicas.saturating_mul(width).max(1);
+    let probabilities = row(config.n_out.saturating_mul(config.vocab));
+    let gates = row(config.n_in.saturating_mul(4 * config.units));
+    ((1 << 22) / probabilities).min((1 << 27) / gates).clamp(1, 4096) as usize
 }
 
 /// The most probable ids `(R, B, Tout)`, row-major, of probabilities `(R, Tout, B, V)`.

@@ -316,6 +316,21 @@ fn pieces<'a, F: Real>(
     })
 }
 
+/// Bytes of the buffers of one row of a batch, of a model whose dense layer answers so many steps, in
+/// numbers of so many bytes.
+pub fn row_bytes(model: &Model, answers: f64, number: f64) -> f64 {
+    let (units, vocab) = (model.units as f64, model.vocab as f64);
+    let steps: f64 = model.lstms.iter().map(|spec| spec.steps as f64).sum();
+    let lstms = model.lstms.len() as f64;
+    // `lstm::Steps`: of each step gates, their gradient, h, c and tanh(c); of all h, c, their
+    // gradients and what a product needs on its way.
+    let recurrent = (11.0 * steps + 9.0 * lstms) * units;
+    // `block::Block`: logits and what is read, and as much for a product on its way.
+    let dense = 2.0 * answers * (vocab + units);
+    let repeated = if lstms > 1.0 { 5.0 * units } else { 0.0 };
+    (recurrent + dense + repeated) * number + 8.0 * (steps + answers)
+}
+
 /// Blocks of a replica's batch of `rows` rows.
 fn blocks(rows: usize) -> usize {
     match rows.div_ceil(BLOCK_ROWS) {

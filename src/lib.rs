@@ -35,6 +35,8 @@ pub mod reproduction;
 pub mod progress;
 pub mod report;
 
+pub mod memory;
+
 pub mod checkpoint;
 pub mod train;
 
@@ -43,6 +45,7 @@ pub mod manifest;
 pub mod meter;
 pub mod run_dir;
 pub mod summary;
+pub mod weights;
 
 pub mod fused;
 
@@ -69,6 +72,7 @@ pub mod simd;
 pub mod task;
 pub mod team;
 
+pub mod sources;
 pub mod statistics;
 
 pub mod lock;
@@ -82,4 +86,5 @@ pub mod resolve;
 pub mod rng;
 
 pub mod error;
+pub mod input;
 pub mod versions;

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, anyhow, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
+use crate::input::clipped;
 
 /// The layout that this version writes and reads.
 pub const FORMAT: u32 = 2;
@@ -126,9 +127,10 @@ impl Manifest {
         struct Head {
             format: u32,
         }
-        let Head { format } = serde_json::from_slice(text)?;
+        let unreadable = |e: serde_json::Error| anyhow!(clipped(&e.to_string()));
+        let Head { format } = serde_json::from_slice(text).map_err(unreadable)?;
         ensure!(format == FORMAT, "format {format}; this version reads format {FORMAT}");
-        let manifest: Self = serde_json::from_slice(text)?;
+        let manifest: Self = serde_json::from_slice(text).map_err(unreadable)?;
         ensure!(manifest.checksum()? == manifest.crc32, "its checksum is another");
         manifest.config.validate()?;
         manifest.position.check(&manifest.config)?;

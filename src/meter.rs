@@ -294,7 +294,8 @@ mod tests {
     /// Three replicas after two batches, the second replica diverged with the second batch.
     fn meter() -> Meter {
         let mut meter = Meter::new(&[5, 6, 7]);
-        for (starts_epoch, losses) in [(true, [1.0, 2.0, 0.1]), (false, [0.3, f64::INFINITY, 4.0])] {
+        for (starts_epoch, losses) in [(true, [1.0, 2.0, 0.1]), (false, [0.3, f64::INFINITY, 4.0])]
+        {
             let score = |loss| Score { loss, accuracy: 0.25 };
             let scores = Scores::Host(losses.map(score).to_vec());
             meter.add(Scored { scores, grad_norm: None }, 3, starts_epoch).unwrap();

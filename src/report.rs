@@ -4,6 +4,7 @@ use std::fmt::Display;
 
 use crate::config::{Config, EngineChoice};
 use crate::curves::PredictionRow;
+use crate::memory::{Estimate, gib};
 use crate::model::Model;
 use crate::presets;
 use crate::summary::ReplicaSummary;
@@ -58,9 +59,9 @@ pub fn list() -> String {
     format!("{}\n{}", table(&rows), table(&about.collect::<Vec<_>>()))
 }
 
-/// Layers, shapes in Keras's layout and parameter counts of the model of `config`, and the
-/// `engine` that trains it.
-pub fn architecture(config: &Config, engine: EngineChoice) -> String {
+/// Layers, shapes in Keras's layout and parameter counts of the model of `config`, the `engine` that
+/// trains it, and the host's memory that it takes.
+pub fn architecture(config: &Config, engine: EngineChoice, memory: &Estimate) -> String {
     let shape = |shape: &[i64]| {
         let sizes: Vec<String> = shape.iter().map(i64::to_string).collect();
         format!("({})", sizes.join(", "))
@@ -87,14 +88,15 @@ pub fn architecture(config: &Config, engine: EngineChoice) -> String {
         }
     }
     format!(
-        "{}: {}{} {}, {} gates, engine {engine}\n\n{}\ntotal parameters: {}\n",
+        "{}: {}{} {}, {} gates, engine {engine}\n\n{}\ntotal parameters: {}\nmemory to train: about {}\n",
         config.preset,
         if config.stateful { "stateful " } else { "" },
         config.family,
         config.task,
         config.gate_activation,
         table(&rows),
-        thousands(total)
+        thousands(total),
+        gib(memory.bytes())
     )
 }
 

@@ -6,11 +6,11 @@ mod verdict;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
 use serde::Serialize;
 
 use crate::config::{CUSTOM, Config};
-use crate::curves::{self, CurveRow};
+use crate::curves::CurveRow;
 use crate::error::UserError;
 use crate::presets::{self, CURVE_EVERY, Preset};
 use crate::reference::{self, Seed};
@@ -170,8 +170,10 @@ impl Reproduction {
             match run.read_summary()? {
                 None => found.unfinished.push(name),
                 Some(summary) => {
-                    let rows = curves::read(&run.curves_path())?;
-                    found.experiments.push(Experiment::new(name, &config, &summary, &rows)?);
+                    let rows = run.read_curves()?;
+                    let experiment = Experiment::new(name, &config, &summary, &rows);
+                    let damaged = || format!("{} is damaged", directory.display());
+                    found.experiments.push(experiment.with_context(damaged)?);
                 }
             }
         }
@@ -210,13 +212,31 @@ impl Reproduction {
     }
 }
 
+/// Whether a run's summary and rows are of its replicas.
+fn fits(config: &Config, summary: &Summary, rows: &[CurveRow]) -> Result<()> {
+    let (expected, found) = (config.replicas as usize, summary.replicas.len());
+    if found != expected {
+        bail!("{found} replicas in summary.json, {expected} in config.toml");
+    }
+    if rows.is_empty() {
+        bail!("no rows in curves.csv");
+    }
+    match rows.iter().find(|row| row.replica >= expected) {
+        None => Ok(()),
+        Some(row) => {
+            bail!("replica {} in curves.csv, expected 0 to {}", row.replica, expected - 1)
+        }
+    }
+}
+
 /// The run directories right below `path`, by name.
 fn directories(path: &Path) -> Result<Vec<PathBuf>> {
     let unreadable = |e| UserError::usage(format!("cannot read {}: {e}", path.display()));
     let mut found = Vec::new();
     for entry in std::fs::read_dir(path).map_err(unreadable)? {
         let directory = entry.map_err(unreadable)?.path();
-        if directory.join("config.toml").is_file() {
+        // What cannot be read is no reason to leave a run out, but to say so.
+        if directory.join("config.toml").symlink_metadata().is_ok() {
             found.push(directory);
         }
     }
@@ -239,7 +259,17 @@ fn round(value: &mut serde_json::Value) {
 }
 
 impl Experiment {
-    fn new(name: String, config: &Config, summary: &Summary, rows: &[CurveRow]) -> Result<Self> {
+    /// The run called `name`, of this configuration.
+    ///
+    /// # Errors
+    /// If the summary or the rows are not of its replicas.
+    pub fn new(
+        name: String,
+        config: &Config,
+        summary: &Summary,
+        rows: &[CurveRow],
+    ) -> Result<Self> {
+        fits(config, summary, rows)?;
         let flags = resolve::flags(config)?;
         let what = if config.preset == CUSTOM { "--config config.toml" } else { &config.preset };
         let preset = presets::find(&config.preset);

@@ -7,7 +7,18 @@ use toml::{Table, Value};
 
 use crate::config::{self, CUSTOM, Config, Family, LearningRateSchedule, TaskKind};
 use crate::error::UserError;
+use crate::input::{clipped, quoted};
 use crate::presets;
+
+/// The fields in `bytes`, a TOML file.
+///
+/// # Errors
+/// If it is none, with the place.
+pub fn parse(bytes: &[u8]) -> Result<Table> {
+    let text =
+        std::str::from_utf8(bytes).map_err(|e| UserError::usage(format!("no UTF-8: {e}")))?;
+    text.parse().map_err(|e: toml::de::Error| UserError::usage(clipped(&e.to_string())).into())
+}
 
 /// The configuration that `given` describes: its fields as they are, the others from the preset
 /// that it names.
@@ -24,14 +35,15 @@ pub fn resolve(mut given: Table) -> Result<Config> {
         Some(name) => {
             let preset = presets::find(name).ok_or_else(|| {
                 let known = presets::names().join(", ");
-                UserError::usage(format!("preset {name:?}: expected {CUSTOM} or one of {known}"))
+                let name = quoted(name);
+                UserError::usage(format!("preset \"{name}\": expected {CUSTOM} or one of {known}"))
             })?;
             complete(&mut given, &preset.config)?;
         }
     }
     let wrong = |e: toml::de::Error| {
         // Its second line names the field.
-        UserError::usage(e.to_string().trim().replace('\n', " "))
+        UserError::usage(clipped(&e.to_string()).replace('\n', " "))
     };
     let config: Config = given.try_into().map_err(wrong)?;
     config.validate().map_err(UserError::usage)?;

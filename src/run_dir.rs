@@ -4,14 +4,15 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 
 use crate::config::Config;
+use crate::curves::{self, CurveRow};
 use crate::disk::{self, Real};
 use crate::error::UserError;
 use crate::lock::Lock;
-use crate::resolve;
 use crate::summary::Summary;
+use crate::{input, resolve};
 
 /// What a run writes. `config.toml` is what makes a directory a run.
 const FILES: [&str; 4] = ["config.toml", "curves.csv", "predictions.csv", "summary.json"];
@@ -116,13 +117,21 @@ impl RunDir {
     pub fn open(path: &Path) -> Result<(Self, Config)> {
         let run = Self::at(path);
         let file = run.config_path();
-        if !file.is_file() {
+        if fs::symlink_metadata(&file).is_err() {
             let error =
                 UserError::usage(format!("{}: no run: it has no config.toml", path.display()));
             return Err(error.hint("give the directory that train --out wrote").into());
         }
-        let config = read_config(&file)?;
+        let config = run.read_config()?;
         Ok((run, config))
+    }
+
+    fn read_config(&self) -> Result<Config> {
+        let file = self.config_path();
+        let bytes = self.read(&file, input::CONFIG)?;
+        let config = resolve::parse(&bytes).and_then(resolve::resolve);
+        let damaged = |e: anyhow::Error| UserError::failure(format!("{}: {e:#}", file.display()));
+        Ok(config.map_err(damaged)?)
     }
 
     /// The same, to go on with it; no other process may write it meanwhile.
@@ -133,7 +142,7 @@ impl RunDir {
         let (run, _) = Self::open(path)?;
         let run = run.locked()?;
         // Whoever held the lock may have changed it.
-        let config = read_config(&run.config_path())?;
+        let config = run.read_config()?;
         Ok((run, config))
     }
 
@@ -151,7 +160,7 @@ impl RunDir {
                 }
             }
         }
-        if read_config(&self.config_path())? != *config {
+        if self.read_config()? != *config {
             write_whole(&self.config_path(), &text(config)?)?;
         }
         Ok(())
@@ -201,13 +210,32 @@ impl RunDir {
     /// If it is damaged.
     pub fn read_summary(&self) -> Result<Option<Summary>> {
         let path = self.summary_path();
-        if !path.exists() {
+        if fs::symlink_metadata(&path).is_err() {
             return Ok(None);
         }
-        let text =
-            fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        let summary = serde_json::from_str(&text);
-        summary.map(Some).with_context(|| format!("{} is damaged", path.display()))
+        let bytes = self.read(&path, input::SUMMARY)?;
+        let damaged = |e| anyhow!("{} is damaged: {e}", path.display());
+        Summary::parse(&bytes).map(Some).map_err(damaged)
+    }
+
+    /// The rows of `curves.csv`.
+    ///
+    /// # Errors
+    /// If it cannot be read, is damaged, or lies outside the run's directory.
+    pub fn read_curves(&self) -> Result<Vec<CurveRow>> {
+        let path = self.curves_path();
+        let inside = input::inside(&self.path, &path);
+        inside.with_context(|| format!("cannot read {}", path.display()))?;
+        curves::read(&path)
+    }
+
+    /// The bytes of `file`, one of the run's own, at most `most`.
+    ///
+    /// # Errors
+    /// If it cannot be read, is longer, no regular file, or lies outside the run's directory.
+    fn read(&self, file: &Path, most: u64) -> Result<Vec<u8>> {
+        let bytes = input::read_inside(&self.path, file, most);
+        bytes.with_context(|| format!("cannot read {}", file.display()))
     }
 
     fn clear(&self) -> std::io::Result<()> {
@@ -223,23 +251,15 @@ impl RunDir {
     }
 }
 
-/// The configuration in the TOML file `path`.
-///
-/// # Errors
-/// If it cannot be read or is no valid configuration.
-fn read_config(path: &Path) -> Result<Config> {
-    resolve::resolve(read_table(path)?).with_context(|| path.display().to_string())
-}
-
-/// The TOML file `path`.
+/// The TOML file `path` that a user named.
 ///
 /// # Errors
 /// If it cannot be read or is no TOML.
 pub fn read_table(path: &Path) -> Result<toml::Table> {
     let shown = path.display();
-    let text = fs::read_to_string(path)
+    let bytes = input::read(path, input::CONFIG)
         .map_err(|e| UserError::usage(format!("cannot read {shown}: {e}")))?;
-    text.parse().map_err(|e| UserError::usage(format!("{shown}: {e}")).into())
+    resolve::parse(&bytes).map_err(|e| UserError::usage(format!("{shown}: {e}")).into())
 }
 
 /// A directory that the user chose badly, or a failure of the disk.

@@ -4,6 +4,12 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::MANY;
+use crate::input::clipped;
+
+/// The most samples of an evaluation: so many, rounded up to whole sequences, which are as long.
+const SAMPLES: u64 = 2 * MANY as u64;
+
 /// `summary.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
@@ -32,6 +38,38 @@ pub struct Summary {
     pub git_commit: String,
     /// Each replica's result.
     pub replicas: Vec<ReplicaSummary>,
+}
+
+impl Summary {
+    /// The summary in `bytes`.
+    ///
+    /// # Errors
+    /// If it is no JSON, lacks something, or has numbers that no run has.
+    pub fn parse(bytes: &[u8]) -> Result<Self, String> {
+        let summary: Self = serde_json::from_slice(bytes).map_err(|e| clipped(&e.to_string()))?;
+        if summary.steps < 0 {
+            return Err(format!("steps {}: expected a number from 0", summary.steps));
+        }
+        for (k, replica) in summary.replicas.iter().enumerate() {
+            if let Some(step) = replica.diverged_at_step.filter(|step| *step < 1) {
+                return Err(format!("replica {k}: diverged_at_step {step}: expected 1 or more"));
+            }
+            let Some(Evaluation { samples, token_accuracy, sequence_accuracy, .. }) =
+                &replica.evaluation
+            else {
+                continue;
+            };
+            if *samples as u64 > SAMPLES {
+                return Err(format!("replica {k}: samples {samples}: expected at most {SAMPLES}"));
+            }
+            for share in [token_accuracy, sequence_accuracy] {
+                if !(0.0..=1.0).contains(share) {
+                    return Err(format!("replica {k}: accuracy {share}: expected 0 to 1"));
+                }
+            }
+        }
+        Ok(summary)
+    }
 }
 
 /// One replica's result.

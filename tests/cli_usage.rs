@@ -409,11 +409,14 @@ fn leaves_a_directory_that_is_no_run_alone_even_with_force() {
 fn refuses_a_configuration_file_that_cannot_be_read() {
     let lab = Lab::new();
     lab.write("c.toml", b"units = 4 # \xff");
-    for (file, cause) in
-        [("none.toml", "No such file"), (".", "Is a directory"), ("c.toml", "UTF-8")]
-    {
-        let says = format!("error: cannot read {file}: ");
-        lab.refuses(2, &format!("train --config {file} --out run"), &[&says, cause]);
+    for says in [
+        "cannot read none.toml: No such file",
+        "cannot read .: Is a directory: expected a file\n",
+        "c.toml: no UTF-8: invalid utf-8 sequence of 1 bytes from index 12\n",
+    ] {
+        let file = says.trim_start_matches("cannot read ").split(": ").next().unwrap();
+        let command = format!("train --config {file} --out run");
+        lab.refuses(2, &command, &[&format!("error: {says}")]);
     }
 }
 
@@ -639,7 +642,7 @@ fn reports_a_damaged_configuration_of_a_run() {
     ] {
         lab.copy("run", "damaged");
         lab.write("damaged/config.toml", content);
-        damage_is_reported(&lab, 2, &[&format!("error: damaged/config.toml: {says}")]);
+        damage_is_reported(&lab, 1, &[&format!("error: damaged/config.toml: {says}")]);
     }
 }
 

@@ -1,5 +1,11 @@
-//! Memory does not grow with the number of steps.
+//! Memory does not grow with the number of steps, and is what was estimated.
 
+mod common;
+
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use common::{Lab, PROGRAM};
 use seqlab::device;
 use seqlab::presets;
 use seqlab::rng::Purpose;
@@ -37,5 +43,56 @@ fn steps_leave_nothing_behind() {
             "{name}: {} bytes more after 3,000 steps",
             after - before
         );
+    }
+}
+
+/// The most memory that a training was resident with, in GiB, where the system tells.
+fn peak(lab: &Lab, arguments: &str) -> Option<f64> {
+    let mut command = Command::new(PROGRAM);
+    let words = arguments.split(' ').chain(["--quiet", "--force", "--out", "run"]);
+    command.arg("train").args(words).current_dir(lab.path(".")).stdout(Stdio::null());
+    let mut child = command.env("CUDA_VISIBLE_DEVICES", "-1").spawn().unwrap();
+    let status = format!("/proc/{}/status", child.id());
+    let mut peak = None;
+    let ended = loop {
+        let told = std::fs::read_to_string(&status).unwrap_or_default();
+        let line = told.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<f64>().ok());
+        peak = kib.or(peak);
+        if let Some(ended) = child.try_wait().unwrap() {
+            break ended;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    };
+    assert!(ended.success(), "{arguments}");
+    peak.map(|kib| kib / f64::from(1 << 20))
+}
+
+/// Each of these is large for another reason: activations in blocks and in a graph, weights, logits,
+/// evaluation.
+#[test]
+fn a_training_takes_about_as_much_as_estimated() {
+    let lab = Lab::new();
+    let batch = "reverse --batch-size 8192 --samples 8192 --evaluation-samples 64";
+    for arguments in [
+        batch.to_owned(),
+        format!("{batch} --engine libtorch"),
+        format!("{batch} --engine libtorch --gate-activation sigmoid"),
+        "reverse --batch-size 2048 --samples 2048 --vocab 3000 --evaluation-samples 64".to_owned(),
+        "reverse --vocab 40000 --samples 64 --evaluation-samples 64".to_owned(),
+        "reverse --n-in 60 --units 512 --vocab 60 --samples 32 --evaluation-samples 4096"
+            .to_owned(),
+        "echo --replicas 512 --units 64 --epochs 1 --evaluation-samples 40".to_owned(),
+    ] {
+        let summary = lab.run(&format!("summary {arguments}"));
+        let (_, estimate) = summary.rsplit_once("memory to train: about ").unwrap();
+        let estimate: f64 = estimate.trim_end_matches(" GiB\n").parse().unwrap();
+        let Some(peak) = peak(&lab, &arguments) else {
+            println!("skipped: this system does not tell a process's memory");
+            return;
+        };
+        let ratio = estimate / peak;
+        println!("{arguments}: estimated {estimate:.2} GiB, took {peak:.2} GiB: {ratio:.2}");
+        assert!((1.0 / 1.3..2.0).contains(&ratio), "{arguments}: {estimate} GiB, took {peak}");
     }
 }

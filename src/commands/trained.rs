@@ -61,18 +61,20 @@ impl Trained {
         replica: Option<i64>,
         choice: DeviceChoice,
     ) -> Result<Self> {
-        if let Some(replica) = replica {
-            config.seed += replica;
-            config.replicas = 1;
-        }
-        let checkpoint = found(run)?;
         let Chosen { device, note } = device::choose(choice)?;
         if let Some(note) = note {
             say(note);
         }
+        let specs = Model::new(&config).parameters();
+        // Before memory is taken for a model as large as a damaged configuration makes it.
+        let checkpoint = found(run)?;
+        checkpoint.check_weights(&specs, config.replicas, config.dtype)?;
+        if let Some(replica) = replica {
+            config.seed += replica;
+            config.replicas = 1;
+        }
         device::set_threads(&config);
         let kind = network::kind(config.dtype);
-        let specs = Model::new(&config).parameters();
         let parameters = Parameters::zeros(specs, config.replicas, kind, device)?;
         let first = replica.unwrap_or(0);
         checkpoint.load_weights(&parameters, first)?;

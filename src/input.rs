@@ -1,0 +1,147 @@
+//! Files that somebody else may have made or damaged: of a bounded length, nothing but regular files,
+//! and of a run only what lies in its own directory.
+
+use std::fs::{self, File, Metadata};
+use std::io::{self, ErrorKind, Read};
+use std::path::Path;
+
+/// The longest `config.toml`, in bytes; one that `train` writes has about a thousand.
+pub const CONFIG: u64 = 1 << 20;
+/// The longest `manifest.json`, in bytes.
+pub const MANIFEST: u64 = 1 << 20;
+/// The longest `summary.json`, in bytes: some 200 for each of the most replicas, and as many again.
+pub const SUMMARY: u64 = 1 << 25;
+/// The longest `curves.csv`, in bytes: some ten million rows.
+pub const CURVES: u64 = 1 << 30;
+
+/// The bytes of a line of a parser's message at most: enough for the names of all fields.
+const LINE: usize = 1200;
+/// Its lines at most.
+const LINES: usize = 12;
+
+/// The characters of foreign text that a message quotes at most.
+const QUOTED: usize = 80;
+
+/// The regular file `path`, of at most `most` bytes, to be read.
+///
+/// # Errors
+/// If it is not there, is longer, or is a directory, pipe or device.
+pub fn open(path: &Path, most: u64) -> io::Result<io::Take<File>> {
+    // To open a pipe is to wait for a writer: what is there is asked before, and again of what was
+    // opened.
+    check(&fs::metadata(path)?, most)?;
+    let file = File::open(path)?;
+    check(&file.metadata()?, most)?;
+    // One more than allowed of a file that grows meanwhile, for `read` to notice.
+    Ok(file.take(most.saturating_add(1)))
+}
+
+fn check(found: &Metadata, most: u64) -> io::Result<()> {
+    if found.is_dir() {
+        return Err(io::Error::new(ErrorKind::IsADirectory, "Is a directory: expected a file"));
+    }
+    if !found.is_file() {
+        return Err(invalid("no regular file but a pipe or a device"));
+    }
+    if found.len() > most { Err(too_long(found.len(), most)) } else { Ok(()) }
+}
+
+/// The bytes of the regular file `path`, at most `most`.
+///
+/// # Errors
+/// As [`open`], and those of reading.
+pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open(path, most)?.read_to_end(&mut bytes)?;
+    let length = bytes.len() as u64;
+    if length > most { Err(too_long(length, most)) } else { Ok(bytes) }
+}
+
+/// As [`read`], of a file of the run in the directory `run`.
+///
+/// # Errors
+/// As [`read`] and [`inside`].
+pub fn read_inside(run: &Path, path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    inside(run, path)?;
+    read(path, most)
+}
+
+/// Finds out whether `path`, with every symbolic link followed, lies in the directory `run`.
+///
+/// # Errors
+/// If it does not, or one of them is not there.
+pub fn inside(run: &Path, path: &Path) -> io::Result<()> {
+    let (directory, file) = (run.canonicalize()?, path.canonicalize()?);
+    if file.starts_with(&directory) {
+        return Ok(());
+    }
+    let leads = format!("a symbolic link out of the run leads to {}", file.display());
+    Err(invalid(leads + ": put the file itself there"))
+}
+
+fn too_long(length: u64, most: u64) -> io::Error {
+    invalid(format!("{length} bytes: expected at most {most}"))
+}
+
+fn invalid(message: impl Into<String>) -> io::Error {
+    io::Error::new(ErrorKind::InvalidData, message.into())
+}
+
+/// `text` fit for a message: control characters but line ends escaped, and no more of it than helps.
+pub fn quoted(text: &str) -> String {
+    let mut shown = String::new();
+    for (i, character) in text.chars().enumerate() {
+        if i == QUOTED {
+            return shown + "…";
+        }
+        shown.extend(character.escape_debug());
+    }
+    shown
+}
+
+/// The message of a parser, which may show a line of what it read: control characters but line ends
+/// escaped, and every line cut to what helps.
+pub fn clipped(message: &str) -> String {
+    let lines = message.trim_end().lines();
+    lines.take(LINES).map(clip).collect::<Vec<_>>().join("\n")
+}
+
+/// The beginning of a line.
+fn clip(line: &str) -> String {
+    let mut shown = String::new();
+    for character in line.chars() {
+        match character {
+            _ if shown.len() >= LINE => return shown + "…",
+            c if c.is_control() => shown.extend(c.escape_default()),
+            c => shown.push(c),
+        }
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_quoted_is_short_and_moves_no_cursor() {
+        assert_eq!(quoted("a\u{1b}[2J\0"), "a\\u{1b}[2J\\0");
+        assert_eq!(quoted(&"é".repeat(100)), "é".repeat(QUOTED) + "…");
+        let long = "x".repeat(1_000_000);
+        let clipped = clipped(&format!("one\n {long}\n\u{1b}three\n{}", "more\n".repeat(99)));
+        let lines: Vec<&str> = clipped.lines().collect();
+        assert_eq!(lines.len(), LINES);
+        assert_eq!(lines[1], format!(" {}…", "x".repeat(LINE - 1)));
+        assert_eq!([lines[0], lines[2]], ["one", "\\u{1b}three"]);
+    }
+
+    #[test]
+    fn a_file_is_read_up_to_the_length_that_is_allowed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        fs::write(&path, "12345").unwrap();
+        assert_eq!(read(&path, 5).unwrap(), b"12345");
+        assert_eq!(read(&path, 4).unwrap_err().to_string(), "5 bytes: expected at most 4");
+        assert_eq!(read(&path, u64::MAX).unwrap(), b"12345");
+    }
+}
