@@ -278,6 +278,27 @@ fn every_whole_file_is_read() {
 }
 
 #[test]
+fn numbers_that_no_training_has_are_refused() {
+    let manifest = r#"{"format": 1, "epoch": 500, "step": -1, "samples": 10000}"#;
+    let says = "is damaged: epoch, step and samples: expected numbers from 0";
+    assert_eq!(Manifest::parse(manifest.as_bytes()).unwrap_err(), says);
+    let samples = SUMMARY.replace("\"samples\": 2000", "\"samples\": 2000001");
+    let says = "replica 0: samples 2000001: expected at most 2000000";
+    assert_eq!(Summary::parse(samples.as_bytes()).unwrap_err(), says);
+    let rows = CURVES.replace(",8,40,", ",8,-40,");
+    let says = "row 2: epoch, step and samples: expected numbers from 1";
+    assert_eq!(curves::parse(rows.as_bytes()).unwrap_err(), says);
+}
+
+#[test]
+fn a_torn_last_row_is_no_row() {
+    let says = "the last row has no end: it was not written to its end";
+    for torn in [CURVES.trim_end(), &CURVES[..CURVES.len() - 2]] {
+        assert_eq!(curves::parse(torn.as_bytes()).unwrap_err(), says);
+    }
+}
+
+#[test]
 fn deep_nesting_is_no_stack_overflow() {
     for open in ["[", "{\"a\":", "a=[", "a={a=", "[[a]]\na.", "a."] {
         let deep = open.repeat(200_000);
