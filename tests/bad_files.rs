@@ -12,8 +12,8 @@ const FILES: [(&str, &str); 5] = [
     ("config.toml", "evaluate bad"),
     ("summary.json", "report ."),
     ("curves.csv", "report ."),
-    ("checkpoint/manifest.json", "evaluate bad"),
-    ("checkpoint/weights.safetensors", "predict bad --source '1 2 3 4 5 6'"),
+    ("checkpoint/step-000000008/manifest.json", "evaluate bad"),
+    ("checkpoint/step-000000008/weights.safetensors", "predict bad --source '1 2 3 4 5 6'"),
 ];
 
 /// Runs a command that has to fail with this exit status and say this, within a time that only
@@ -89,7 +89,9 @@ fn a_link_within_the_run_is_followed_and_so_is_one_to_the_run() {
     assert_eq!(lab.run("predict link --source '1 2 3 4 5 6'"), direct);
     fs::rename(lab.path("run/state"), lab.path("state")).unwrap();
     std::os::unix::fs::symlink("../state", lab.path("run/state")).unwrap();
-    let says = ["error: cannot read run/checkpoint/manifest.json: no whole checkpoint: a symbolic"];
+    let says = [
+        "error: no whole checkpoint: cannot read run/checkpoint/step-000000008/manifest.json: a symbolic",
+    ];
     fails(&lab, 1, "evaluate run", &says);
 }
 
@@ -184,18 +186,18 @@ fn numbers_that_no_run_has_are_refused() {
             "found record with 15 fields",
         ),
         (
-            "checkpoint/manifest.json",
+            "checkpoint/step-000000008/manifest.json",
             "evaluate bad",
             "\"step\": 8",
             "\"step\": -8",
-            "numbers from 0",
+            "its checksum is another",
         ),
         (
-            "checkpoint/manifest.json",
+            "checkpoint/step-000000008/manifest.json",
             "evaluate bad",
-            "\"format\": 1",
             "\"format\": 2",
-            "has format 2;",
+            "\"format\": 3",
+            "format 3; this version reads format 2",
         ),
     ] {
         lab.copy("run", "bad");
@@ -211,7 +213,7 @@ fn numbers_that_no_run_has_are_refused() {
 #[test]
 fn every_bit_of_the_header_of_weights_counts() {
     let lab = Lab::with_run("echo --epochs 1 --units 2 --vocab 20 --evaluation-samples 20");
-    let file = "run/checkpoint/weights.safetensors";
+    let file = "run/checkpoint/step-000000004/weights.safetensors";
     let whole = lab.bytes(file);
     let header = u64::from_le_bytes(*whole.first_chunk().unwrap()) as usize;
     for (i, bit) in (0..8 + header).step_by(37).zip((0..8).cycle()) {
@@ -229,7 +231,7 @@ fn every_bit_of_the_header_of_weights_counts() {
 #[test]
 fn weights_of_absurd_sizes_are_refused() {
     let lab = Lab::with_run(ECHO);
-    let file = "run/checkpoint/weights.safetensors";
+    let file = "run/checkpoint/step-000000008/weights.safetensors";
     let entry = |shape: &str, end: u64| {
         format!(r#"{{"lstm.kernel":{{"dtype":"F32","shape":{shape},"data_offsets":[0,{end}]}}}}"#)
     };

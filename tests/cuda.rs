@@ -5,7 +5,7 @@ mod training;
 
 use std::io::Write;
 
-use seqlab::checkpoint::{self, Weights};
+use seqlab::checkpoint;
 use seqlab::config::{Config, DeviceChoice, Dtype, EngineChoice, GateActivation};
 use seqlab::curves::CurveRow;
 use seqlab::device::{self, download, host};

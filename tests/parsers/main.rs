@@ -176,11 +176,13 @@ prop_compose! {
         seed in any::<u64>(),
         loss in proptest::option::of(short()),
         accuracy in proptest::option::of(share()),
-        samples in 0..2_000_000usize,
+        (samples, diverged) in (0..2_000_000usize, any::<bool>()),
         (token_accuracy, sequence_accuracy) in (share(), share()),
     ) -> ReplicaSummary {
         let evaluation = Evaluation { samples, token_accuracy, sequence_accuracy, loss: 0.0 };
-        ReplicaSummary { seed, loss, accuracy, evaluation }
+        let diverged_at_step = diverged.then_some(samples as i64 + 1);
+        let evaluation = (!diverged).then_some(evaluation);
+        ReplicaSummary { seed, diverged_at_step, loss, accuracy, evaluation }
     }
 }
 
@@ -279,9 +281,9 @@ fn every_whole_file_is_read() {
 
 #[test]
 fn numbers_that_no_training_has_are_refused() {
-    let manifest = r#"{"format": 1, "epoch": 500, "step": -1, "samples": 10000}"#;
-    let says = "is damaged: epoch, step and samples: expected numbers from 0";
-    assert_eq!(Manifest::parse(manifest.as_bytes()).unwrap_err(), says);
+    let diverged = SUMMARY.replacen("\"loss\"", "\"diverged_at_step\": 0, \"loss\"", 1);
+    let says = "replica 0: diverged_at_step 0: expected 1 or more";
+    assert_eq!(Summary::parse(diverged.as_bytes()).unwrap_err(), says);
     let samples = SUMMARY.replace("\"samples\": 2000", "\"samples\": 2000001");
     let says = "replica 0: samples 2000001: expected at most 2000000";
     assert_eq!(Summary::parse(samples.as_bytes()).unwrap_err(), says);
