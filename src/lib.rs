@@ -23,7 +23,8 @@
 //! A [`model`] is described once. Two engines train it: [`fused`], explicit equations on a CPU, and
 //! libtorch's operations, [`network`] on [`layers`] with [`loss`] and [`parameters`], which inference uses
 //! too. Both end in [`optim`], whose learning rate [`schedule`] knows. Beside the loop are
-//! [`evaluate`] and [`checkpoint`]; around it, [`commands`], [`run_dir`], [`progress`] and [`report`].
+//! [`evaluate`] and [`checkpoint`] with its [`manifest`]; around it, [`commands`], [`run_dir`] with its
+//! [`lock`], [`progress`] and [`report`]. [`disk`] makes changes to files that a crash cannot halve.
 //! [`reproduction`] sets many runs beside what was published, with [`statistics`] and an independent
 //! [`mod@reference`]. Imports point downwards.
 

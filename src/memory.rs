@@ -345,7 +345,8 @@ mod tests {
         let text = crate::error::describe(&error);
         for says in [
             "error: training reverse needs about ",
-            ", and 3.00 GiB are available: weights, gradient and Adam's moments ",
+            ", and 3.00 GiB are available: writing a checkpoint ",
+            ", weights, gradient and Adam's moments ",
             "\nhint: lower --units, --vocab",
         ] {
             assert!(text.contains(says), "{text}");

@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::time::Duration;
 
 use common::{ECHO, Lab};
+use seqlab::manifest::{Checksum, Manifest};
 
 /// Every file that is read of a run, with the command that reads it.
 const FILES: [(&str, &str); 5] = [
@@ -210,6 +211,23 @@ fn numbers_that_no_run_has_are_refused() {
     }
 }
 
+/// Makes the manifest of the checkpoint in `directory` one of the files that are there.
+fn seal(lab: &Lab, directory: &str) {
+    let path = format!("{directory}/manifest.json");
+    let manifest = Manifest::parse(&lab.bytes(&path)).unwrap();
+    let names = manifest.files.keys().cloned();
+    let files = names.map(|name| {
+        let bytes = lab.bytes(&format!("{directory}/{name}"));
+        (name, Checksum::of(&bytes))
+    });
+    let files = files.collect();
+    let Manifest { config, position, curves_bytes, .. } = manifest;
+    lab.write(
+        &path,
+        Manifest::new(&config, position, curves_bytes, files).unwrap().text().unwrap(),
+    );
+}
+
 #[test]
 fn every_bit_of_the_header_of_weights_counts() {
     let lab = Lab::with_run("echo --epochs 1 --units 2 --vocab 20 --evaluation-samples 20");
@@ -220,11 +238,12 @@ fn every_bit_of_the_header_of_weights_counts() {
         let mut flipped = whole.clone();
         flipped[i] ^= 1 << bit;
         lab.write(file, flipped);
+        seal(&lab, "run/checkpoint/step-000000004");
         // Spaces that become other white space, at most, change nothing.
         let output = lab.command("evaluate run").output().unwrap();
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "bit {bit} of byte {i}: {stderr}");
-        assert!(stderr.starts_with(&format!("error: {file} is damaged or of")), "{stderr}");
+        assert!(stderr.starts_with(&format!("error: {file} is of another run: ")), "{stderr}");
     }
 }
 
@@ -244,7 +263,8 @@ fn weights_of_absurd_sizes_are_refused() {
     ] {
         let length = length.unwrap_or(header.len() as u64);
         lab.write(file, [&length.to_le_bytes(), header.as_bytes(), &[0; 8]].concat());
-        lab.refuses(1, "evaluate run", &[&format!("error: {file} is damaged or of another run: ")]);
+        seal(&lab, "run/checkpoint/step-000000008");
+        lab.refuses(1, "evaluate run", &[&format!("error: {file} is of another run: ")]);
     }
 }
 
@@ -276,7 +296,11 @@ fn input_without_end_is_refused() {
 fn a_training_that_no_memory_holds_is_refused_with_what_to_lower() {
     let lab = Lab::new();
     for (arguments, largest, hint) in [
-        ("echo --units 1000000", "GiB are available: weights, gradient", "lower --units, --vocab"),
+        (
+            "echo --units 1000000",
+            "GiB are available: writing a checkpoint ",
+            "lower --units, --vocab",
+        ),
         (
             "reverse --units 50000 --replicas 300",
             "weights, gradient",
