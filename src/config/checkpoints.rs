@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::input::quoted;
+
 /// The most steps or seconds between two checkpoints.
 const MOST: i64 = 1_000_000_000_000;
 
@@ -86,6 +88,7 @@ impl FromStr for CheckpointEvery {
             _ => number(word, 1).map(Self::Steps),
         };
         every.ok_or_else(|| {
+            let word = quoted(word);
             format!("checkpoint_every '{word}': expected steps (1000), a time (30s, 5m) or never")
         })
     }
@@ -109,6 +112,9 @@ mod tests {
         for word in ["", "0", "-1", "s", "0s", "1.5s", "1h", "Never", "99999999999999999999m"] {
             assert!(word.parse::<CheckpointEvery>().is_err(), "{word}");
         }
+        // What fuzzing found: a message that moves the terminal's cursor.
+        let error = "1\u{1b}[2J".parse::<CheckpointEvery>().unwrap_err();
+        assert!(error.starts_with("checkpoint_every '1\\u{1b}[2J': expected"), "{error}");
     }
 
     #[test]

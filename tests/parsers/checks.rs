@@ -2,7 +2,7 @@
 
 #![allow(dead_code)]
 
-use seqlab::config::{Config, DeviceChoice, Dtype};
+use seqlab::config::{CheckpointEvery, Config, DeviceChoice, Dtype};
 use seqlab::curves;
 use seqlab::manifest::Manifest;
 use seqlab::memory::Estimate;
@@ -86,6 +86,13 @@ pub fn device(bytes: &[u8]) {
     match String::from_utf8_lossy(bytes).parse::<DeviceChoice>() {
         Err(error) => readable(error),
         Ok(device) => assert_eq!(device.to_string().parse(), Ok(device)),
+    }
+}
+
+pub fn checkpoint_every(bytes: &[u8]) {
+    match String::from_utf8_lossy(bytes).parse::<CheckpointEvery>() {
+        Err(error) => readable(error),
+        Ok(every) => assert_eq!(every.to_string().parse(), Ok(every)),
     }
 }
 

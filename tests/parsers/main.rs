@@ -32,6 +32,7 @@ fn parsers() -> Vec<Parser> {
         (checks::weights, stored()),
         (checks::source, "3 14 15\n92 65 35\n".into()),
         (checks::device, "cuda:12".into()),
+        (checks::checkpoint_every, "30s".into()),
     ]
 }
 
