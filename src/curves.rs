@@ -200,6 +200,8 @@ impl<Row: Serialize> CsvFile<Row> {
         if written.is_err() {
             let _ = self.file.set_len(self.bytes);
         }
+        // A checkpoint before the first row leaves the header to that row.
+        self.rows = gather(self.bytes == 0);
         written.with_context(|| format!("cannot write {}", self.path.display()))
     }
 
@@ -227,8 +229,12 @@ mod tests {
     fn text<Row: Serialize>(rows: Vec<Row>) -> String {
         let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
         let mut file = CsvFile::create(&path).unwrap();
-        rows.into_iter().for_each(|row| file.add(row).unwrap());
-        file.flush().unwrap();
+        // Checkpoints come before the first row, and between rows.
+        assert_eq!(file.sync().unwrap(), 0);
+        for row in rows {
+            file.add(row).unwrap();
+            file.sync().unwrap();
+        }
         std::fs::read_to_string(path).unwrap()
     }
 
