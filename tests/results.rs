@@ -137,6 +137,18 @@ fn means_lie_within_three_standard_errors_of_the_independent_ones() {
 }
 
 #[test]
+fn the_readme_quotes_what_the_soak_and_the_fuzzing_found() {
+    let read = |file: &str| fs::read_to_string(root().join(file)).unwrap();
+    let readme = read("README.md");
+    for line in read("results/soak/soak.txt").lines() {
+        assert!(readme.contains(&format!("> {line}\n")), "README.md lacks: {line}");
+    }
+    let executions = |line: &str| line.split_whitespace().nth(1)?.parse::<u64>().ok();
+    let all: Option<Vec<u64>> = read("results/fuzz/fuzz.txt").lines().map(executions).collect();
+    assert_eq!(all.unwrap().iter().sum::<u64>() / 1_000_000, 16, "sixteen million, in README.md");
+}
+
+#[test]
 fn every_study_says_what_it_is() {
     for study in studies() {
         let name = study.file_name().unwrap().to_str().unwrap().to_owned();
