@@ -147,6 +147,25 @@ fn a_finished_run_says_so_and_can_be_extended() {
 }
 
 #[test]
+fn a_replica_that_has_diverged_stays_so() {
+    let lab = Lab::new();
+    let training = "echo --units 4 --lr 1e37 --seed 7 --replicas 4 --evaluation-samples 40";
+    lab.train(&format!("{training} --epochs 20"), "whole");
+    let curves = lab.read("whole/curves.csv");
+    let diverged: Vec<&str> = curves.lines().filter(|row| row.contains("NaN")).collect();
+    assert!((1..4).contains(&diverged.len()), "take another learning rate: {diverged:?}");
+    let epoch = |row: &str| row.split(',').nth(2).unwrap().parse::<i64>().unwrap();
+    let first = epoch(diverged[0]);
+    // Before it diverges, with the row that tells it, and later.
+    for epochs in [first - 1, first, first + 1] {
+        lab.train(&format!("{training} --epochs {epochs}"), "run");
+        lab.run("resume run --epochs 20 --quiet");
+        lab.same_run("run", "whole");
+        fs::remove_dir_all(lab.path("run")).unwrap();
+    }
+}
+
+#[test]
 fn what_would_not_be_the_longer_run_is_not_extended() {
     let lab = Lab::with_run(&format!("{ECHO} --lr-schedule cosine"));
     let says = ["--epochs 3: with learning_rate_schedule cosine every step's", "hint: train anew"];
