@@ -244,7 +244,6 @@ impl Trainer {
     fn checkpoint(&mut self, observer: &mut dyn Observer) -> Result<()> {
         let here = Some((self.step, self.rows_written));
         if self.saved != here {
-            self.meter.fetch()?;
             self.check_weights()?;
             observer.checkpoint(self)?;
             self.saved = here;

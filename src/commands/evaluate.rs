@@ -32,12 +32,15 @@ pub fn evaluate(
     let task = Task::new(&trained.config);
     let evaluations = trained.evaluator(&task).run(Purpose::Evaluation, samples, |_| Ok(()))?;
     let seeds = trained.config.seeds();
-    let replica = |(k, evaluation): (usize, Evaluation)| ReplicaSummary {
-        seed: seeds[k],
-        diverged_at_step: before.get(k).and_then(|replica| replica.diverged_at_step),
-        loss: before.get(k).and_then(|replica| replica.loss),
-        accuracy: before.get(k).and_then(|replica| replica.accuracy),
-        evaluation: (!trained.diverged[k]).then_some(evaluation),
+    let replica = |(k, evaluation): (usize, Evaluation)| {
+        let before = before.get(k);
+        ReplicaSummary {
+            seed: seeds[k],
+            diverged_at_step: before.and_then(|replica| replica.diverged_at_step),
+            loss: before.and_then(|replica| replica.loss),
+            accuracy: before.and_then(|replica| replica.accuracy),
+            evaluation: (!trained.diverged[k]).then_some(evaluation),
+        }
     };
     let replicas: Vec<_> = evaluations.into_iter().enumerate().map(replica).collect();
     if json {
