@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
-use super::sitting::Sitting;
+use super::sitting::{Sitting, new_trainer};
 use super::stop::Stop;
 use super::trained::warn;
 use crate::checkpoint::{self, Checkpoint, Found};
@@ -18,7 +18,6 @@ use crate::disk::{Disk, Real};
 use crate::error::UserError;
 use crate::progress::say;
 use crate::run_dir::RunDir;
-use crate::train::Trainer;
 use crate::{device, resolve};
 
 /// Which run to go on with.
@@ -77,8 +76,7 @@ pub(super) fn resume_until(stop: &AtomicBool, what: &Resume, out: &mut dyn Write
     }
 
     let device = device::choose(what.device.unwrap_or(config.device))?;
-    device::set_threads(&config);
-    let mut trainer = Trainer::new(&config, device.device)?;
+    let mut trainer = new_trainer(&config, &device)?;
     let curves = run.curves_path();
     let bytes = whole.as_ref().map_or(0, |checkpoint| checkpoint.manifest.curves_bytes);
     if let Some(checkpoint) = &whole {

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 
+use crate::config::Config;
 use crate::curves::{CsvFile, CurveRow, PredictionRow};
 use crate::device::{self, Chosen};
 use crate::disk::Real;
@@ -18,10 +19,20 @@ use crate::rng::Purpose;
 use crate::run_dir::RunDir;
 use crate::summary::{Evaluation, ReplicaSummary, Summary};
 use crate::train::{Observer, Outcome, Trainer, go_on};
-use crate::{checkpoint, report, versions};
+use crate::{checkpoint, memory, report, versions};
 
 /// Example predictions that the final summary shows.
 const EXAMPLES: usize = 10;
+
+/// Models with fresh weights on a device, if there is memory for their training.
+///
+/// # Errors
+/// Those of [`memory::check`] and [`Trainer::new`].
+pub(super) fn new_trainer(config: &Config, device: &Chosen) -> Result<Trainer> {
+    memory::check(config, device.device)?;
+    device::set_threads(config);
+    Trainer::new(config, device.device)
+}
 
 /// A training that is about to begin or to go on.
 pub(super) struct Sitting {

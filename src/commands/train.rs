@@ -8,13 +8,12 @@ use std::time::Instant;
 
 use anyhow::Result;
 
-use super::sitting::Sitting;
+use super::sitting::{Sitting, new_trainer};
 use super::stop::Stop;
 use crate::config::Config;
 use crate::curves::CsvFile;
+use crate::device;
 use crate::run_dir::RunDir;
-use crate::train::Trainer;
-use crate::{device, memory};
 
 /// What to train and where to leave it.
 pub struct Train {
@@ -49,10 +48,8 @@ pub(super) fn train_until(stop: &AtomicBool, what: Train, out: &mut dyn Write) -
     if let Some(path) = &what.out {
         RunDir::check(path, force)?;
     }
-    memory::check(&config, device.device)?;
-    device::set_threads(&config);
     // The models first: no run is replaced by one whose models do not fit into memory.
-    let trainer = Trainer::new(&config, device.device)?;
+    let trainer = new_trainer(&config, &device)?;
     let path = what.out.map_or_else(|| RunDir::claim(&config.preset), Ok)?;
     let run = RunDir::create(&path, &config, force)?;
     let curves = CsvFile::create(&run.curves_path())?;
