@@ -16,7 +16,7 @@ use seqlab::device;
 use seqlab::fused::cut;
 use seqlab::fused::dense::{Tally, cross_entropy};
 use seqlab::fused::lstm::Steps;
-use seqlab::fused::product::{Matrix, Onto, Order, Scratch, multiply, multiply_transposed};
+use seqlab::fused::product::{Matrix, Onto, Order, multiply};
 use seqlab::model::{LstmSpec, Model};
 use seqlab::optim::Adam;
 use seqlab::rng::Purpose;
@@ -36,7 +36,6 @@ struct Pieces {
     lstms: Vec<Vec<Steps<f32>>>,
     /// Each block's logits.
     logits: Vec<Vec<f32>>,
-    scratch: Scratch<f32>,
     units: usize,
     vocab: usize,
 }
@@ -57,7 +56,6 @@ impl Pieces {
             weights: numbers(4 * units * units.max(vocab)),
             lstms: model.lstms.iter().map(of).collect(),
             logits: sizes.iter().map(|rows| numbers(rows * answers * vocab)).collect(),
-            scratch: Scratch::default(),
             units,
             vocab,
         }
@@ -75,7 +73,8 @@ impl Pieces {
 
     fn backward(&mut self) {
         for block in self.lstms.iter_mut().flatten() {
-            block.backward(Self::recurrent(&self.weights, self.units), None, false);
+            let transposed = Matrix::new(&self.weights[..4 * self.units * self.units], self.units);
+            block.backward(transposed, None, false);
         }
     }
 
@@ -88,8 +87,8 @@ impl Pieces {
 
     fn dense_and_loss(&mut self) {
         let dense = Matrix::new(&self.weights[..self.units * self.vocab], self.vocab);
+        let transposed = Matrix::new(&self.weights[..self.units * self.vocab], self.units);
         let mut all = std::mem::take(&mut self.logits);
-        let mut scratch = std::mem::take(&mut self.scratch);
         for (block, logits) in self.lstms[self.lstms.len() - 1].iter().zip(&mut all) {
             let read = self.read(block, logits);
             multiply(read, dense, logits, Onto::Nothing, Order::Up);
@@ -97,10 +96,11 @@ impl Pieces {
             let (targets, mut tally) = (vec![0; rows], Tally::default());
             cross_entropy(logits, self.vocab, &targets, 1.0, &mut tally);
             let mut d_read = vec![0.0; rows * self.units];
-            multiply_transposed(logits, dense, &mut d_read, Order::Down, &mut scratch);
+            let d_logits = Matrix::new(logits, self.vocab);
+            multiply(d_logits, transposed, &mut d_read, Onto::Nothing, Order::Down);
             black_box((tally, d_read));
         }
-        (self.logits, self.scratch) = (all, scratch);
+        self.logits = all;
     }
 
     fn weight_gradients(&self, recurrent: &mut [f32], dense: &mut [f32]) {

@@ -15,6 +15,7 @@ mod cells;
 pub mod dense;
 pub mod lstm;
 pub mod product;
+mod transposed;
 
 use std::ops::Range;
 use std::rc::Rc;
@@ -27,7 +28,7 @@ use crate::engine::{Engine, Learnt, Scored};
 use crate::feed::Step;
 use crate::host::slice_mut;
 use crate::loss::{Score, Scores};
-use crate::model::{Model, Start};
+use crate::model::{Input, LstmSpec, Model, Start};
 use crate::network::State;
 use crate::optim::{Adam, Memory, Share, Update};
 use crate::parameters::Parameters;
@@ -36,6 +37,7 @@ use crate::task::Batch;
 use crate::team::Team;
 use block::Block;
 use product::{Matrix, Onto, Order, multiply};
+use transposed::{Strip, Transposed};
 
 /// Rows of a block: as many as a vector register has numbers, so that transposed products fill it.
 const BLOCK_ROWS: usize = 16;
@@ -50,6 +52,8 @@ pub struct Fused<F> {
     team: Rc<Team>,
     /// Where each replica's weights lie.
     places: Vec<Places>,
+    /// Each replica's weights as the way back reads them.
+    transposed: Vec<Transposed<F>>,
     /// Blocks for batches of `rows` rows, replica by replica.
     blocks: Vec<Block<F>>,
     rows: usize,
@@ -100,6 +104,7 @@ impl Places {
 }
 
 /// What all blocks read.
+#[derive(Clone, Copy)]
 pub struct Context<'a, F> {
     /// The model.
     pub model: &'a Model,
@@ -134,7 +139,9 @@ impl<F: Real> Fused<F> {
         let replicas = 0..parameters.replicas() as usize;
         let places = replicas.map(|replica| Places::new(&model, parameters, replica));
         let places = places.collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { config: config.clone(), model, team, places, blocks: Vec::new(), rows: 0 })
+        let transposed = places.iter().map(|_| Transposed::new(&model)).collect();
+        let (config, blocks) = (config.clone(), Vec::new());
+        Ok(Self { model, config, team, places, transposed, blocks, rows: 0 })
     }
 
     /// Cuts batches of `rows` rows into blocks.
@@ -180,7 +187,11 @@ impl<F: Real> Fused<F> {
     ) -> Result<Scored, TchError> {
         let (model, places, batch) = (&self.model, &self.places, step.ids.on_host()?);
         let context = Context { model, places, memory: adam.memory(parameters)?, batch };
-        self.team.each(&mut self.blocks, |block| block.learn(&context));
+        let copies = self.transposed.iter_mut().zip(places);
+        let copies = copies.flat_map(|(copy, places)| copy.strips(&context, places));
+        self.team.each(&mut copies.collect::<Vec<_>>(), Strip::copy);
+        let transposed = &self.transposed;
+        self.team.each(&mut self.blocks, |block| block.learn(&context, &transposed[block.replica]));
 
         // An update takes what it needs from the cache right behind the gradient, if it can.
         let update = (!adam.clips()).then(|| adam.begin());
@@ -216,17 +227,18 @@ impl<F: Real> Fused<F> {
             parts.push(Part { context, from_zeros, update: adam.begin() });
         }
         let blocks_each = self.blocks.len() / places.len();
-        let blocks = self.blocks.chunks_exact_mut(blocks_each);
-        let mut turns: Vec<_> = blocks.map(|blocks| (blocks, Vec::new())).collect();
-        self.team.each(&mut turns, |(blocks, scores)| {
+        let replicas = self.blocks.chunks_exact_mut(blocks_each).zip(&mut self.transposed);
+        let turn = |(blocks, transposed)| (blocks, transposed, Vec::new());
+        let mut turns: Vec<_> = replicas.map(turn).collect();
+        self.team.each(&mut turns, |(blocks, transposed, scores)| {
             for (number, part) in parts.iter().enumerate() {
                 if number > 0 {
                     blocks.iter_mut().for_each(|block| block.carry(model, part.from_zeros));
                 }
-                scores.push(part.learn(blocks));
+                scores.push(part.learn(blocks, transposed));
             }
         });
-        let scores = |step| turns.iter().map(|(_, scores)| scores[step]).collect();
+        let scores = |step| turns.iter().map(|(_, _, scores)| scores[step]).collect();
         let scored = |step| Scored { scores: Scores::Host(scores(step)), grad_norm: None };
         Ok((0..steps.len()).map(scored).collect())
     }
@@ -283,9 +295,12 @@ struct Part<'a, F> {
 
 impl<F: Real> Part<'_, F> {
     /// Does the step with the replica of `blocks`.
-    fn learn(&self, blocks: &mut [Block<F>]) -> Score {
-        blocks.iter_mut().for_each(|block| block.learn(&self.context));
-        for mut piece in pieces(&self.context, blocks[0].replica) {
+    fn learn(&self, blocks: &mut [Block<F>], transposed: &mut Transposed<F>) -> Score {
+        let replica = blocks[0].replica;
+        let strips = transposed.strips(&self.context, &self.context.places[replica]);
+        strips.for_each(|mut strip| strip.copy());
+        blocks.iter_mut().for_each(|block| block.learn(&self.context, transposed));
+        for mut piece in pieces(&self.context, replica) {
             piece.compute(blocks);
             self.update.apply(&mut piece.share);
         }
@@ -322,13 +337,20 @@ pub fn row_bytes(model: &Model, answers: f64, number: f64) -> f64 {
     let (units, vocab) = (model.units as f64, model.vocab as f64);
     let steps: f64 = model.lstms.iter().map(|spec| spec.steps as f64).sum();
     let lstms = model.lstms.len() as f64;
-    // `lstm::Steps`: of each step gates, their gradient, h, c and tanh(c); of all h, c, their
-    // gradients and what a product needs on its way.
-    let recurrent = (11.0 * steps + 9.0 * lstms) * units;
-    // `block::Block`: logits and what is read, and as much for a product on its way.
-    let dense = 2.0 * answers * (vocab + units);
+    // `lstm::Steps`: of each step gates, h, c and tanh(c); of all h, c and their gradients.
+    let recurrent = (7.0 * steps + 4.0 * lstms) * units;
+    // `block::Block`: logits and the gradient of what is read.
+    let dense = answers * (vocab + units);
     let repeated = if lstms > 1.0 { 5.0 * units } else { 0.0 };
     (recurrent + dense + repeated) * number + 8.0 * (steps + answers)
+}
+
+/// Bytes of the copies of one replica's weights, in numbers of so many bytes.
+pub fn copies_bytes(model: &Model, number: f64) -> f64 {
+    let (units, vocab) = (model.units as f64, model.vocab as f64);
+    let kernels = |spec: &LstmSpec| if spec.input == Input::Repeated { 2.0 } else { 1.0 };
+    let kernels: f64 = model.lstms.iter().map(kernels).sum();
+    (4.0 * units * kernels + vocab) * units * number
 }
 
 /// Blocks of a replica's batch of `rows` rows.
@@ -425,12 +447,12 @@ impl<F: Real> Piece<'_, F> {
                 }
                 Weight::Kernel(l) => {
                     self.start(onto);
-                    let rows = &block.lstms[l].d_gates;
+                    let rows = &block.lstms[l].gates;
                     scatter(self.share.gradient, self.columns, self.first_row, &block.ids[l], rows);
                 }
                 Weight::Bias(l) => {
                     self.start(onto);
-                    sum_rows(self.share.gradient, &block.lstms[l].d_gates);
+                    sum_rows(self.share.gradient, &block.lstms[l].gates);
                 }
                 Weight::DenseBias => {
                     self.start(onto);

@@ -209,10 +209,12 @@ impl<'a> Sizes<'a> {
         Share { what: "writing a checkpoint", bytes, fields: &["units", "vocab", "replicas"] }
     }
 
-    /// The activations of a batch and their gradients, as [`fused`] keeps them.
+    /// The activations of a batch, their gradients and copies of weights, as [`fused`] keeps them.
     fn blocks(&self) -> Share {
         let row = fused::row_bytes(&self.model, self.answers, self.number);
-        self.activations(row)
+        let mut share = self.activations(row);
+        share.bytes += self.replicas * fused::copies_bytes(&self.model, self.number);
+        share
     }
 
     /// The same as libtorch's graph keeps them, with what the step makes on its way.

@@ -5,7 +5,8 @@ use std::ops::Range;
 use super::Context;
 use super::dense::{Tally, cross_entropy};
 use super::lstm::Steps;
-use super::product::{Matrix, Onto, Order, Scratch, multiply, multiply_transposed};
+use super::product::{Matrix, Onto, Order, multiply};
+use super::transposed::Transposed;
 use crate::config::Config;
 use crate::model::{Input, Model, Start};
 use crate::real::Real;
@@ -37,7 +38,6 @@ pub struct Block<F> {
     pub targets: Vec<i64>,
     /// What the rows scored.
     pub tally: Tally,
-    scratch: Scratch<F>,
 }
 
 impl<F: Real> Block<F> {
@@ -60,7 +60,6 @@ impl<F: Real> Block<F> {
             d_read: zeros(answers * units),
             targets: Vec::with_capacity(answers),
             tally: Tally::default(),
-            scratch: Scratch::default(),
             rows,
         }
     }
@@ -72,11 +71,11 @@ impl<F: Real> Block<F> {
     }
 
     /// Runs the rows through the model, scores them, and computes the gradient of everything but
-    /// the weights.
-    pub fn learn(&mut self, context: &Context<'_, F>) {
+    /// the weights, of which the way back reads `transposed`.
+    pub fn learn(&mut self, context: &Context<'_, F>, transposed: &Transposed<F>) {
         self.forward(context);
-        self.score(context);
-        self.backward(context);
+        self.score(context, transposed);
+        self.backward(context, transposed);
     }
 
     /// Makes the state after the last batch that before the next, or zeros.
@@ -162,7 +161,7 @@ impl<F: Real> Block<F> {
     }
 
     /// Logits, loss, and their gradient down to what the dense layer reads.
-    fn score(&mut self, context: &Context<'_, F>) {
+    fn score(&mut self, context: &Context<'_, F>, transposed: &Transposed<F>) {
         let places = &context.places[self.replica];
         let bias = context.weights(&places.dense_bias);
         let dense = context.matrix(&places.dense, bias.len());
@@ -177,16 +176,15 @@ impl<F: Real> Block<F> {
         let scale = F::from(1.0) / F::from_f64(scored as f64);
         self.tally = Tally::default();
         cross_entropy(&mut logits, bias.len(), &self.targets, scale, &mut self.tally);
-        multiply_transposed(&logits, dense, &mut self.d_read, Order::Down, &mut self.scratch);
+        let d_logits = Matrix::new(&logits, bias.len());
+        multiply(d_logits, transposed.dense(), &mut self.d_read, Onto::Nothing, Order::Down);
         self.logits = logits;
     }
 
-    fn backward(&mut self, context: &Context<'_, F>) {
-        let places = &context.places[self.replica];
+    fn backward(&mut self, context: &Context<'_, F>, transposed: &Transposed<F>) {
         let gates = 4 * self.units;
         let top = self.lstms.len() - 1;
         for (l, spec) in context.model.lstms.iter().enumerate().rev() {
-            let recurrent = context.matrix(&places.lstms[l].recurrent, gates);
             let (below, here) = self.lstms.split_at_mut(l);
             let here = &mut here[0];
             if l == top {
@@ -198,7 +196,7 @@ impl<F: Real> Block<F> {
                 }
             }
             let d_outputs = (l == top && self.every_step).then_some(self.d_read.as_slice());
-            here.backward(recurrent, d_outputs, spec.start == Start::Below);
+            here.backward(transposed.recurrent(l), d_outputs, spec.start == Start::Below);
             let Some(below) = below.last_mut() else { continue };
             if spec.start == Start::Below {
                 below.d_h.copy_from_slice(&here.d_h);
@@ -209,10 +207,10 @@ impl<F: Real> Block<F> {
             }
             if spec.input == Input::Repeated {
                 self.repeated.fill(F::default());
-                super::sum_rows(&mut self.repeated, &here.d_gates);
-                let kernel = context.matrix(&places.lstms[l].kernel, gates);
-                let (d_code, scratch) = (&mut self.d_code, &mut self.scratch);
-                multiply_transposed(&self.repeated, kernel, d_code, Order::Up, scratch);
+                super::sum_rows(&mut self.repeated, &here.gates);
+                let d_inputs = Matrix::new(&self.repeated, gates);
+                let d_code = &mut self.d_code;
+                multiply(d_inputs, transposed.kernel(l), d_code, Onto::Nothing, Order::Up);
                 below.d_h.iter_mut().zip(&self.d_code).for_each(|(sum, &x)| *sum += x);
             }
         }

@@ -19,20 +19,18 @@ pub struct Step<'a, F> {
 
 /// What the gradient of a step needs, laid out as in [`Step`].
 pub struct StepGradient<'a, F> {
-    /// σ(i), σ(f), tanh(g), σ(o).
-    pub gates: &'a [F],
+    /// In: σ(i), σ(f), tanh(g), σ(o). Out: gradient of what these were before their activations.
+    pub gates: &'a mut [F],
     /// c of the step before.
     pub c_before: &'a [F],
     /// tanh(c).
     pub tanh_c: &'a [F],
     /// Gradient of h that comes from above; nothing means zero.
     pub d_output: Option<&'a [F]>,
-    /// Gradient of h that comes from the step after.
-    pub d_h: &'a [F],
+    /// In: gradient of h that comes from the step after. Out: the whole of it.
+    pub d_h: &'a mut [F],
     /// In: gradient of c. Out: that of the step before.
     pub d_c: &'a mut [F],
-    /// Out: gradient of what the gates were before their activations.
-    pub d_gates: &'a mut [F],
 }
 
 widest! {
@@ -90,35 +88,30 @@ fn backward_body<F: Real>(step: &mut StepGradient<F>, units: usize, activation: 
 #[inline(always)]
 fn backward_rows<F: Real>(step: &mut StepGradient<F>, units: usize, slope: impl Fn(F) -> F) {
     let one = F::from(1.0);
-    for row in 0..step.d_h.len() / units {
-        let cells = row * units..(row + 1) * units;
-        let wide = row * 4 * units..(row + 1) * 4 * units;
-        let (i, rest) = step.gates[wide.clone()].split_at(units);
-        let (f, rest) = rest.split_at(units);
-        let (g, o) = rest.split_at(units);
-        let (d_i, rest) = step.d_gates[wide].split_at_mut(units);
-        let (d_f, rest) = rest.split_at_mut(units);
-        let (d_g, d_o) = rest.split_at_mut(units);
-        let (c_before, tanh_c) = (&step.c_before[cells.clone()], &step.tanh_c[cells.clone()]);
-        let (d_h, d_c) = (&step.d_h[cells.clone()], &mut step.d_c[cells.clone()]);
-        // d_o holds the whole gradient of h until the last loop: small loops, as in `forward_rows`.
-        match step.d_output {
-            Some(d) => (0..units).for_each(|n| d_o[n] = d[cells.start + n] + d_h[n]),
-            None => d_o.copy_from_slice(d_h),
+    if let Some(d_output) = step.d_output {
+        step.d_h.iter_mut().zip(d_output).for_each(|(d_h, &d)| *d_h = d + *d_h);
+    }
+    let rows = step.gates.chunks_exact_mut(4 * units).zip(step.c_before.chunks_exact(units));
+    let gradients = step.d_h.chunks_exact(units).zip(step.d_c.chunks_exact_mut(units));
+    let rows = rows.zip(step.tanh_c.chunks_exact(units)).zip(gradients);
+    for (((gates, c_before), tanh_c), (d_h, d_c)) in rows {
+        let (i, rest) = gates.split_at_mut(units);
+        let (f, rest) = rest.split_at_mut(units);
+        let (g, o) = rest.split_at_mut(units);
+        // Small loops, as in `forward_rows`.
+        for n in 0..units {
+            d_c[n] += d_h[n] * o[n] * (one - tanh_c[n] * tanh_c[n]);
+            o[n] = d_h[n] * tanh_c[n] * slope(o[n]);
         }
         for n in 0..units {
-            d_c[n] += d_o[n] * o[n] * (one - tanh_c[n] * tanh_c[n]);
+            let (input, candidate) = (i[n], g[n]);
+            i[n] = d_c[n] * candidate * slope(input);
+            g[n] = d_c[n] * input * (one - candidate * candidate);
         }
         for n in 0..units {
-            d_i[n] = d_c[n] * g[n] * slope(i[n]);
-            d_g[n] = d_c[n] * i[n] * (one - g[n] * g[n]);
-        }
-        for n in 0..units {
-            d_f[n] = d_c[n] * c_before[n] * slope(f[n]);
-            d_c[n] = d_c[n] * f[n];
-        }
-        for n in 0..units {
-            d_o[n] = d_o[n] * tanh_c[n] * slope(o[n]);
+            let forget = f[n];
+            f[n] = d_c[n] * c_before[n] * slope(forget);
+            d_c[n] = d_c[n] * forget;
         }
     }
 }
@@ -220,22 +213,20 @@ mod tests {
             d_output: Option<&[f64]>,
             backward: impl Fn(&mut StepGradient<F>, usize, GateActivation),
         ) -> (Vec<f64>, Vec<f64>) {
-            let done = self.forward::<F>();
+            let mut done = self.forward::<F>();
             let mut d_c = of::<F>(&self.d_c);
-            let mut d_gates = vec![F::from(f32::NAN); self.gates.len()];
             let d_output = d_output.map(of::<F>);
             let mut step = StepGradient {
-                gates: &done.gates,
+                gates: &mut done.gates,
                 c_before: &of(&self.c_before),
                 tanh_c: &done.tanh_c,
                 d_output: d_output.as_deref(),
-                d_h: &of(&self.d_h),
+                d_h: &mut of(&self.d_h),
                 d_c: &mut d_c,
-                d_gates: &mut d_gates,
             };
             backward(&mut step, self.units, self.activation);
             let numbers = |all: Vec<F>| all.into_iter().map(Into::into).collect();
-            (numbers(d_gates), numbers(d_c))
+            (numbers(done.gates), numbers(d_c))
         }
 
         /// σ(i), σ(f), tanh(g), σ(o), c and h of cell `n`, from the equations.

@@ -1,7 +1,7 @@
 //! An LSTM's time steps, forward and backward, for some rows of a batch.
 
 use super::cells::{self, Step, StepGradient};
-use super::product::{Matrix, Onto, Order, Scratch, multiply, multiply_transposed};
+use super::product::{Matrix, Onto, Order, multiply};
 use crate::config::GateActivation;
 use crate::real::Real;
 
@@ -17,7 +17,8 @@ pub struct Steps<F> {
     /// The first step whose product with the recurrent kernel is not known to be zero: 1 where
     /// `forward` found the initial h to be.
     first_product: usize,
-    /// `(T, N, 4H)`. In: the input projections. After `forward`: σ(i), σ(f), tanh(g), σ(o).
+    /// `(T, N, 4H)`. In: the input projections. After `forward`: σ(i), σ(f), tanh(g), σ(o). After
+    /// `backward`: the gradient of the input projections.
     pub gates: Vec<F>,
     /// `(T + 1, N, H)`: h before the first step, the caller's to set, and after each.
     pub h: Vec<F>,
@@ -25,15 +26,11 @@ pub struct Steps<F> {
     pub c: Vec<F>,
     /// `(T, N, H)`.
     tanh_c: Vec<F>,
-    /// `(T, N, 4H)`: after `backward` the gradient of the gates before their activations, and so
-    /// of the input projections.
-    pub d_gates: Vec<F>,
     /// `(N, H)`. In: gradient of the last h, beside what `backward` is given for every output.
     /// After `backward`: that of the initial h.
     pub d_h: Vec<F>,
     /// `(N, H)`: of c, likewise.
     pub d_c: Vec<F>,
-    scratch: Scratch<F>,
 }
 
 impl<F: Real> Steps<F> {
@@ -51,10 +48,8 @@ impl<F: Real> Steps<F> {
             h: zeros((steps + 1) * n),
             c: zeros((steps + 1) * n),
             tanh_c: zeros(steps * n),
-            d_gates: zeros(steps * 4 * n),
             d_h: zeros(n),
             d_c: zeros(n),
-            scratch: Scratch::default(),
         }
     }
 
@@ -78,7 +73,7 @@ impl<F: Real> Steps<F> {
     /// steps whose h is not known to be zero.
     pub fn recurrent_rows(&self) -> (&[F], &[F]) {
         let first = self.n * self.first_product;
-        (&self.h[first..self.n * self.steps], &self.d_gates[4 * first..])
+        (&self.h[first..self.n * self.steps], &self.gates[4 * first..])
     }
 
     /// Runs all steps with the recurrent kernel `(H, 4H)`.
@@ -105,32 +100,31 @@ impl<F: Real> Steps<F> {
         }
     }
 
-    /// Takes all steps back with the recurrent kernel, given the gradient of every output,
-    /// `(T, N, H)`, or nothing where only the last step's matters, which `d_h` and `d_c` hold. The
+    /// Takes all steps back with the transposed recurrent kernel, `(4H, H)`, given the gradient of
+    /// every output, `(T, N, H)`, or nothing where only the last step's matters, which `d_h` and `d_c` hold. The
     /// gradient of the initial state is left in these where `wants_state` says that it will be used.
     pub fn backward(
         &mut self,
-        recurrent: Matrix<'_, F>,
+        transposed: Matrix<'_, F>,
         d_outputs: Option<&[F]>,
         wants_state: bool,
     ) {
         let n = self.n;
         for t in (0..self.steps).rev() {
             let now = n * t..n * (t + 1);
-            let d_gates = &mut self.d_gates[4 * n * t..4 * n * (t + 1)];
+            let gates = &mut self.gates[4 * n * t..4 * n * (t + 1)];
             let mut step = StepGradient {
-                gates: &self.gates[4 * n * t..4 * n * (t + 1)],
+                gates,
                 c_before: &self.c[now.clone()],
                 tanh_c: &self.tanh_c[now.clone()],
                 d_output: d_outputs.map(|d| &d[now]),
-                d_h: &self.d_h,
+                d_h: &mut self.d_h,
                 d_c: &mut self.d_c,
-                d_gates,
             };
             cells::backward(&mut step, self.units, self.activation);
             if t > 0 || wants_state {
-                let (d_h, scratch) = (&mut self.d_h, &mut self.scratch);
-                multiply_transposed(d_gates, recurrent, d_h, Order::of(t), scratch);
+                let d_gates = Matrix::new(gates, 4 * self.units);
+                multiply(d_gates, transposed, &mut self.d_h, Onto::Nothing, Order::of(t));
             }
         }
     }
@@ -156,7 +150,10 @@ mod tests {
     }
 
     fn backward(steps: &mut Steps<f64>, d_outputs: Option<&[f64]>, wants_state: bool) {
-        steps.backward(Matrix::new(&kernel(), 4 * UNITS), d_outputs, wants_state);
+        let transposed: Vec<f64> = (0..4 * UNITS)
+            .flat_map(|j| (0..UNITS).map(move |i| kernel()[i * 4 * UNITS + j]))
+            .collect();
+        steps.backward(Matrix::new(&transposed, UNITS), d_outputs, wants_state);
     }
 
     /// Steps whose inputs and outermost gradients are set.
@@ -183,7 +180,7 @@ mod tests {
             backward(&mut steps, d_outputs, true);
             assert_eq!((&steps.d_h, &steps.d_c), (&d_h, &d_c));
         }
-        assert!(steps.d_gates.is_empty());
+        assert!(steps.gates.is_empty());
     }
 
     #[test]
@@ -193,7 +190,7 @@ mod tests {
             forward(&mut steps);
             backward(&mut steps, Some(&[]), true);
             assert!(steps.outputs().is_empty() && steps.last_h().is_empty());
-            assert!(steps.d_h.is_empty() && steps.d_gates.is_empty());
+            assert!(steps.d_h.is_empty() && steps.gates.is_empty());
         }
     }
 
@@ -219,7 +216,7 @@ mod tests {
         backward(&mut above, Some(&d_outputs[first * n..]), true);
         (below.d_h, below.d_c) = (above.d_h.clone(), above.d_c.clone());
         backward(&mut below, Some(&d_outputs[..first * n]), true);
-        assert_eq!([below.d_gates, above.d_gates].concat(), whole.d_gates);
+        assert_eq!([below.gates, above.gates].concat(), whole.gates);
         assert_eq!((below.d_h, below.d_c), (whole.d_h, whole.d_c));
     }
 
@@ -230,7 +227,7 @@ mod tests {
             let mut steps = steps(4, 3);
             forward(&mut steps);
             backward(&mut steps, None, wants_state);
-            steps.d_gates
+            steps.gates
         });
         assert_eq!(std::mem::take(&mut both[0]), both[1]);
     }

@@ -2,8 +2,8 @@
 //!
 //! A tile of up to 12 rows × two vector registers is summed in registers over the whole inner
 //! dimension in order, so that a sum depends neither on the rows beside it nor on the number of
-//! threads. Both operands are read where they lie: a step multiplies a matrix of weights with few
-//! rows some times over, too few for a copy in another layout to pay.
+//! threads. Both operands are read where they lie, the right one row by row; weights that it would
+//! go through column by column are copied first (`transposed`).
 
 use crate::real::Real;
 use crate::simd::{Four, Vector};
@@ -348,61 +348,6 @@ impl<F: Real> Tile<F> {
     }
 }
 
-/// Buffers of [`multiply_transposed`], used again.
-#[derive(Debug, Default)]
-pub struct Scratch<F> {
-    dy: Vec<F>,
-    dx: Vec<F>,
-}
-
-/// `dx` (N × H) = `dy` (N × n) · `kernel`ᵀ, of a row-major `kernel` (H × n). Computed as
-/// (kernel · dyᵀ)ᵀ, for which the few rows are transposed and not the many weights.
-///
-/// # Panics
-/// If the sizes do not fit.
-pub fn multiply_transposed<F: Real>(
-    dy: &[F],
-    kernel: Matrix<'_, F>,
-    dx: &mut [F],
-    order: Order,
-    scratch: &mut Scratch<F>,
-) {
-    let (units, n) = (kernel.rows, kernel.columns);
-    let rows = dy.len() / n;
-    scratch.dy.resize(dy.len(), F::default());
-    scratch.dx.resize(dx.len(), F::default());
-    transpose(dy, n, &mut scratch.dy);
-    if rows > 0 {
-        let dy = Matrix::new(&scratch.dy, rows);
-        multiply(kernel, dy, &mut scratch.dx, Onto::Nothing, order);
-    }
-    transpose(&scratch.dx, rows, dx);
-    debug_assert_eq!(dx.len(), rows * units);
-}
-
-/// Writes the row-major matrix of `columns` columns in `from` to `to` with rows and columns
-/// exchanged, by squares of 4 × 4 numbers.
-fn transpose<F: Real>(from: &[F], columns: usize, to: &mut [F]) {
-    if from.is_empty() {
-        return;
-    }
-    let rows = from.len() / columns;
-    let (high, wide) = (rows / 4 * 4, columns / 4 * 4);
-    for i in (0..high).step_by(4) {
-        let four = [0, 1, 2, 3].map(|r| from[(i + r) * columns..][..columns].as_chunks().0);
-        for j in 0..wide / 4 {
-            for (c, column) in F::transpose(four.map(|row| row[j])).iter().enumerate() {
-                to[(4 * j + c) * rows + i..][..4].copy_from_slice(column);
-            }
-        }
-    }
-    for i in 0..rows {
-        for j in (if i < high { wide } else { 0 })..columns {
-            to[j * rows + i] = from[i * columns + j];
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -595,24 +540,5 @@ mod tests {
     #[should_panic(expected = "rows 3 to 5 of 4")]
     fn rows_that_are_not_there_are_refused() {
         let _ = Matrix::new(&[1.0f32; 8], 2).rows(3, 2);
-    }
-
-    #[test]
-    fn a_transposed_product_is_the_product_with_the_transposed_kernel() {
-        for rows in SIZES {
-            for (units, n) in [(1, 1), (5, 7), (12, 33), (33, 64)] {
-                let dy: Vec<f64> = (0..rows * n).map(|at| number(at / n, at % n)).collect();
-                let kernel: Vec<f64> = (0..units * n).map(|at| number(at % n, at / n)).collect();
-                let mut dx = vec![f64::NAN; rows * units];
-                let mut scratch = Scratch { dy: vec![f64::NAN; 9999], dx: vec![f64::NAN; 9] };
-                let matrix = Matrix::new(&kernel, n);
-                multiply_transposed(&dy, matrix, &mut dx, Order::Down, &mut scratch);
-                for (at, x) in dx.iter().enumerate() {
-                    let (i, j) = (at / units, at % units);
-                    let expected: f64 = (0..n).map(|l| dy[i * n + l] * kernel[j * n + l]).sum();
-                    assert_eq!(*x, expected, "({i}, {j}) of {rows} × {n} by {units} × {n}");
-                }
-            }
-        }
     }
 }
