@@ -18,6 +18,7 @@ PIECES = [
     "batch",
     "forward",
     "dense and loss",
+    "transposed copies",
     "backward",
     "weight gradients",
     "adam",

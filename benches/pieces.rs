@@ -17,7 +17,8 @@ use seqlab::fused::cut;
 use seqlab::fused::dense::{Tally, cross_entropy};
 use seqlab::fused::lstm::Steps;
 use seqlab::fused::product::{Matrix, Onto, Order, multiply};
-use seqlab::model::{LstmSpec, Model};
+use seqlab::fused::transposed::transpose;
+use seqlab::model::{Input, LstmSpec, Model};
 use seqlab::optim::Adam;
 use seqlab::rng::Purpose;
 use seqlab::task::Task;
@@ -68,6 +69,14 @@ impl Pieces {
     fn forward(&mut self) {
         for block in self.lstms.iter_mut().flatten() {
             block.forward(Self::recurrent(&self.weights, self.units));
+        }
+    }
+
+    /// Copies what the way back multiplies by: recurrent kernels, and kernels that read vectors.
+    fn transposed_copies(&self, model: &Model, to: &mut [f32]) {
+        let reads_vectors = |lstm: &LstmSpec| usize::from(lstm.input == Input::Repeated);
+        for _ in 0..model.lstms.iter().map(|lstm| 1 + reads_vectors(lstm)).sum() {
+            transpose(&self.weights[..to.len()], 4 * self.units, to);
         }
     }
 
@@ -124,6 +133,10 @@ fn pieces(criterion: &mut Criterion) {
         let mut pieces = Pieces::new(&config);
         group.bench_function("forward", |b| b.iter(|| pieces.forward()));
         group.bench_function("dense and loss", |b| b.iter(|| pieces.dense_and_loss()));
+        let (model, mut copy) = (Model::new(&config), vec![0.0; 4 * pieces.units * pieces.units]);
+        group.bench_function("transposed copies", |b| {
+            b.iter(|| pieces.transposed_copies(&model, &mut copy));
+        });
         group.bench_function("backward", |b| b.iter(|| pieces.backward()));
         let mut recurrent = vec![0.0; 4 * pieces.units * pieces.units];
         let mut dense = vec![0.0; pieces.units * pieces.vocab];

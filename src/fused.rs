@@ -15,7 +15,7 @@ mod cells;
 pub mod dense;
 pub mod lstm;
 pub mod product;
-mod transposed;
+pub mod transposed;
 
 use std::ops::Range;
 use std::rc::Rc;

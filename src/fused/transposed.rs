@@ -97,15 +97,23 @@ impl<F: Real> Strip<'_, F> {
 
 /// Writes the first columns of the matrix in `from`, whose rows begin `stride` apart, to `to` as
 /// rows, by squares of 4 × 4 numbers.
-fn transpose<F: Real>(from: &[F], stride: usize, to: &mut [F]) {
+///
+/// # Panics
+/// If there are not as many columns as fill `to`.
+pub fn transpose<F: Real>(from: &[F], stride: usize, to: &mut [F]) {
     let rows = from.len().div_ceil(stride);
     let columns = to.len() / rows;
+    assert!(columns <= stride && (rows - 1) * stride + columns <= from.len());
     let (high, wide) = (rows / 4 * 4, columns / 4 * 4);
     for i in (0..high).step_by(4) {
-        let four = [0, 1, 2, 3].map(|r| from[(i + r) * stride..][..columns].as_chunks().0);
-        for j in 0..wide / 4 {
-            for (c, column) in F::transpose(four.map(|row| row[j])).iter().enumerate() {
-                to[(4 * j + c) * rows + i..][..4].copy_from_slice(column);
+        for j in (0..wide).step_by(4) {
+            // SAFETY: i + 4 ≤ rows and j + 4 ≤ columns.
+            unsafe {
+                let row = |r| from.as_ptr().add((i + r) * stride + j).cast::<[F; 4]>().read();
+                let square = F::transpose([row(0), row(1), row(2), row(3)]);
+                for (c, column) in square.into_iter().enumerate() {
+                    to.as_mut_ptr().add((j + c) * rows + i).cast::<[F; 4]>().write(column);
+                }
             }
         }
     }
