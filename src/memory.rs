@@ -8,9 +8,10 @@ use tch::Device;
 use crate::config::{Config, EngineChoice, Family, GateActivation, TaskKind};
 use crate::error::UserError;
 use crate::evaluate::Plan;
+use crate::fused::{self, transposed};
 use crate::model::{Input, LstmSpec, Model, Start};
 use crate::task::Task;
-use crate::{checkpoint, device, engine, fused};
+use crate::{checkpoint, device, engine};
 pub use available::available;
 
 /// What the program takes before it trains, most of it libtorch, in bytes.
@@ -213,7 +214,7 @@ impl<'a> Sizes<'a> {
     fn blocks(&self) -> Share {
         let row = fused::row_bytes(&self.model, self.answers, self.number);
         let mut share = self.activations(row);
-        share.bytes += self.replicas * fused::copies_bytes(&self.model, self.number);
+        share.bytes += self.replicas * transposed::bytes(&self.model, self.number);
         share
     }
 

@@ -226,6 +226,7 @@ fn only_simd_rs_knows_processors() {
 fn unsafe_code_is_where_it_has_to_be() {
     let allowed = [
         "fused.rs",
+        "fused/gradient.rs",
         "fused/product.rs",
         "fused/transposed.rs",
         "host.rs",

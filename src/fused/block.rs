@@ -9,7 +9,7 @@ use super::product::{Matrix, Onto, Order, multiply};
 use super::transposed::Transposed;
 use crate::config::Config;
 use crate::model::{Input, Model, Start};
-use crate::real::Real;
+use crate::real::{Real, widest};
 use crate::task::Batch;
 
 /// N rows of a batch with their buffers. `T` is the LSTM's or, of the dense layer, the steps that
@@ -207,12 +207,24 @@ impl<F: Real> Block<F> {
             }
             if spec.input == Input::Repeated {
                 self.repeated.fill(F::default());
-                super::sum_rows(&mut self.repeated, &here.gates);
+                sum_rows(&mut self.repeated, &here.gates);
                 let d_inputs = Matrix::new(&self.repeated, gates);
                 let d_code = &mut self.d_code;
                 multiply(d_inputs, transposed.kernel(l), d_code, Onto::Nothing, Order::Up);
                 below.d_h.iter_mut().zip(&self.d_code).for_each(|(sum, &x)| *sum += x);
             }
         }
+    }
+}
+
+widest! {
+    /// Adds every row of `rows` to `out`.
+    sum_rows<F: Real>(out: &mut [F], rows: &[F]) by sum_rows_body
+}
+
+#[inline(always)]
+fn sum_rows_body<F: Real>(out: &mut [F], rows: &[F]) {
+    for row in rows.chunks_exact(out.len()) {
+        out.iter_mut().zip(row).for_each(|(sum, &x)| *sum += x);
     }
 }

@@ -101,8 +101,9 @@ impl<F: Real> Steps<F> {
     }
 
     /// Takes all steps back with the transposed recurrent kernel, `(4H, H)`, given the gradient of
-    /// every output, `(T, N, H)`, or nothing where only the last step's matters, which `d_h` and `d_c` hold. The
-    /// gradient of the initial state is left in these where `wants_state` says that it will be used.
+    /// every output, `(T, N, H)`, or nothing where only the last step's matters, which `d_h` and
+    /// `d_c` hold. The gradient of the initial state is left in these where `wants_state` says that
+    /// it will be used.
     pub fn backward(
         &mut self,
         transposed: Matrix<'_, F>,

@@ -5,7 +5,7 @@
 
 use super::product::Matrix;
 use super::{Context, Places};
-use crate::model::{Input, Model};
+use crate::model::{Input, LstmSpec, Model};
 use crate::real::Real;
 
 /// Columns of a weight that are copied as one piece of work.
@@ -65,8 +65,7 @@ impl<F: Real> Transposed<F> {
         let lstms = self.lstms.iter_mut().zip(&places.lstms).flat_map(|(to, from)| {
             [(&mut to.kernel, &from.kernel), (&mut to.recurrent, &from.recurrent)]
         });
-        let all = lstms.chain([(&mut self.dense, &places.dense)]);
-        let context = *context;
+        let (all, context) = (lstms.chain([(&mut self.dense, &places.dense)]), *context);
         all.flat_map(move |(to, place)| {
             let columns = to.len() / units;
             let weights = context.weights(place);
@@ -78,6 +77,14 @@ impl<F: Real> Transposed<F> {
             })
         })
     }
+}
+
+/// Bytes of a replica's [`Transposed`], in numbers of so many bytes.
+pub fn bytes(model: &Model, number: f64) -> f64 {
+    let (units, vocab) = (model.units as f64, model.vocab as f64);
+    let kernels = |spec: &LstmSpec| if spec.input == Input::Repeated { 2.0 } else { 1.0 };
+    let kernels: f64 = model.lstms.iter().map(kernels).sum();
+    (4.0 * units * kernels + vocab) * units * number
 }
 
 /// Some columns of a weight, and where they go as rows.
