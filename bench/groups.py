@@ -10,20 +10,11 @@ from pathlib import Path
 
 from contestants import HERE, KERAS, PEERS, SEQLAB, Failure, Peer, Seqlab
 from experiments import ALL, ECHO, REVERSE_32
+from report import PIECES
 
 TENTHS = range(10)
 CHECK_REPLICAS = 8
 REPLICAS = [1, 4, 16, 64]
-PIECES = [
-    "batch",
-    "forward",
-    "dense and loss",
-    "transposed copies",
-    "backward",
-    "weight gradients",
-    "adam",
-    "step",
-]
 GROWTH = {
     "B": ("--batch-size", [8, 16, 32, 64, 128, 256]),
     "T": ("--n-in", [6, 12, 24, 48, 96]),
@@ -191,7 +182,7 @@ def pieces(bench):
         about = json.loads(path.read_text())
         experiment = about["group_id"].split("/")[-1]
         piece = about.get("function_id") or about.get("value_str")
-        if experiment in (e.name for e in ALL) and piece in PIECES:
+        if experiment in (e.name for e in ALL) and piece in (*PIECES, "step"):
             estimates = json.loads(path.with_name("estimates.json").read_text())
             ms = estimates["median"]["point_estimate"] / 1e6
             bench.add("pieces", experiment, 1, SEQLAB, 1, piece, ms, "ms")

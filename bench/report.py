@@ -11,12 +11,11 @@ import sys
 from collections import namedtuple
 from pathlib import Path
 
+from contestants import KERAS, PEERS, PYTORCH, SEQLAB
+from experiments import ALL
+
 COLUMNS = ["group", "experiment", "replicas", "contestant", "round", "metric", "value", "unit"]
-EXPERIMENTS = ["echo", "partial-echo-2", "partial-echo-4", "reverse-32", "reverse-256"]
-SEQLAB = "seqlab"
-KERAS = ["keras-tensorflow", "keras-jax"]
-PYTORCH = ["pytorch", "pytorch-compiled"]
-PEERS = [*KERAS, *PYTORCH, "jax"]
+EXPERIMENTS = [experiment.name for experiment in ALL]
 NAMES = {
     SEQLAB: "seqlab",
     "keras-tensorflow": "Keras on TensorFlow",
