@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, Instant};
@@ -13,19 +13,49 @@ const PATIENCE: Duration = Duration::from_micros(60);
 
 /// A fixed number of threads, the caller's among them.
 ///
-/// A job costs no lock and no allocation. Threads take one item at a time, so that one which
-/// the system has put aside holds up no more than the item it is at.
+/// A job costs no lock and no allocation. Items are dealt out to the threads in turn, the same in
+/// every job of so many, so that a thread finds in its cache what it left there; whoever is through
+/// takes over what others have left, one item at a time, so that a thread which the system has put
+/// aside holds up no more than the item it is at.
 pub struct Team {
     shared: Arc<Shared>,
     workers: Vec<(Thread, Option<JoinHandle<()>>)>,
 }
 
-/// One item's work; the pointer is valid while `unfinished` is not zero.
-type Job<'a> = dyn Fn(usize) + Sync + 'a;
+/// A thread's work on an item; the pointer is valid while `unfinished` is not zero.
+type Job<'a> = dyn Fn(usize, usize) + Sync + 'a;
+
+/// Which of the items dealt out to a thread nobody has taken yet: the first in the lower half of the
+/// number, the one behind the last in the upper. On a cache line of its own.
+#[repr(align(64))]
+struct Hand(AtomicU64);
+
+impl Hand {
+    fn deal(&self, items: usize) {
+        // Sequentially consistent with `asleep`: either a worker sees the items or is woken.
+        self.0.store((items as u64) << 32, Ordering::SeqCst);
+    }
+
+    fn is_empty(&self, ordering: Ordering) -> bool {
+        let left = self.0.load(ordering);
+        left >> 32 == left & 0xFFFF_FFFF
+    }
+
+    /// Takes the first or, as another thread, the last.
+    fn take(&self, own: bool) -> Option<usize> {
+        let rest = |left: u64| {
+            let (first, end) = (left & 0xFFFF_FFFF, left >> 32);
+            (first < end).then(|| if own { left + 1 } else { left - (1 << 32) })
+        };
+        // Acquire: what the caller wrote before the items is seen.
+        let before = self.0.fetch_update(Ordering::AcqRel, Ordering::Relaxed, rest).ok()?;
+        Some(if own { before & 0xFFFF_FFFF } else { (before >> 32) - 1 } as usize)
+    }
+}
 
 struct Shared {
-    /// Items nobody has taken yet; item `waiting - 1` is next.
-    waiting: AtomicUsize,
+    /// Each thread's, the caller's first.
+    hands: Vec<Hand>,
     /// Items not yet done.
     unfinished: AtomicUsize,
     /// Points at the caller's reference to the job.
@@ -41,7 +71,7 @@ impl Team {
     pub fn new(threads: usize) -> Self {
         let helpers = threads.saturating_sub(1);
         let shared = Arc::new(Shared {
-            waiting: AtomicUsize::new(0),
+            hands: (0..=helpers).map(|_| Hand(AtomicU64::new(0))).collect(),
             unfinished: AtomicUsize::new(0),
             job: AtomicPtr::new(std::ptr::null_mut()),
             asleep: (0..helpers).map(|_| AtomicBool::new(false)).collect(),
@@ -68,16 +98,33 @@ impl Team {
     /// # Panics
     /// If `work` does.
     pub fn each<T: Send>(&self, items: &mut [T], work: impl Fn(&mut T) + Sync) {
-        if self.workers.is_empty() || items.len() < 2 {
-            return items.iter_mut().for_each(work);
+        self.each_with(&mut vec![(); self.threads()], items, |(), item| work(item));
+    }
+
+    /// [`Team::each`] with something of its own for every thread.
+    ///
+    /// # Panics
+    /// If `work` does, or `own` is not as many as the threads.
+    pub fn each_with<O: Send, T: Send>(
+        &self,
+        own: &mut [O],
+        items: &mut [T],
+        work: impl Fn(&mut O, &mut T) + Sync,
+    ) {
+        assert_eq!(own.len(), self.threads(), "one for every thread");
+        if self.workers.is_empty() || items.len() < 2 || u32::try_from(items.len()).is_err() {
+            let own = &mut own[0];
+            return items.iter_mut().for_each(|item| work(own, item));
         }
-        struct Items<T>(*mut T);
+        struct Start<T>(*mut T);
         // SAFETY: every item is handed to one thread alone.
-        unsafe impl<T: Send> Sync for Items<T> {}
-        let (first, n) = (Items(items.as_mut_ptr()), items.len());
-        let first = &first;
-        // SAFETY: below n, and each index is taken once.
-        self.run(n, &|index| work(unsafe { &mut *first.0.add(index) }));
+        unsafe impl<T: Send> Sync for Start<T> {}
+        let (n, own, items) = (items.len(), Start(own.as_mut_ptr()), Start(items.as_mut_ptr()));
+        let (own, items) = (&own, &items);
+        // SAFETY: below n, and each index is taken once; a thread does one item after the other.
+        self.run(n, &|thread, item| unsafe {
+            work(&mut *own.0.add(thread), &mut *items.0.add(item));
+        });
     }
 
     fn run(&self, n: usize, job: &Job<'_>) {
@@ -86,14 +133,16 @@ impl Team {
         let job: &'static Job<'static> = unsafe { std::mem::transmute(job) };
         shared.job.store(std::ptr::from_ref(&job).cast_mut(), Ordering::Relaxed);
         shared.unfinished.store(n, Ordering::Relaxed);
-        // Sequentially consistent with `asleep`: either a worker sees the items or is woken.
-        shared.waiting.store(n, Ordering::SeqCst);
+        let threads = shared.hands.len();
+        for (thread, hand) in shared.hands.iter().enumerate() {
+            hand.deal((n + threads - 1 - thread) / threads);
+        }
         for (asleep, (worker, _)) in shared.asleep.iter().zip(&self.workers) {
             if asleep.load(Ordering::SeqCst) && asleep.swap(false, Ordering::SeqCst) {
                 worker.unpark();
             }
         }
-        while shared.take() {}
+        while shared.take(0) {}
         let begin = Instant::now();
         while shared.unfinished.load(Ordering::Acquire) > 0 {
             if begin.elapsed() < PATIENCE { std::hint::spin_loop() } else { thread::yield_now() }
@@ -106,17 +155,22 @@ impl Team {
 }
 
 impl Shared {
-    /// Does one item, if any is left.
-    fn take(&self) -> bool {
-        let one_less = |waiting: usize| waiting.checked_sub(1);
-        // Acquire: what the caller wrote before the items is seen.
-        let Ok(before) = self.waiting.fetch_update(Ordering::AcqRel, Ordering::Relaxed, one_less)
-        else {
+    /// Whether items are left.
+    fn waiting(&self, ordering: Ordering) -> bool {
+        !self.hands.iter().all(|hand| hand.is_empty(ordering))
+    }
+
+    /// Does one item as thread `thread`, if any is left.
+    fn take(&self, thread: usize) -> bool {
+        let threads = self.hands.len();
+        let mut hands = (thread..threads).chain(0..thread);
+        let take = |of: usize| Some(self.hands[of].take(of == thread)? * threads + of);
+        let Some(item) = hands.find_map(take) else {
             return false;
         };
         // SAFETY: the job of the item just taken, which is not done.
         let job = unsafe { *self.job.load(Ordering::Relaxed) };
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| job(before - 1)))
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| job(thread, item)))
             && let Ok(mut first) = self.panic.lock()
         {
             first.get_or_insert(panic);
@@ -129,7 +183,7 @@ impl Shared {
     fn work(&self, index: usize) {
         let mut idle = Instant::now();
         while !self.end.load(Ordering::Relaxed) {
-            if self.waiting.load(Ordering::Relaxed) > 0 && self.take() {
+            if self.waiting(Ordering::Relaxed) && self.take(index + 1) {
                 idle = Instant::now();
             } else if idle.elapsed() < PATIENCE {
                 std::hint::spin_loop();
@@ -143,7 +197,7 @@ impl Shared {
     fn sleep(&self, index: usize) {
         self.asleep[index].store(true, Ordering::SeqCst);
         while self.asleep[index].load(Ordering::SeqCst) {
-            if self.waiting.load(Ordering::SeqCst) > 0 || self.end.load(Ordering::SeqCst) {
+            if self.waiting(Ordering::SeqCst) || self.end.load(Ordering::SeqCst) {
                 self.asleep[index].store(false, Ordering::SeqCst);
                 return;
             }
@@ -188,6 +242,35 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_thread_begins_with_its_own_items_in_every_job() {
+        let team = Team::new(2);
+        for _ in 0..50 {
+            // Neither thread goes on to what the other has left.
+            let both = std::sync::Barrier::new(2);
+            let mut own = [Vec::new(), Vec::new()];
+            team.each_with(&mut own, &mut [0, 1], |own, item| {
+                own.push(*item);
+                both.wait();
+            });
+            assert_eq!(own, [[0], [1]]);
+        }
+    }
+
+    #[test]
+    fn what_one_thread_leaves_the_others_do() {
+        let team = Team::new(3);
+        let mut items: Vec<usize> = (0..100).collect();
+        let mut own = [0; 3];
+        team.each_with(&mut own, &mut items, |own, item| {
+            if *item == 0 {
+                thread::sleep(Duration::from_millis(20));
+            }
+            *own += 1;
+        });
+        assert!(own[0] == 1 && own[1] + own[2] == 99, "{own:?}");
     }
 
     #[test]
