@@ -16,7 +16,7 @@ use seqlab::device;
 use seqlab::fused::cut;
 use seqlab::fused::dense::{Tally, cross_entropy};
 use seqlab::fused::lstm::Steps;
-use seqlab::fused::product::{Matrix, Onto, Order, multiply};
+use seqlab::fused::product::{Matrix, Onto, Order, multiply, panel};
 use seqlab::fused::transposed::transpose;
 use seqlab::model::{Input, LstmSpec, Model};
 use seqlab::optim::Adam;
@@ -75,14 +75,17 @@ impl Pieces {
     /// Copies what the way back multiplies by: recurrent kernels, and kernels that read vectors.
     fn transposed_copies(&self, model: &Model, to: &mut [f32]) {
         let reads_vectors = |lstm: &LstmSpec| usize::from(lstm.input == Input::Repeated);
+        let rows = panel::<f32>() * 4 * self.units;
         for _ in 0..model.lstms.iter().map(|lstm| 1 + reads_vectors(lstm)).sum() {
-            transpose(&self.weights[..to.len()], 4 * self.units, to);
+            let panels = self.weights[..to.len()].chunks(rows).zip(to.chunks_mut(rows));
+            panels.for_each(|(from, to)| transpose(from, 4 * self.units, to));
         }
     }
 
     fn backward(&mut self) {
         for block in self.lstms.iter_mut().flatten() {
-            let transposed = Matrix::new(&self.weights[..4 * self.units * self.units], self.units);
+            let transposed =
+                Matrix::in_panels(&self.weights[..4 * self.units * self.units], self.units);
             block.backward(transposed, None, false);
         }
     }
@@ -96,7 +99,7 @@ impl Pieces {
 
     fn dense_and_loss(&mut self) {
         let dense = Matrix::new(&self.weights[..self.units * self.vocab], self.vocab);
-        let transposed = Matrix::new(&self.weights[..self.units * self.vocab], self.units);
+        let transposed = Matrix::in_panels(&self.weights[..self.units * self.vocab], self.units);
         let mut all = std::mem::take(&mut self.logits);
         for (block, logits) in self.lstms[self.lstms.len() - 1].iter().zip(&mut all) {
             let read = self.read(block, logits);

@@ -6,9 +6,9 @@
 //! over the blocks, matrix by matrix. What is summed in which order depends on the batch size
 //! alone, so neither the number of threads nor that of replicas changes a bit of the result.
 //!
-//! Many replicas take turns: a thread does many steps with one of them, whose weights and moments
-//! stay in its cache for so long, before it goes on to another. A single one, or a few, share the
-//! threads step by step.
+//! Many steps are done at a time. Many replicas take turns: a thread does the steps with one of them,
+//! whose weights and moments stay in its cache for so long, before it goes on to another. A single
+//! one, or a few, share the threads step by step, and every thread keeps to its part of the weights.
 
 mod block;
 mod cells;
@@ -20,8 +20,9 @@ pub mod transposed;
 
 use std::ops::Range;
 use std::rc::Rc;
+use std::slice::from_mut;
 
-use tch::{Kind, TchError};
+use tch::{Kind, TchError, Tensor};
 
 use crate::config::Config;
 use crate::device;
@@ -37,9 +38,9 @@ use crate::real::Real;
 use crate::task::Batch;
 use crate::team::Team;
 use block::Block;
-use gradient::pieces;
+use gradient::{Piece, pieces};
 use product::Matrix;
-use transposed::{Strip, Transposed};
+use transposed::Transposed;
 
 /// Rows of a block: enough for products to be fast, and so few that what a block keeps of its way
 /// forth is still in the cache on its way back.
@@ -51,12 +52,14 @@ pub struct Fused<F> {
     config: Config,
     team: Rc<Team>,
     /// Where each replica's weights lie.
-    places: Vec<Places>,
+    places: Rc<[Places]>,
     /// Each replica's weights as the way back reads them.
     transposed: Vec<Transposed<F>>,
     /// Blocks for batches of `rows` rows, replica by replica.
     blocks: Vec<Block<F>>,
     rows: usize,
+    /// Each thread's room for a piece of the gradient.
+    scratch: Vec<Vec<F>>,
 }
 
 /// Where one replica's weights lie in the flat buffer.
@@ -140,8 +143,9 @@ impl<F: Real> Fused<F> {
         let places = replicas.map(|replica| Places::new(&model, parameters, replica));
         let places = places.collect::<Result<Vec<_>, _>>()?;
         let transposed = places.iter().map(|_| Transposed::new(&model)).collect();
-        let (config, blocks) = (config.clone(), Vec::new());
-        Ok(Self { model, config, team, places, transposed, blocks, rows: 0 })
+        let scratch = vec![Vec::new(); team.threads()];
+        let (config, blocks, places) = (config.clone(), Vec::new(), places.into());
+        Ok(Self { model, config, team, places, transposed, blocks, rows: 0, scratch })
     }
 
     /// Cuts batches of `rows` rows into blocks.
@@ -178,75 +182,52 @@ impl<F: Real> Fused<F> {
         Ok(())
     }
 
-    /// One step, whose parts all threads share.
-    fn learn_together(
-        &mut self,
-        parameters: &mut Parameters,
-        adam: &mut Adam,
-        step: &Step,
-    ) -> Result<Scored, TchError> {
-        let (model, places, batch) = (&self.model, &self.places, step.ids.on_host()?);
-        let context = Context { model, places, memory: adam.memory(parameters)?, batch };
-        let copies = self.transposed.iter_mut().zip(places);
-        let copies = copies.flat_map(|(copy, places)| copy.strips(&context, places));
-        self.team.each(&mut copies.collect::<Vec<_>>(), Strip::copy);
-        let transposed = &self.transposed;
-        self.team.each(&mut self.blocks, |block| block.learn(&context, &transposed[block.replica]));
-
-        // An update takes what it needs from the cache right behind the gradient, if it can.
-        let update = (!adam.clips()).then(|| adam.begin());
-        let blocks = self.blocks.chunks_exact(self.blocks.len() / places.len());
-        let blocks: Vec<&[Block<F>]> = blocks.collect();
-        let replicas = 0..places.len();
-        let mut pieces: Vec<_> = replicas.flat_map(|replica| pieces(&context, replica)).collect();
-        self.team.each(&mut pieces, |piece| {
-            piece.compute(blocks[piece.replica]);
-            if let Some(update) = &update {
-                update.apply(&mut piece.share);
-            }
+    /// Does steps, all of them with one replica before the next, which other threads have meanwhile.
+    fn learn_in_turns(&mut self, parts: &[Part<'_, F>]) -> Vec<Vec<Score>> {
+        let alone = Team::new(1);
+        let blocks_each = self.blocks.len() / self.places.len();
+        let blocks = self.blocks.chunks_exact_mut(blocks_each);
+        let replicas = blocks.zip(&mut self.transposed);
+        let mut turns: Vec<_> =
+            replicas.map(|(blocks, transposed)| (blocks, transposed, Vec::new())).collect();
+        self.team.each_with(&mut self.scratch, &mut turns, |scratch, turn| {
+            let (blocks, transposed, scores) = turn;
+            *scores = learn_steps(&alone, from_mut(scratch), blocks, from_mut(*transposed), parts);
         });
-        let grad_norm = if update.is_none() { adam.update(parameters, &self.team)? } else { None };
-        let scores = Scores::Host(blocks.iter().map(|blocks| score(blocks)).collect());
-        Ok(Scored { scores, grad_norm })
+        let of_step = |step: usize| turns.iter().flat_map(move |(.., scores)| scores[step].clone());
+        (0..parts.len()).map(|step| of_step(step).collect()).collect()
     }
+}
 
-    /// Steps without clipping, all of them with one replica before the next, which other threads
-    /// have meanwhile.
-    fn learn_in_turns(
-        &mut self,
-        parameters: &mut Parameters,
-        adam: &mut Adam,
-        steps: &[Step],
-    ) -> Result<Vec<Scored>, TchError> {
-        let (model, places, stateful) = (&self.model, &self.places, self.config.stateful);
-        let memory = adam.memory(parameters)?;
-        let mut parts = Vec::with_capacity(steps.len());
-        for step in steps {
-            let context = Context { model, places, memory, batch: step.ids.on_host()? };
-            let from_zeros = step.starts_epoch || !stateful;
-            parts.push(Part { context, from_zeros, update: adam.begin() });
+/// What the replicas of `blocks` score, step by step, all threads of `team` sharing every step.
+fn learn_steps<F: Real>(
+    team: &Team,
+    scratch: &mut [Vec<F>],
+    blocks: &mut [Block<F>],
+    transposed: &mut [Transposed<F>],
+    parts: &[Part<'_, F>],
+) -> Vec<Vec<Score>> {
+    let (each, first) = (blocks.len() / transposed.len(), blocks[0].replica);
+    let step = |(number, part): (usize, &Part<'_, F>)| {
+        if number == 0 {
+            team.each(&mut part.pieces(blocks, transposed), Piece::copy);
+        } else {
+            blocks.iter_mut().for_each(|block| block.carry(part.context.model, part.from_zeros));
         }
-        let blocks_each = self.blocks.len() / places.len();
-        let replicas = self.blocks.chunks_exact_mut(blocks_each).zip(&mut self.transposed);
-        let turn = |(blocks, transposed)| (blocks, transposed, Vec::new());
-        let mut turns: Vec<_> = replicas.map(turn).collect();
-        self.team.each(&mut turns, |(blocks, transposed, scores)| {
-            for (number, part) in parts.iter().enumerate() {
-                if number > 0 {
-                    blocks.iter_mut().for_each(|block| block.carry(model, part.from_zeros));
-                }
-                scores.push(part.learn(blocks, transposed));
-            }
+        team.each(blocks, |block| block.learn(&part.context, &transposed[block.replica - first]));
+        let is_last = number + 1 == parts.len();
+        team.each_with(scratch, &mut part.pieces(blocks, transposed), |scratch, piece| {
+            piece.learn(part.update.as_ref(), (!is_last).then_some(scratch));
         });
-        let scores = |step| turns.iter().map(|(_, _, scores)| scores[step]).collect();
-        let scored = |step| Scored { scores: Scores::Host(scores(step)), grad_norm: None };
-        Ok((0..steps.len()).map(scored).collect())
-    }
+        blocks.chunks_exact(each).map(score).collect()
+    };
+    parts.iter().enumerate().map(step).collect()
 }
 
 impl<F: Real> Engine for Fused<F> {
     fn steps_at_a_time(&self) -> usize {
-        if take_turns(&self.config, self.team.threads()) { turn(&self.config) } else { 1 }
+        // Clipping needs the whole gradient between two steps.
+        if self.config.global_clipnorm.is_some() { 1 } else { stretch(&self.config) }
     }
 
     fn learn(
@@ -256,17 +237,62 @@ impl<F: Real> Engine for Fused<F> {
         steps: &[Step],
         state: State,
     ) -> Result<Learnt, TchError> {
+        if steps.len() > self.steps_at_a_time() {
+            let most = self.steps_at_a_time();
+            return Err(TchError::Shape(format!("{} steps at a time, of {most}", steps.len())));
+        }
         let rows = steps.first().map_or(0, |step| step.ids.size());
         if rows != self.rows {
             self.cut(rows);
         }
         self.each_state(&state, |from, to| to.copy_from_slice(from), false)?;
-        let scored = match steps {
-            [step] => vec![self.learn_together(parameters, adam, step)?],
-            steps => self.learn_in_turns(parameters, adam, steps)?,
+        let memory = adam.memory(parameters)?;
+        let (model, places) = (self.model.clone(), Rc::clone(&self.places));
+        let mut parts = Vec::with_capacity(steps.len());
+        for step in steps {
+            let batch = step.ids.on_host()?;
+            parts.push(Part {
+                context: Context { model: &model, places: &places, memory, batch },
+                from_zeros: step.starts_epoch || !self.config.stateful,
+                update: (!adam.clips()).then(|| adam.begin()),
+            });
+        }
+        let scores = if steps.len() > 1 && take_turns(&self.config, self.team.threads()) {
+            self.learn_in_turns(&parts)
+        } else {
+            let (blocks, transposed) = (&mut self.blocks, &mut self.transposed);
+            learn_steps(&self.team, &mut self.scratch, blocks, transposed, &parts)
         };
+        let grad_norm = if adam.clips() { adam.update(parameters, &self.team)? } else { None };
         self.each_state(&state, |to, from| to.copy_from_slice(from), true)?;
-        Ok(Learnt { scored, state })
+        let scored = |scores| {
+            let grad_norm = grad_norm.as_ref().map(Tensor::shallow_clone);
+            Scored { scores: Scores::Host(scores), grad_norm }
+        };
+        Ok(Learnt { scored: scores.into_iter().map(scored).collect(), state })
+    }
+}
+
+/// One of some steps.
+struct Part<'a, F> {
+    context: Context<'a, F>,
+    from_zeros: bool,
+    /// What is done to the weights as soon as their gradient is there, if it is not clipped.
+    update: Option<Update<F>>,
+}
+
+impl<'a, F: Real> Part<'a, F> {
+    /// The weights of the replicas of `blocks`.
+    fn pieces<'b>(
+        &self,
+        blocks: &'b [Block<F>],
+        transposed: &'b mut [Transposed<F>],
+    ) -> Vec<Piece<'b, F>>
+    where
+        'a: 'b,
+    {
+        let replicas = blocks.chunks_exact(blocks.len() / transposed.len()).zip(transposed);
+        replicas.flat_map(|(blocks, copies)| pieces(&self.context, blocks, copies)).collect()
     }
 }
 
@@ -278,34 +304,12 @@ fn take_turns(config: &Config, threads: usize) -> bool {
     replicas > 1 && 4 * waiting <= replicas && config.global_clipnorm.is_none()
 }
 
-/// How many steps make a turn: enough to keep a replica in the cache for long, and not more than
-/// some tenths of a second's, for which the end of a step is waited.
-fn turn(config: &Config) -> usize {
+/// How many steps are done at a time: enough to keep a replica in the cache for long, and not more
+/// than some tenths of a second's, for which the end of a step is waited.
+fn stretch(config: &Config) -> usize {
     let gates = config.n_in.saturating_add(config.n_out).saturating_mul(12);
     let multiplications = device::work(config).saturating_mul(gates);
     ((1 << 33) / multiplications.max(1)).clamp(1, 64) as usize
-}
-
-/// One step of a turn.
-struct Part<'a, F> {
-    context: Context<'a, F>,
-    from_zeros: bool,
-    update: Update<F>,
-}
-
-impl<F: Real> Part<'_, F> {
-    /// Does the step with the replica of `blocks`.
-    fn learn(&self, blocks: &mut [Block<F>], transposed: &mut Transposed<F>) -> Score {
-        let replica = blocks[0].replica;
-        let strips = transposed.strips(&self.context, &self.context.places[replica]);
-        strips.for_each(|mut strip| strip.copy());
-        blocks.iter_mut().for_each(|block| block.learn(&self.context, transposed));
-        for mut piece in pieces(&self.context, replica) {
-            piece.compute(blocks);
-            self.update.apply(&mut piece.share);
-        }
-        score(blocks)
-    }
 }
 
 /// Bytes of the buffers of one row of a batch, of a model whose dense layer answers so many steps, in
@@ -407,9 +411,9 @@ mod tests {
         assert!(turns(2, 1) && turns(2, 2) && !turns(2, 4));
         assert!(!turns(3, 2) && turns(5, 2) && turns(10, 4) && !turns(10, 16));
         assert!(!take_turns(&Config { global_clipnorm: Some(1.0), ..config(4) }, 2));
-        assert!((2..64).contains(&turn(&config(10))));
+        assert!((2..64).contains(&stretch(&config(10))));
         let huge = Config { units: i64::MAX, ..config(10) };
-        assert_eq!(turn(&huge), 1);
+        assert_eq!(stretch(&huge), 1);
     }
 
     #[test]

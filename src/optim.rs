@@ -10,6 +10,7 @@ use crate::host::slice_mut;
 use crate::parameters::Parameters;
 use crate::real::{Real, widest};
 use crate::schedule::Schedule;
+use crate::simd::prefetch_to_write;
 use crate::team::Team;
 
 /// Numbers that one thread updates at a time.
@@ -147,7 +148,9 @@ impl Adam {
         while !all.gradient.is_empty() {
             parts.push(all.take(PART.min(all.gradient.len())));
         }
-        team.each(&mut parts, |part| update.apply(part));
+        team.each(&mut parts, |Share { theta, m, v, gradient }| {
+            update.apply(theta, m, v, gradient)
+        });
         Ok(())
     }
 }
@@ -200,9 +203,12 @@ impl<F> Memory<F> {
 
 /// Some parameters with their moments and gradient, all of one length.
 pub struct Share<'a, F> {
-    theta: &'a mut [F],
-    m: &'a mut [F],
-    v: &'a mut [F],
+    /// The parameters.
+    pub theta: &'a mut [F],
+    /// Their first moment.
+    pub m: &'a mut [F],
+    /// Their second moment.
+    pub v: &'a mut [F],
     /// The gradient.
     pub gradient: &'a mut [F],
 }
@@ -232,8 +238,8 @@ pub struct Update<F> {
 }
 
 impl<F: Real> Update<F> {
-    /// Updates some of the parameters.
-    pub fn apply(&self, Share { theta, m, v, gradient }: &mut Share<'_, F>) {
+    /// Updates parameters and their moments m and v by their gradient.
+    pub fn apply(&self, theta: &mut [F], m: &mut [F], v: &mut [F], gradient: &[F]) {
         adam(theta, m, v, gradient, self.weights, self.epsilon_and_rate);
     }
 }
@@ -255,12 +261,29 @@ fn adam_body<F: Real>(
     [weight_1, weight_2]: [F; 2],
     [epsilon, rate]: [F; 2],
 ) {
-    for (((theta, m), v), &g) in theta.iter_mut().zip(m).zip(v).zip(gradient) {
-        *m = *m + (g - *m) * weight_1;
-        *v = *v + (g * g - *v) * weight_2;
-        *theta = *theta - rate * *m / (v.sqrt() + epsilon);
+    for first in (0..theta.len()).step_by(CHUNK) {
+        let chunk = first..theta.len().min(first + CHUNK);
+        let (theta, m, v) =
+            (&mut theta[chunk.clone()], &mut m[chunk.clone()], &mut v[chunk.clone()]);
+        for line in (0..CHUNK).step_by(64 / size_of::<F>()) {
+            for numbers in [theta.as_ptr(), m.as_ptr(), v.as_ptr()] {
+                prefetch_to_write(numbers.wrapping_add(AHEAD + line));
+            }
+        }
+        for (((theta, m), v), &g) in theta.iter_mut().zip(m).zip(v).zip(&gradient[chunk]) {
+            *m = *m + (g - *m) * weight_1;
+            *v = *v + (g * g - *v) * weight_2;
+            *theta = *theta - rate * *m / (v.sqrt() + epsilon);
+        }
     }
 }
+
+/// Numbers that are asked for at a time.
+const CHUNK: usize = 64;
+
+/// How many numbers ahead an update asks for: other threads have read the parameters, and to take
+/// these back one by one would cost more than the arithmetic.
+const AHEAD: usize = 256;
 
 /// Scales every replica's gradient g by min(1, `most` / ‖g‖₂), the norm taken over all of its
 /// parameters, and returns ‖g‖₂ `(R)`. A norm that is not finite stays what it is.

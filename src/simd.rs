@@ -3,6 +3,20 @@
 
 use crate::real::Real;
 
+/// Asks for the memory at `from`, which may lie anywhere, to be fetched and made this thread's to
+/// write to.
+#[inline(always)]
+pub fn prefetch_to_write<F>(from: *const F) {
+    // There is no intrinsic that comes to this instruction.
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: it changes nothing; processors that do not know it pass it over.
+    unsafe {
+        std::arch::asm!("prefetchw [{}]", in(reg) from, options(readonly, nostack, preserves_flags));
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = from;
+}
+
 /// A vector register of numbers of type `F`.
 pub trait Vector<F>: Copy {
     /// Numbers in it.

@@ -10,6 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use seqlab::config::{Config, Dtype, EngineChoice, Family, GateActivation, LearningRateSchedule};
 use seqlab::curves::CurveRow;
 use seqlab::device::{download, host};
+use seqlab::feed::{Feeding, Source};
 use seqlab::layers::LstmState;
 use seqlab::network::State;
 use seqlab::parameters::ParameterSpec;
@@ -325,36 +326,70 @@ fn a_replica_is_bit_for_bit_what_it_is_alone() {
     }
 }
 
+/// A training whose epochs end between two steps and, where no state is carried, with a smaller batch.
+fn training_of(case: Case) -> Config {
+    let samples = 5 * 41 + if case.config.stateful { 0 } else { 13 };
+    // Ids of a sequence that are no sample's last.
+    let lead = |length| length - case.config.samples_per_epoch();
+    let config = Config {
+        id_max: 49,
+        length: case.config.length.map(|length| samples + lead(length)),
+        samples: case.config.samples.map(|_| samples),
+        epochs: 4,
+        log_every: Some(3),
+        validate_every: Some(3),
+        learning_rate_schedule: LearningRateSchedule::Cosine,
+        ..case.config
+    };
+    config.validate().unwrap();
+    config
+}
+
+/// The bits of everything that a training leaves for the next step.
+fn bits_of(trainer: &Trainer) -> Vec<u64> {
+    let adam = &trainer.adam;
+    let mut tensors: Vec<Tensor> =
+        [trainer.parameters.flat(), &adam.m, &adam.v].map(Tensor::shallow_clone).into();
+    for state in trainer.carried.iter().flat_map(|state| &state.0) {
+        tensors.extend([state.h.shallow_clone(), state.c.shallow_clone()]);
+    }
+    let numbers = tensors.iter().flat_map(|tensor| download(tensor).unwrap());
+    numbers.map(f64::to_bits).collect()
+}
+
+#[test]
+fn many_steps_at_a_time_are_the_same_as_one_by_one() {
+    for case in several_blocks() {
+        for (replicas, threads) in [(1, 1), (1, 2), (3, 2), (4, 2)] {
+            let config = Config { replicas, threads: Some(threads), ..training_of(case.clone()) };
+            let (together, _) = training::train(&config, host());
+            let mut one_by_one = Trainer::new(&config, host()).unwrap();
+            let source = Source::new(&config, 0);
+            for step in source.feed(Feeding::Direct, host()).unwrap() {
+                let step = step.unwrap();
+                if step.starts_epoch {
+                    one_by_one.carried = None;
+                }
+                one_by_one.learn(step.ids.on_host().unwrap()).unwrap();
+            }
+            let what = format!("{} of {}, R = {replicas}", config.family, config.preset);
+            assert_eq!(together.step, one_by_one.step, "{what}");
+            assert!(bits_of(&together) == bits_of(&one_by_one), "{what}, {threads} threads");
+            let last = [&together, &one_by_one].map(|t| download(t.parameters.gradient()).unwrap());
+            assert!(last[0] == last[1], "{what}, {threads} threads: the last gradient");
+        }
+    }
+}
+
 #[test]
 fn turns_change_no_bit() {
     for case in several_blocks() {
-        // Epochs end within a turn and, where no state is carried, with a smaller batch.
-        let samples = 5 * 41 + if case.config.stateful { 0 } else { 13 };
-        // Ids of a sequence that are no sample's last.
-        let lead = |length| length - case.config.samples_per_epoch();
-        let config = Config {
-            id_max: 49,
-            length: case.config.length.map(|length| samples + lead(length)),
-            samples: case.config.samples.map(|_| samples),
-            replicas: 4,
-            epochs: 4,
-            log_every: Some(3),
-            validate_every: Some(3),
-            learning_rate_schedule: LearningRateSchedule::Cosine,
-            ..case.config
-        };
-        config.validate().unwrap();
-        // Four replicas are trained in turns by two threads, and step by step by three.
+        let config = Config { replicas: 4, ..training_of(case) };
+        // Four replicas are trained in turns by two threads, and step by step, all at once, by three.
         let [in_turns, step_by_step] = [2, 3].map(|threads| {
             let config = Config { threads: Some(threads), ..config.clone() };
             let (trainer, rows) = training::train(&config, host());
-            let mut numbers = download(trainer.parameters.flat()).unwrap();
-            numbers.extend(download(&trainer.adam.m).unwrap());
-            for state in trainer.carried.iter().flat_map(|state| &state.0) {
-                numbers.extend(download(&state.h).unwrap());
-                numbers.extend(download(&state.c).unwrap());
-            }
-            let bits: Vec<u64> = numbers.iter().map(|x| x.to_bits()).collect();
+            let bits = bits_of(&trainer);
             let timeless = |row: CurveRow| CurveRow { seconds: 0.0, ..row };
             (rows.into_iter().map(timeless).collect::<Vec<_>>(), bits)
         });

@@ -1,35 +1,44 @@
 //! The gradient of a replica's weights, summed over its blocks.
 
-use std::ops::Range;
-
+use super::Context;
 use super::block::{Block, sum_rows};
-use super::product::{Matrix, Onto, Order, multiply};
-use super::{Context, Places};
-use crate::optim::Share;
+use super::product::{Matrix, Onto, Order, multiply, panel};
+use super::transposed::{Transposed, transpose};
+use crate::optim::{Share, Update};
 use crate::real::{Real, widest};
 
-/// Rows of a weight matrix whose gradient is one piece of work.
-const GRADIENT_ROWS: usize = 24;
-
-/// The gradients of a replica's weights, as pieces of work that each fill a part of it.
+/// The weights of the replica of `blocks`, as pieces of work that each have a part of the gradient to
+/// sum up.
 pub fn pieces<'a, F: Real>(
     context: &Context<'a, F>,
-    replica: usize,
+    blocks: &'a [Block<F>],
+    transposed: &'a mut Transposed<F>,
 ) -> impl Iterator<Item = Piece<'a, F>> + use<'a, F> {
     let Context { model, places, memory, .. } = *context;
     let (gates, vocab) = (4 * model.units as usize, model.vocab as usize);
-    let lstms = (0..model.lstms.len()).flat_map(move |l| {
-        [(Weight::Kernel(l), gates), (Weight::Recurrent(l), gates), (Weight::Bias(l), gates)]
+    let places = &places[blocks[0].replica];
+    let lstms = places.lstms.iter().zip(&mut transposed.lstms).enumerate();
+    let lstms = lstms.flat_map(move |(l, (places, copies))| {
+        [
+            (Weight::Kernel(l), &places.kernel, gates, copies.kernel.as_mut_slice()),
+            (Weight::Recurrent(l), &places.recurrent, gates, &mut copies.recurrent),
+            (Weight::Bias(l), &places.bias, gates, &mut []),
+        ]
     });
-    let dense = [(Weight::Dense, vocab), (Weight::DenseBias, vocab)];
-    lstms.chain(dense).flat_map(move |(weight, columns)| {
-        let place = weight.place(&places[replica]);
-        place.clone().step_by(GRADIENT_ROWS * columns).enumerate().map(move |(number, first)| {
-            let last = place.end.min(first + GRADIENT_ROWS * columns);
+    let dense = [
+        (Weight::Dense, &places.dense, vocab, transposed.dense.as_mut_slice()),
+        (Weight::DenseBias, &places.dense_bias, vocab, &mut []),
+    ];
+    lstms.chain(dense).flat_map(move |(weight, place, columns, copy)| {
+        let most = panel::<F>() * columns;
+        let mut copies = copy.chunks_mut(most);
+        place.clone().step_by(most).enumerate().map(move |(number, first)| {
+            let last = place.end.min(first + most);
             // SAFETY: the blocks have read these weights, and nobody else does before the piece is
             // done; no other piece has a part in them.
             let share = unsafe { memory.share(first..last) };
-            Piece { weight, replica, first_row: number * GRADIENT_ROWS, columns, share }
+            let rows = Rows { weight, first: number * panel::<F>(), columns };
+            Piece { blocks, rows, share, copy: copies.next() }
         })
     })
 }
@@ -44,75 +53,91 @@ enum Weight {
     DenseBias,
 }
 
-impl Weight {
-    fn place(self, places: &Places) -> &Range<usize> {
-        match self {
-            Self::Kernel(l) => &places.lstms[l].kernel,
-            Self::Recurrent(l) => &places.lstms[l].recurrent,
-            Self::Bias(l) => &places.lstms[l].bias,
-            Self::Dense => &places.dense,
-            Self::DenseBias => &places.dense_bias,
+/// Some rows of one replica's weight.
+pub struct Piece<'a, F> {
+    /// Of its batch.
+    blocks: &'a [Block<F>],
+    rows: Rows,
+    /// The weights of these rows with their moments and gradient.
+    share: Share<'a, F>,
+    /// The panel of the transposed copy that these rows are, if there is a copy.
+    copy: Option<&'a mut [F]>,
+}
+
+impl<F: Real> Piece<'_, F> {
+    /// Copies the weights for the way back.
+    pub fn copy(&mut self) {
+        if let Some(copy) = &mut self.copy {
+            transpose(self.share.theta, self.rows.columns, copy);
+        }
+    }
+
+    /// Sums the gradient up and has the weights updated, if `update` says how, with it. It goes to
+    /// `scratch`, where nobody will ask for it, and the weights are copied for the way back of the
+    /// next step; without `scratch` it is left beside the weights.
+    pub fn learn(&mut self, update: Option<&Update<F>>, scratch: Option<&mut Vec<F>>) {
+        let Share { theta, m, v, gradient } = &mut self.share;
+        let copies = scratch.is_some();
+        let gradient = match scratch {
+            Some(scratch) => {
+                scratch.resize(gradient.len(), F::default());
+                scratch.as_mut_slice()
+            }
+            None => gradient,
+        };
+        self.rows.sum(self.blocks, gradient);
+        if let Some(update) = update {
+            update.apply(theta, m, v, gradient);
+        }
+        if copies {
+            self.copy();
         }
     }
 }
 
-/// Some rows of the gradient of one replica's weight.
-pub struct Piece<'a, F> {
+/// Some rows of a weight.
+#[derive(Debug, Clone, Copy)]
+struct Rows {
     weight: Weight,
-    /// Whose weight.
-    pub replica: usize,
-    first_row: usize,
+    first: usize,
     columns: usize,
-    /// The weights of these rows with their moments and gradient.
-    pub share: Share<'a, F>,
 }
 
-impl<F: Real> Piece<'_, F> {
-    /// Sums the gradient over the replica's blocks.
-    pub fn compute(&mut self, blocks: &[Block<F>]) {
+impl Rows {
+    /// Sums the rows' gradient over a replica's blocks.
+    fn sum<F: Real>(self, blocks: &[Block<F>], out: &mut [F]) {
+        if !matches!(self.weight, Weight::Recurrent(_) | Weight::Dense) {
+            out.fill(F::default());
+        }
         for (i, block) in blocks.iter().enumerate() {
             let onto = if i == 0 { Onto::Nothing } else { Onto::Sum };
             let units = block.units;
             match self.weight {
                 Weight::Recurrent(l) => {
                     let (h, d_gates) = block.lstms[l].recurrent_rows();
-                    self.add_product(Matrix::new(h, units), d_gates, onto);
+                    self.product(Matrix::new(h, units), d_gates, out, onto);
                 }
                 Weight::Kernel(l) if block.ids[l].is_empty() => {
                     let code = Matrix::new(block.lstms[l - 1].last_h(), units);
-                    self.add_product(code, &block.repeated, onto);
+                    self.product(code, &block.repeated, out, onto);
                 }
                 Weight::Dense => {
-                    self.add_product(Matrix::new(block.read(), units), &block.logits, onto);
+                    self.product(Matrix::new(block.read(), units), &block.logits, out, onto);
                 }
                 Weight::Kernel(l) => {
-                    self.start(onto);
-                    let rows = &block.lstms[l].gates;
-                    scatter(self.share.gradient, self.columns, self.first_row, &block.ids[l], rows);
+                    let gates = &block.lstms[l].gates;
+                    scatter(out, self.columns, self.first, &block.ids[l], gates);
                 }
-                Weight::Bias(l) => {
-                    self.start(onto);
-                    sum_rows(self.share.gradient, &block.lstms[l].gates);
-                }
-                Weight::DenseBias => {
-                    self.start(onto);
-                    sum_rows(self.share.gradient, &block.logits);
-                }
+                Weight::Bias(l) => sum_rows(out, &block.lstms[l].gates),
+                Weight::DenseBias => sum_rows(out, &block.logits),
             }
         }
     }
 
-    fn start(&mut self, onto: Onto) {
-        if onto == Onto::Nothing {
-            self.share.gradient.fill(F::default());
-        }
-    }
-
-    /// Adds these rows of xᵀ · dy.
-    fn add_product(&mut self, x: Matrix<'_, F>, dy: &[F], onto: Onto) {
-        let rows = self.share.gradient.len() / self.columns;
-        let (x, dy) = (x.transposed().rows(self.first_row, rows), Matrix::new(dy, self.columns));
-        multiply(x, dy, self.share.gradient, onto, Order::Up);
+    /// These rows of xᵀ · dy.
+    fn product<F: Real>(self, x: Matrix<'_, F>, dy: &[F], out: &mut [F], onto: Onto) {
+        let x = x.transposed().rows(self.first, out.len() / self.columns);
+        multiply(x, Matrix::new(dy, self.columns), out, onto, Order::Up);
     }
 }
 

@@ -154,7 +154,7 @@ mod tests {
         let transposed: Vec<f64> = (0..4 * UNITS)
             .flat_map(|j| (0..UNITS).map(move |i| kernel()[i * 4 * UNITS + j]))
             .collect();
-        steps.backward(Matrix::new(&transposed, UNITS), d_outputs, wants_state);
+        steps.backward(Matrix::in_panels(&transposed, UNITS), d_outputs, wants_state);
     }
 
     /// Steps whose inputs and outermost gradients are set.

@@ -2,15 +2,17 @@
 //!
 //! A tile of up to 12 rows × two vector registers is summed in registers over the whole inner
 //! dimension in order, so that a sum depends neither on the rows beside it nor on the number of
-//! threads. Both operands are read where they lie, the right one row by row; weights that it would
-//! go through column by column are copied first (`transposed`).
+//! threads. Both operands are read where they lie, the right one row by row, all its columns side by
+//! side or by panels of some; weights that it would go through column by column are copied first
+//! (`transposed`).
 
 use crate::real::Real;
 use crate::simd::{Four, Vector};
 #[cfg(target_arch = "x86_64")]
 use crate::simd::{has_avx2, has_avx512};
 
-/// A matrix in memory: element (i, j) is `data[i · row_stride + j · column_stride]`.
+/// A matrix in memory: element (i, j) is `data[i · row_stride + j · column_stride]`, or it is stored by
+/// panels.
 #[derive(Debug, Clone, Copy)]
 pub struct Matrix<'a, F> {
     data: &'a [F],
@@ -18,13 +20,26 @@ pub struct Matrix<'a, F> {
     columns: usize,
     row_stride: usize,
     column_stride: usize,
+    /// Columns of a panel, but for the last: as many as the matrix has where there is one.
+    panel: usize,
+}
+
+/// Columns of a panel of a matrix that is stored by panels: whole registers of every product.
+pub const fn panel<F>() -> usize {
+    128 / size_of::<F>()
 }
 
 impl<'a, F> Matrix<'a, F> {
     /// The row-major matrix of `columns` columns in `data`.
     pub fn new(data: &'a [F], columns: usize) -> Self {
         let rows = data.len() / columns;
-        Self { data, rows, columns, row_stride: columns, column_stride: 1 }
+        Self { data, rows, columns, row_stride: columns, column_stride: 1, panel: columns }
+    }
+
+    /// The matrix of `columns` columns in `data`, stored by panels of [`panel`] columns and the last
+    /// of what is left, one behind the other, each row-major. Only a product's right operand may be.
+    pub fn in_panels(data: &'a [F], columns: usize) -> Self {
+        Self { panel: panel::<F>().min(columns), ..Self::new(data, columns) }
     }
 
     /// The matrix with rows and columns exchanged.
@@ -32,6 +47,7 @@ impl<'a, F> Matrix<'a, F> {
         Self {
             rows: self.columns,
             columns: self.rows,
+            panel: self.rows,
             row_stride: self.column_stride,
             column_stride: self.row_stride,
             ..self
@@ -40,6 +56,9 @@ impl<'a, F> Matrix<'a, F> {
 
     /// Where the last element lies; there is one.
     fn last(&self) -> usize {
+        if self.panel < self.columns {
+            return self.rows * self.columns - 1;
+        }
         (self.rows - 1) * self.row_stride + (self.columns - 1) * self.column_stride
     }
 
@@ -131,8 +150,9 @@ pub fn multiply<F: Real>(
 impl<F: Real> Product<'_, F> {
     fn compute(mut self, registers: Registers) {
         let (a, b) = (&self.a, &self.b);
-        let sizes = (a.columns, a.rows * b.columns, 1);
-        assert_eq!(sizes, (b.rows, self.out.len(), b.column_stride), "sizes of a product");
+        let sizes = (a.columns, a.rows * b.columns, a.columns, 1);
+        let found = (b.rows, self.out.len(), a.panel, b.column_stride);
+        assert_eq!(sizes, found, "sizes of a product");
         if self.out.is_empty() {
             return;
         }
@@ -183,24 +203,35 @@ impl<F: Real> Product<'_, F> {
         let tiles = self.a.rows.div_ceil(MOST);
         for p in 0..panels {
             let p = if self.order == Order::Up { p } else { panels - 1 - p };
+            let columns = self.columns_from(p * width);
             for tile in 0..tiles {
                 // As even as can be: a tile of few rows waits for its own sums.
                 let first = tile * self.a.rows / tiles;
                 let rows = (tile + 1) * self.a.rows / tiles - first;
                 // SAFETY: the caller's promise; the tile lies within the product.
                 unsafe {
-                    self.tile(first, rows, p * width).sum_in::<V, MOST>();
+                    self.tile(first, rows, columns).sum_in::<V, MOST>();
                 }
             }
         }
     }
 
-    /// The tile of `rows` rows from `row` on and the columns from `column` on.
+    /// Where the columns from `first` on lie in the right operand.
+    #[inline(always)]
+    fn columns_from(&self, first: usize) -> Columns<F> {
+        let b = &self.b;
+        let before = first / b.panel * b.panel;
+        // Panels before this one are full.
+        let start = b.data.as_ptr().wrapping_add(before * b.rows + first - before);
+        Columns { first, start, stride: b.panel.min(b.columns - before) }
+    }
+
+    /// The tile of `rows` rows from `row` on and `columns`.
     ///
     /// # Safety
     /// It begins within the product.
     #[inline(always)]
-    unsafe fn tile(&mut self, row: usize, rows: usize, column: usize) -> Tile<F> {
+    unsafe fn tile(&mut self, row: usize, rows: usize, columns: Columns<F>) -> Tile<F> {
         let (a, b) = (&self.a, &self.b);
         // SAFETY: the caller's promise.
         unsafe {
@@ -208,16 +239,24 @@ impl<F: Real> Product<'_, F> {
                 a: a.data.as_ptr().add(row * a.row_stride),
                 strides: (a.row_stride, a.column_stride),
                 rows,
-                b: b.data.as_ptr().add(column),
-                b_stride: b.row_stride,
+                b: columns.start,
+                b_stride: columns.stride,
                 k: b.rows,
-                columns: b.columns - column,
-                out: self.out.as_mut_ptr().add(row * b.columns + column),
+                columns: b.columns - columns.first,
+                out: self.out.as_mut_ptr().add(row * b.columns + columns.first),
                 n: b.columns,
                 onto: self.onto,
             }
         }
     }
+}
+
+/// Some columns of a product's right operand, as far as they are stored side by side.
+#[derive(Clone, Copy)]
+struct Columns<F> {
+    first: usize,
+    start: *const F,
+    stride: usize,
 }
 
 /// Some rows of a product × the columns of one or two registers.
@@ -468,6 +507,48 @@ mod tests {
     #[test]
     fn products_of_every_size_and_layout_are_exact_in_float64() {
         products_are_exact::<f64>();
+    }
+
+    fn panels_are_the_same_matrix<F: Real>() {
+        let width = panel::<F>();
+        for registers in registers() {
+            for rows in [1, 11, 13, 25] {
+                for k in [0, 1, 5] {
+                    for n in [1, width - 1, width, width + 1, 3 * width + width / 2 + 1] {
+                        let a: Vec<F> =
+                            (0..rows * k).map(|at| F::from_f64(number(at / k, at % k))).collect();
+                        let b: Vec<F> =
+                            (0..k * n).map(|at| F::from_f64(number(at % n, at / n))).collect();
+                        let panels = (0..n).step_by(width);
+                        let in_panels: Vec<F> = panels
+                            .flat_map(|first| {
+                                let columns = first..n.min(first + width);
+                                let rows = b.chunks_exact(n);
+                                rows.flat_map(move |row| row[columns.clone()].to_vec())
+                            })
+                            .collect();
+                        let a = Matrix { data: &a, rows, columns: k, ..Matrix::new(&a, k.max(1)) };
+                        let a = Matrix { row_stride: k, panel: k, ..a };
+                        let mut both =
+                            [Matrix::new(&b, n), Matrix::in_panels(&in_panels, n)].map(|b| {
+                                let mut out = vec![F::from(9.0); rows * n];
+                                product(registers, a, b, &mut out, Onto::Sum);
+                                out
+                            });
+                        assert!(
+                            std::mem::take(&mut both[0]) == both[1],
+                            "{registers:?} {rows} {k} {n}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_right_operand_in_panels_is_the_same_matrix() {
+        panels_are_the_same_matrix::<f32>();
+        panels_are_the_same_matrix::<f64>();
     }
 
     #[test]
