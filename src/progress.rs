@@ -66,6 +66,9 @@ impl Progress {
 
     /// Rows were logged, one a replica.
     pub fn rows(&mut self, rows: &[CurveRow]) {
+        if matches!(self.shown, Shown::Nothing) {
+            return;
+        }
         // One that has diverged has no loss.
         let rows: Vec<&CurveRow> = rows.iter().filter(|row| !row.loss.is_nan()).collect();
         let Some(row) = rows.first() else { return };

@@ -4,7 +4,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
@@ -73,10 +73,14 @@ impl Sitting {
             ));
         }
         let progress = Progress::new(&config, first, quiet);
-        let mut recorder = Recorder { curves, progress, checkpoints: run.checkpoint_path() };
+        let (checkpoints, written) = (run.checkpoint_path(), Instant::now());
+        let mut recorder = Recorder { curves, written, progress, checkpoints };
         let startup_seconds = begin.elapsed().as_secs_f64();
         let outcome = trainer.run(&mut recorder, stop);
         recorder.progress.end();
+        // What led to a failure is to be seen.
+        let flushed = recorder.curves.flush();
+        let outcome = outcome.and_then(|outcome| flushed.map(|()| outcome));
         let evaluated = match outcome? {
             Outcome::Finished(means) => evaluate(&trainer, &means, &run, stop),
             Outcome::Interrupted => Err(Interrupted.into()),
@@ -159,9 +163,14 @@ fn evaluate(
     Ok((evaluations.into_iter().enumerate().map(replica).collect(), examples))
 }
 
+/// How long rows may wait for the next, so that those of steps of microseconds are written together.
+const PAUSE: Duration = Duration::from_millis(50);
+
 /// Writes rows and checkpoints as they come and shows how far the training is.
 struct Recorder {
     curves: CsvFile<CurveRow>,
+    /// When rows were last brought to the file.
+    written: Instant,
     progress: Progress,
     checkpoints: PathBuf,
 }
@@ -180,6 +189,10 @@ impl Observer for Recorder {
             ));
         }
         rows.into_iter().try_for_each(|row| self.curves.add(row))?;
+        if self.written.elapsed() < PAUSE {
+            return Ok(());
+        }
+        self.written = Instant::now();
         self.curves.flush()
     }
 
