@@ -44,26 +44,45 @@ pub fn choose(choice: DeviceChoice) -> Result<Chosen, UserError> {
     }
 }
 
-/// Why CUDA cannot be used; meaningful where it cannot.
+/// Why no GPU can be used; meaningful where none can.
 pub fn cuda_problem() -> &'static str {
-    if !tch::utils::has_cuda() {
-        "this build has a libtorch without CUDA"
-    } else if !driver_present() {
-        "no NVIDIA driver is running"
-    } else {
-        "libtorch finds no usable GPU behind the NVIDIA driver"
-    }
+    diagnosis(has_cuda(), driver_present()).0
 }
 
 /// What makes [`cuda_problem`] go away.
 pub fn cuda_fix() -> &'static str {
-    if !tch::utils::has_cuda() && driver_present() {
-        "build with the CUDA libtorch: SEQLAB_LIBTORCH=cuda scripts/seqlab doctor"
-    } else if !driver_present() {
-        "install an NVIDIA driver (nvidia-smi shows it), then SEQLAB_LIBTORCH=cuda scripts/seqlab doctor"
-    } else {
-        "update the driver (this libtorch wants one for CUDA 13) and check CUDA_VISIBLE_DEVICES"
+    diagnosis(has_cuda(), driver_present()).1
+}
+
+/// What is missing where there is no usable GPU, and what helps.
+fn diagnosis(cuda: bool, driver: bool) -> (&'static str, &'static str) {
+    let without_cuda = "this build has a libtorch without CUDA";
+    match (cuda, driver) {
+        (false, _) if !cfg!(target_os = "linux") => {
+            (without_cuda, "use a Linux machine with an NVIDIA GPU")
+        }
+        (false, false) => (
+            without_cuda,
+            "install an NVIDIA driver (nvidia-smi shows it), then SEQLAB_LIBTORCH=cuda scripts/seqlab doctor",
+        ),
+        (false, true) => (
+            without_cuda,
+            "build with the CUDA libtorch: SEQLAB_LIBTORCH=cuda scripts/seqlab doctor",
+        ),
+        (true, false) => (
+            "no NVIDIA driver is running",
+            "install an NVIDIA driver for CUDA 13 (nvidia-smi shows it)",
+        ),
+        (true, true) => (
+            "libtorch finds no usable GPU behind the NVIDIA driver",
+            "update the driver (this libtorch wants one for CUDA 13) and check CUDA_VISIBLE_DEVICES",
+        ),
     }
+}
+
+/// Whether libtorch was built with CUDA. (`tch::utils::has_cuda` asks whether it finds a GPU.)
+pub fn has_cuda() -> bool {
+    tch::utils::has_cudart()
 }
 
 /// Whether an NVIDIA kernel driver is loaded.
@@ -219,5 +238,22 @@ mod tests {
             assert_eq!(set_threads(config), expected);
             assert_eq!(tch::get_num_threads() as usize, expected);
         }
+    }
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn each_reason_for_no_gpu_has_a_fix_of_its_own() {
+        let all = [(false, false), (false, true), (true, false), (true, true)];
+        let [no_card, cpu_build, no_driver, no_gpu] =
+            all.map(|(cuda, driver)| diagnosis(cuda, driver));
+        for (problem, _) in [no_card, cpu_build] {
+            assert_eq!(problem, "this build has a libtorch without CUDA");
+        }
+        assert_eq!(no_driver.0, "no NVIDIA driver is running");
+        assert_eq!(no_gpu.0, "libtorch finds no usable GPU behind the NVIDIA driver");
+        let install = "install an NVIDIA driver";
+        assert!(no_card.1.starts_with(install) && no_card.1.contains("SEQLAB_LIBTORCH=cuda"));
+        assert!(no_driver.1.starts_with(install) && !no_driver.1.contains("SEQLAB_LIBTORCH"));
+        assert!(cpu_build.1.starts_with("build with the CUDA libtorch"));
+        assert!(no_gpu.1.contains("CUDA_VISIBLE_DEVICES"));
     }
 }

@@ -1,10 +1,12 @@
 //! A GPU computes what the CPU computes. Where there is none, these tests say so and pass.
 
+mod common;
 #[path = "common/training.rs"]
 mod training;
 
 use std::io::Write;
 
+use common::Lab;
 use seqlab::checkpoint;
 use seqlab::config::{Config, DeviceChoice, Dtype, EngineChoice, GateActivation};
 use seqlab::curves::CurveRow;
@@ -29,10 +31,34 @@ fn gpu() -> Option<Device> {
     match device::choose(DeviceChoice::Cuda(0)) {
         Ok(chosen) => Some(chosen.device),
         Err(error) => {
-            // Past libtest, which shows what a passing test prints to nobody.
-            let _ = std::io::stderr().write_all(format!("skipped: {error}\n").as_bytes());
+            skip(&error.to_string());
             None
         }
+    }
+}
+
+/// Tells past libtest, which shows what a passing test prints to nobody.
+fn skip(why: &str) {
+    let _ = std::io::stderr().write_all(format!("skipped: {why}\n").as_bytes());
+}
+
+/// With a CUDA libtorch this needs no card: [`Lab`] lets the program see none.
+#[test]
+fn doctor_tells_which_of_libtorch_driver_and_gpu_is_missing() {
+    let output = Lab::new().command("doctor").output().unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    let driver = device::driver_present();
+    let (cuda, problem) = match (tch::utils::has_cudart(), driver) {
+        (false, _) => ("no", "this build has a libtorch without CUDA"),
+        (true, false) => ("yes", "no NVIDIA driver is running"),
+        (true, true) => ("yes", "libtorch finds no usable GPU behind the NVIDIA driver"),
+    };
+    assert!(printed.contains(&format!(", CUDA {cuda}")), "{printed}");
+    let missing = format!("cuda      not available: {problem}\n          fix: ");
+    assert!(printed.contains(&missing), "{printed}");
+    assert_eq!(output.status.success(), !driver, "{printed}");
+    if cuda == "no" {
+        skip("this libtorch has no CUDA: one of three diagnoses was tried");
     }
 }
 

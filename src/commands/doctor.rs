@@ -25,7 +25,7 @@ pub fn doctor(out: &mut dyn Write) -> Result<ExitCode> {
         yes(tch::utils::has_mkl()),
         yes(tch::utils::has_mkldnn()),
         yes(tch::utils::has_openmp()),
-        yes(tch::utils::has_cuda()),
+        yes(device::has_cuda()),
     )?;
     let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
     writeln!(out, "threads   {cores} usable, {} by libtorch's default", tch::get_num_threads())?;
