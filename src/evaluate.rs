@@ -192,9 +192,9 @@ impl Tally {
     fn evaluation(&self) -> Evaluation {
         Evaluation {
             samples: self.samples,
+            loss: Some(self.loss / self.samples as f64),
             token_accuracy: self.right_tokens as f64 / self.tokens as f64,
             sequence_accuracy: self.right_samples as f64 / self.samples as f64,
-            loss: self.loss / self.samples as f64,
         }
     }
 }

@@ -112,14 +112,15 @@ pub fn thousands(n: i64) -> String {
     groups.join(",")
 }
 
-/// Each replica's last losses, accuracies and evaluation.
+/// Each replica's figures of the last epoch of training, and those of its evaluation.
 pub fn results(replicas: &[ReplicaSummary]) -> String {
     let known = |value: Option<f64>| or_dash(value.map(|value| format!("{value:.4}")));
     let mut rows = vec![row([
         "seed",
-        "loss",
-        "accuracy",
+        "train loss",
+        "train accuracy",
         "fresh samples",
+        "eval loss",
         "token accuracy",
         "exact sequences",
     ])];
@@ -128,9 +129,10 @@ pub fn results(replicas: &[ReplicaSummary]) -> String {
         let diverged = replica.diverged_at_step.map(|step| format!("diverged at step {step}"));
         rows.push(vec![
             replica.seed.to_string(),
-            diverged.unwrap_or_else(|| known(replica.loss)),
-            known(replica.accuracy),
+            diverged.unwrap_or_else(|| known(replica.train_loss)),
+            known(replica.train_accuracy),
             or_dash(evaluation.map(|evaluation| evaluation.samples)),
+            known(evaluation.and_then(|evaluation| evaluation.loss)),
             known(evaluation.map(|evaluation| evaluation.token_accuracy)),
             known(evaluation.map(|evaluation| evaluation.sequence_accuracy)),
         ]);

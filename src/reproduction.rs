@@ -348,8 +348,8 @@ impl Measured {
         };
         let tried: usize = evaluations().map(|evaluation| evaluation.samples).sum();
         Self {
-            loss: of(|replica| replica.loss),
-            accuracy: of(|replica| replica.accuracy),
+            loss: of(|replica| replica.train_loss),
+            accuracy: of(|replica| replica.train_accuracy),
             late_loss: late(|row| row.loss),
             late_accuracy: late(|row| row.accuracy),
             token_accuracy: of(|replica| Some(replica.evaluation.as_ref()?.token_accuracy)),

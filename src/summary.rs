@@ -80,10 +80,12 @@ pub struct ReplicaSummary {
     /// The step after which it had diverged, and ended: from then on it has no figures.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub diverged_at_step: Option<i64>,
-    /// Mean over the batches of the last epoch, each scored before its update.
-    pub loss: Option<f64>,
+    /// In training: the mean over the batches of the last epoch, each scored before its update.
+    #[serde(alias = "loss")]
+    pub train_loss: Option<f64>,
     /// Token accuracy, likewise.
-    pub accuracy: Option<f64>,
+    #[serde(alias = "accuracy")]
+    pub train_accuracy: Option<f64>,
     /// On fresh sequences.
     pub evaluation: Option<Evaluation>,
 }
@@ -93,12 +95,12 @@ pub struct ReplicaSummary {
 pub struct Evaluation {
     /// Sequences tried.
     pub samples: usize,
+    /// Mean cross-entropy of the free-running probabilities, each taken as at least 1e-7, as
+    /// Keras does; `None` in runs from before it was noted.
+    #[serde(default)]
+    pub loss: Option<f64>,
     /// Share of ids that are right.
     pub token_accuracy: f64,
     /// Share of sequences that are right as a whole.
     pub sequence_accuracy: f64,
-    /// Mean cross-entropy of the free-running probabilities, each taken as at least 1e-7, as
-    /// Keras does.
-    #[serde(skip)]
-    pub loss: f64,
 }

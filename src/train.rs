@@ -366,7 +366,7 @@ impl Trainer {
         let samples = self.config.validation_samples as usize;
         let found = self.evaluator().run(Purpose::Validation, samples, |_| go_on(stop))?;
         let left = found.iter().zip(self.diverged()).filter(|(_, diverged)| diverged.is_none());
-        let losses: Vec<f64> = left.map(|(evaluation, _)| evaluation.loss).collect();
+        let losses: Vec<f64> = left.filter_map(|(evaluation, _)| evaluation.loss).collect();
         let val_loss = losses.iter().sum::<f64>() / losses.len() as f64;
         let lowest = self.best.as_ref().map_or(f64::INFINITY, |(best, _)| best.val_loss);
         if val_loss < lowest {
@@ -396,7 +396,7 @@ impl Trainer {
                 samples: self.samples,
                 loss: means.loss,
                 accuracy: means.accuracy,
-                val_loss: validation.map(|v| v.loss),
+                val_loss: validation.and_then(|v| v.loss),
                 val_accuracy: validation.map(|v| v.token_accuracy),
                 val_sequence_accuracy: validation.map(|v| v.sequence_accuracy),
                 learning_rate: self.adam.learning_rate(self.step),

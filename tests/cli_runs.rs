@@ -296,9 +296,9 @@ fn the_summary_has_the_documented_keys() {
     let replicas = summary["replicas"].as_array().unwrap();
     assert_eq!(replicas.iter().map(|r| r["seed"].as_i64().unwrap()).collect::<Vec<_>>(), [3, 4]);
     for replica in replicas {
-        assert_eq!(keys(replica), ["accuracy", "evaluation", "loss", "seed"]);
+        assert_eq!(keys(replica), ["evaluation", "seed", "train_accuracy", "train_loss"]);
         let evaluation = &replica["evaluation"];
-        assert_eq!(keys(evaluation), ["samples", "sequence_accuracy", "token_accuracy"]);
+        assert_eq!(keys(evaluation), ["loss", "samples", "sequence_accuracy", "token_accuracy"]);
     }
 }
 
@@ -314,7 +314,7 @@ fn the_summary_s_loss_and_accuracy_are_the_means_over_the_last_epoch() {
             let steps = curves.replica(k);
             assert_eq!(steps.rows.len(), last.end);
             for column in ["loss", "accuracy"] {
-                let found = summary["replicas"][k][column].as_f64().unwrap();
+                let found = summary["replicas"][k][format!("train_{column}")].as_f64().unwrap();
                 close(found, mean(&steps, column, last.clone()));
             }
         }
@@ -326,7 +326,8 @@ fn a_row_an_epoch_is_what_the_summary_says() {
     let lab = Lab::with_run(ECHO);
     let (curves, summary) = (Csv::curves(&lab, "run"), summary(&lab, "run"));
     for column in ["loss", "accuracy"] {
-        close(curves.numbers(column)[1], summary["replicas"][0][column].as_f64().unwrap());
+        let figure = &summary["replicas"][0][format!("train_{column}")];
+        close(curves.numbers(column)[1], figure.as_f64().unwrap());
     }
 }
 
@@ -387,7 +388,7 @@ fn evaluate_takes_another_number_of_samples() {
     let after = json(&lab.run("evaluate run --samples 300 --json"))[0].clone();
     assert_eq!(after["evaluation"]["samples"], 315);
     assert_ne!(after["evaluation"]["token_accuracy"], before["evaluation"]["token_accuracy"]);
-    assert_eq!([&after["seed"], &after["loss"]], [&before["seed"], &before["loss"]]);
+    assert_eq!([&after["seed"], &after["train_loss"]], [&before["seed"], &before["train_loss"]]);
     assert_eq!(summary(&lab, "run")["replicas"][0], before);
 }
 
@@ -429,9 +430,10 @@ fn evaluate_prints_a_line_for_every_replica() {
         let evaluation = &replica["evaluation"];
         let expected = [
             replica["seed"].to_string(),
-            four(&replica["loss"]),
-            four(&replica["accuracy"]),
+            four(&replica["train_loss"]),
+            four(&replica["train_accuracy"]),
             evaluation["samples"].to_string(),
+            four(&evaluation["loss"]),
             four(&evaluation["token_accuracy"]),
             four(&evaluation["sequence_accuracy"]),
         ];
@@ -604,7 +606,7 @@ fn train_reports_examples_and_results() {
     );
     let first = &Csv::predictions(&lab, "run").rows[0];
     assert!(first[1..4].iter().all(|ids| stdout.contains(ids)), "{stdout}");
-    let loss = summary(&lab, "run")["replicas"][0]["loss"].as_f64().unwrap();
+    let loss = summary(&lab, "run")["replicas"][0]["train_loss"].as_f64().unwrap();
     assert!(stdout.contains(&format!("{loss:.4}")) && stdout.contains("8 steps in"), "{stdout}");
 }
 
@@ -649,7 +651,10 @@ fn a_replica_that_diverges_ends_alone() {
         assert_eq!(predictions.contains(&k.to_string()), figures["diverged_at_step"].is_null());
         if let Some(step) = figures["diverged_at_step"].as_i64() {
             diverged += 1;
-            assert!(figures["loss"].is_null() && figures["evaluation"].is_null(), "{figures}");
+            assert!(
+                figures["train_loss"].is_null() && figures["evaluation"].is_null(),
+                "{figures}"
+            );
             let (last, before) = rows.split_last().unwrap();
             assert!(rows.len() < 20 && last[5..7] == ["NaN", "NaN"], "{last:?}");
             assert!(before.iter().all(|row| row[5] != "NaN"), "one row tells it");
@@ -735,7 +740,8 @@ fn an_interrupted_run_is_saved() {
 
         let replicas = json(&lab.run("evaluate run --samples 20 --json"));
         assert_eq!(replicas[0]["evaluation"]["samples"], 20);
-        assert_eq!([&replicas[0]["loss"], &replicas[0]["accuracy"]], [&Value::Null, &Value::Null]);
+        let figures = [&replicas[0]["train_loss"], &replicas[0]["train_accuracy"]];
+        assert_eq!(figures, [&Value::Null, &Value::Null]);
         lab.run("predict run --source '1 2 3 4 5 6'");
     }
 }

@@ -56,9 +56,12 @@ fn reproduce_trains_each_experiment_and_reports_what_the_runs_say() {
             replicas.iter().map(|replica| replica[key].as_f64().unwrap()).collect()
         };
         let measured = &experiment["measured"];
-        close(&measured["loss"]["mean"], mean(&of("loss")));
-        close(&measured["loss"]["sd"], (of("loss")[0] - of("loss")[1]).abs() / 2f64.sqrt());
-        close(&measured["accuracy"]["max"], of("accuracy")[0].max(of("accuracy")[1]));
+        close(&measured["loss"]["mean"], mean(&of("train_loss")));
+        close(
+            &measured["loss"]["sd"],
+            (of("train_loss")[0] - of("train_loss")[1]).abs() / 2f64.sqrt(),
+        );
+        close(&measured["accuracy"]["max"], of("train_accuracy")[0].max(of("train_accuracy")[1]));
         let curves = Csv::curves(&lab, &format!("all/{name}"));
         let late: Vec<f64> = (0..2)
             .map(|k| {

@@ -37,8 +37,8 @@ pub fn evaluate(
         ReplicaSummary {
             seed: seeds[k],
             diverged_at_step: before.and_then(|replica| replica.diverged_at_step),
-            loss: before.and_then(|replica| replica.loss),
-            accuracy: before.and_then(|replica| replica.accuracy),
+            train_loss: before.and_then(|replica| replica.train_loss),
+            train_accuracy: before.and_then(|replica| replica.train_accuracy),
             evaluation: (!trained.diverged[k]).then_some(evaluation),
         }
     };

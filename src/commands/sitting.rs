@@ -156,8 +156,8 @@ fn evaluate(
     let replica = |(replica, evaluation): (usize, Evaluation)| ReplicaSummary {
         seed: seeds[replica],
         diverged_at_step: diverged[replica],
-        loss: means[replica].map(|means| means.loss),
-        accuracy: means[replica].map(|means| means.accuracy),
+        train_loss: means[replica].map(|means| means.loss),
+        train_accuracy: means[replica].map(|means| means.accuracy),
         evaluation: diverged[replica].is_none().then_some(evaluation),
     };
     Ok((evaluations.into_iter().enumerate().map(replica).collect(), examples))

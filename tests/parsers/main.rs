@@ -180,10 +180,11 @@ prop_compose! {
         (samples, diverged) in (0..2_000_000usize, any::<bool>()),
         (token_accuracy, sequence_accuracy) in (share(), share()),
     ) -> ReplicaSummary {
-        let evaluation = Evaluation { samples, token_accuracy, sequence_accuracy, loss: 0.0 };
+        let train_loss = loss.map(|loss| loss + 1.0);
+        let evaluation = Evaluation { samples, token_accuracy, sequence_accuracy, loss };
         let diverged_at_step = diverged.then_some(samples as i64 + 1);
         let evaluation = (!diverged).then_some(evaluation);
-        ReplicaSummary { seed, diverged_at_step, loss, accuracy, evaluation }
+        ReplicaSummary { seed, diverged_at_step, train_loss, train_accuracy: accuracy, evaluation }
     }
 }
 
