@@ -16,14 +16,14 @@ use seqlab::device;
 use seqlab::fused::cut;
 use seqlab::fused::dense::{Tally, cross_entropy};
 use seqlab::fused::lstm::Steps;
-use seqlab::fused::product::{Matrix, Onto, Order, multiply, panel};
-use seqlab::fused::transposed::transpose;
 use seqlab::model::{Input, LstmSpec, Model};
 use seqlab::optim::Adam;
+use seqlab::product::{Matrix, Onto, Order, multiply, panel};
 use seqlab::rng::Purpose;
 use seqlab::task::Task;
 use seqlab::team::Team;
 use seqlab::train::Trainer;
+use seqlab::transpose::transpose;
 
 /// `n` numbers between −.1 and .1.
 fn numbers(n: usize) -> Vec<f32> {

@@ -15,7 +15,6 @@ mod cells;
 pub mod dense;
 mod gradient;
 pub mod lstm;
-pub mod product;
 pub mod transposed;
 
 use std::ops::Range;
@@ -34,12 +33,12 @@ use crate::model::{Model, Start};
 use crate::network::State;
 use crate::optim::{Adam, Memory, Update};
 use crate::parameters::Parameters;
+use crate::product::Matrix;
 use crate::real::Real;
 use crate::task::Batch;
 use crate::team::Team;
 use block::Block;
 use gradient::{Piece, pieces};
-use product::Matrix;
 use transposed::Transposed;
 
 /// Rows of a block: enough for products to be fast, and so few that what a block keeps of its way

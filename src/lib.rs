@@ -67,11 +67,13 @@ pub mod host;
 
 pub mod curves;
 pub mod device;
+pub mod product;
 pub mod real;
 pub mod schedule;
 pub mod simd;
 pub mod task;
 pub mod team;
+pub mod transpose;
 
 pub mod sources;
 pub mod statistics;

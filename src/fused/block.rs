@@ -5,10 +5,10 @@ use std::ops::Range;
 use super::Context;
 use super::dense::{Tally, cross_entropy};
 use super::lstm::Steps;
-use super::product::{Matrix, Onto, Order, multiply};
 use super::transposed::Transposed;
 use crate::config::Config;
 use crate::model::{Input, Model, Start};
+use crate::product::{Matrix, Onto, Order, multiply};
 use crate::real::{Real, widest};
 use crate::task::Batch;
 

@@ -2,10 +2,11 @@
 
 use super::Context;
 use super::block::{Block, sum_rows};
-use super::product::{Matrix, Onto, Order, multiply, panel};
-use super::transposed::{Transposed, transpose};
+use super::transposed::Transposed;
 use crate::optim::{Share, Update};
+use crate::product::{Matrix, Onto, Order, multiply, panel};
 use crate::real::{Real, widest};
+use crate::transpose::transpose;
 
 /// The weights of the replica of `blocks`, as pieces of work that each have a part of the gradient to
 /// sum up.

@@ -1,8 +1,8 @@
 //! An LSTM's time steps, forward and backward, for some rows of a batch.
 
 use super::cells::{self, Step, StepGradient};
-use super::product::{Matrix, Onto, Order, multiply};
 use crate::config::GateActivation;
+use crate::product::{Matrix, Onto, Order, multiply};
 use crate::real::Real;
 
 /// T time steps of an LSTM over N rows; buffers for what the backward pass and the gradient of the

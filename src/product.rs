@@ -4,7 +4,7 @@
 //! dimension in order, so that a sum depends neither on the rows beside it nor on the number of
 //! threads. Both operands are read where they lie, the right one row by row, all its columns side by
 //! side or by panels of some; weights that it would go through column by column are copied first
-//! (`transposed`).
+//! (`crate::transpose`).
 
 use crate::real::Real;
 use crate::simd::{Four, Vector};
