@@ -50,14 +50,21 @@ pub struct Interrupted;
 /// What `error` looks like to the user: the chain of causes, then the hint if there is one.
 pub fn describe(error: &anyhow::Error) -> String {
     let causes: Vec<String> = error.chain().map(message).collect();
-    let hint = error.chain().find_map(hint).map(|hint| format!("\nhint: {hint}"));
-    format!("error: {}{}", causes.join(": "), hint.unwrap_or_default())
+    let hint = known(error).and_then(|known| known.hint.clone());
+    let hint = hint.or_else(|| error.chain().find_map(shortage));
+    let hint = hint.map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
+    format!("error: {}{hint}", causes.join(": "))
 }
 
 /// The exit status that `error` leads to.
 pub fn status(error: &anyhow::Error) -> u8 {
-    let known = error.chain().find_map(|cause| cause.downcast_ref::<UserError>());
-    known.map_or(FAILURE, |error| error.status)
+    known(error).map_or(FAILURE, |known| known.status)
+}
+
+/// The outermost [`UserError`] of the chain, which may be a context.
+fn known(error: &anyhow::Error) -> Option<&UserError> {
+    let inside = || error.chain().find_map(|cause| cause.downcast_ref());
+    error.downcast_ref().or_else(inside)
 }
 
 /// Whether whoever read standard output stopped reading, as `head` does.
@@ -75,10 +82,8 @@ fn message(cause: &(dyn std::error::Error + 'static)) -> String {
     }
 }
 
-fn hint(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
-    if let Some(error) = cause.downcast_ref::<UserError>() {
-        return error.hint.clone();
-    }
+/// What helps where libtorch found no memory.
+fn shortage(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
     let text = cause.downcast_ref::<TchError>()?.to_string();
     let short = text.contains("out of memory") || text.contains("can't allocate memory");
     short.then(|| "memory is short: lower --batch-size, --units or --replicas".to_owned())
@@ -106,6 +111,14 @@ mod tests {
         let usage = UserError::usage("--units 0").hint("give one");
         let error = Err::<(), _>(usage).context("in run.toml").unwrap_err();
         assert_eq!(describe(&error), "error: in run.toml: --units 0\nhint: give one");
+        assert_eq!(status(&error), USAGE);
+    }
+
+    #[test]
+    fn a_context_has_its_hint_and_status_too() {
+        let context = UserError::usage("no run").hint("give one");
+        let error = Err::<(), _>(std::io::Error::other("gone")).context(context).unwrap_err();
+        assert_eq!(describe(&error), "error: no run: gone\nhint: give one");
         assert_eq!(status(&error), USAGE);
     }
 }

@@ -90,4 +90,5 @@ pub mod rng;
 
 pub mod error;
 pub mod input;
+pub mod shell;
 pub mod versions;

@@ -12,7 +12,7 @@ use crate::disk::{self, Real};
 use crate::error::UserError;
 use crate::lock::Lock;
 use crate::summary::Summary;
-use crate::{input, resolve};
+use crate::{input, resolve, shell};
 
 /// What a run writes. `config.toml` is what makes a directory a run.
 const FILES: [&str; 4] = ["config.toml", "curves.csv", "predictions.csv", "summary.json"];
@@ -63,8 +63,7 @@ impl RunDir {
             if force {
                 return Ok(());
             }
-            let error = UserError::usage(format!("--out {shown}: holds a run already"));
-            return Err(error.hint("give another directory, or --force to replace the run").into());
+            return Err(run.in_the_way().into());
         }
         let other = |entry: std::io::Result<fs::DirEntry>| {
             entry.map_or(true, |entry| entry.file_name() != LOCK)
@@ -98,6 +97,17 @@ impl RunDir {
         let text = text(config)?;
         disk::replace(&Real, &run.config_path(), text.as_bytes()).map_err(unusable)?;
         Ok(run)
+    }
+
+    /// Why no other run is made here.
+    fn in_the_way(&self) -> UserError {
+        let shown = self.path.display();
+        if fs::symlink_metadata(self.summary_path()).is_ok() {
+            let error = UserError::usage(format!("--out {shown}: holds a run already"));
+            return error.hint("give another directory, or --force to replace the run");
+        }
+        let error = UserError::usage(format!("--out {shown}: holds a run that is not finished"));
+        error.hint(format!("`{}` goes on with it", self.resume_command()))
     }
 
     fn at(path: &Path) -> Self {
@@ -164,6 +174,17 @@ impl RunDir {
             write_whole(&self.config_path(), &text(config)?)?;
         }
         Ok(())
+    }
+
+    /// The command that goes on with the run.
+    pub fn resume_command(&self) -> String {
+        shell::command(&["resume".as_ref(), operand(&self.path).as_ref()])
+    }
+
+    /// The command that trains its configuration from the beginning, into a new directory.
+    pub fn again_command(&self) -> String {
+        let config = operand(&self.config_path());
+        shell::command(&["train".as_ref(), "--config".as_ref(), config.as_ref()])
     }
 
     /// Its directory.
@@ -260,6 +281,12 @@ pub fn read_table(path: &Path) -> Result<toml::Table> {
     let bytes = input::read(path, input::CONFIG)
         .map_err(|e| UserError::usage(format!("cannot read {shown}: {e}")))?;
     resolve::parse(&bytes).map_err(|e| UserError::usage(format!("{shown}: {e}")).into())
+}
+
+/// `path` spelled so that no command line takes it for a flag.
+fn operand(path: &Path) -> PathBuf {
+    let flag = path.as_os_str().as_encoded_bytes().starts_with(b"-");
+    if flag { Path::new(".").join(path) } else { path.to_owned() }
 }
 
 /// A directory that the user chose badly, or a failure of the disk.

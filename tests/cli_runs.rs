@@ -766,9 +766,10 @@ fn a_killed_run_leaves_whole_rows() {
     assert_eq!(lab.files("run"), ["config.toml", "curves.csv", "lock"]);
     let steps = Csv::curves(&lab, "run").numbers("step");
     assert!(steps.iter().enumerate().all(|(row, step)| *step == 3.0 * (row + 1) as f64));
-    let says = "error: run/checkpoint: holds no checkpoint\nhint: seqlab resume run trains";
-    lab.refuses(1, "evaluate run", &[says]);
-    lab.refuses(2, "train echo --out run", &["holds a run already"]);
+    let says =
+        ["error: run/checkpoint: holds no checkpoint\nhint: ", "resume run` trains it to its end"];
+    lab.refuses(1, "evaluate run", &says);
+    lab.refuses(2, "train echo --out run", &["holds a run that is not finished"]);
 }
 
 #[test]

@@ -168,7 +168,8 @@ fn a_replica_that_has_diverged_stays_so() {
 #[test]
 fn what_would_not_be_the_longer_run_is_not_extended() {
     let lab = Lab::with_run(&format!("{ECHO} --lr-schedule cosine"));
-    let says = ["--epochs 3: with learning_rate_schedule cosine every step's", "hint: train anew"];
+    let says =
+        ["--epochs 3: with learning_rate_schedule cosine every step's", "hint: leave it out, or `"];
     lab.refuses(2, "resume run --epochs 3", &says);
     lab.train(&format!("{ECHO} --log-every 3"), "odd");
     let says = ["--epochs 3: the last row of curves.csv, at step 8, is there because", "hint: "];
@@ -356,7 +357,7 @@ fn two_processes_never_write_one_run() {
     for arguments in ["resume run", "train echo --out run --force", "resume run --epochs 5"] {
         lab.fails(1, arguments, &[&held]);
     }
-    lab.fails(2, "train echo --out run", &["holds a run already"]);
+    lab.fails(2, "train echo --out run", &["holds a run that is not finished"]);
     child.kill().unwrap();
     child.wait().unwrap();
     lab.run("resume run --epochs 3");

@@ -1,7 +1,7 @@
 //! `seqlab resume`.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 
 use super::sitting::{Sitting, new_trainer};
 use super::stop::Stop;
-use super::trained::warn;
+use super::trained::{again, warn};
 use crate::checkpoint::{self, Checkpoint, Found};
 use crate::config::{Config, DeviceChoice, LearningRateSchedule};
 use crate::curves::{CsvFile, CurveRow};
@@ -63,14 +63,13 @@ pub(super) fn resume_until(stop: &AtomicBool, what: &Resume, out: &mut dyn Write
     }
     config.validate().map_err(UserError::usage)?;
     let Found { whole, damaged } = checkpoint::newest(&run.checkpoint_path()).map_err(|error| {
-        let again = "train --config with the run's config.toml repeats it from the beginning";
-        error.context(UserError::failure(format!("{shown} cannot be resumed")).hint(again))
+        error.context(UserError::failure(format!("{shown} cannot be resumed")).hint(again(&run)))
     })?;
     match &whole {
-        Some(checkpoint) => check(checkpoint, &config, &what.run)?,
+        Some(checkpoint) => check(checkpoint, &config, &run)?,
         None if finished => {
             let none = UserError::failure(format!("{shown}: holds no checkpoint to go on from"));
-            return Err(none.hint("train --config with its config.toml repeats the run").into());
+            return Err(none.hint(again(&run)).into());
         }
         None => {}
     }
@@ -96,7 +95,7 @@ pub(super) fn resume_until(stop: &AtomicBool, what: &Resume, out: &mut dyn Write
 }
 
 /// Finds out whether a run of `config` would have passed through `checkpoint`.
-fn check(checkpoint: &Checkpoint, config: &Config, run: &Path) -> Result<()> {
+fn check(checkpoint: &Checkpoint, config: &Config, run: &RunDir) -> Result<()> {
     let manifest = &checkpoint.manifest;
     let (then, position) = (&manifest.config, &manifest.position);
     let Config { epochs, device, threads, checkpoint_every, keep_checkpoints, .. } = *config;
@@ -111,12 +110,12 @@ fn check(checkpoint: &Checkpoint, config: &Config, run: &Path) -> Result<()> {
             |table: &toml::Table| table.get(field).map_or("none".to_owned(), |v| v.to_string());
         let error = UserError::usage(format!(
             "{}: {field} is {}, but was {} when {} was saved",
-            run.join("config.toml").display(),
+            run.config_path().display(),
             value(&now),
             value(&then),
             checkpoint.path.display(),
         ));
-        return Err(error.hint("put it back, or train anew with train --config").into());
+        return Err(error.hint(format!("put it back, or {}", again(run))).into());
     }
     if epochs == then.epochs {
         return Ok(());
@@ -126,7 +125,8 @@ fn check(checkpoint: &Checkpoint, config: &Config, run: &Path) -> Result<()> {
         let done = position.epoch + i64::from(position.batch > 0);
         return Err(refused(format!("expected at least the {done} that are begun")).into());
     }
-    let hint = "train anew with --epochs, or leave it out";
+    let anew = format!("{} --epochs {epochs}", run.again_command());
+    let hint = format!("leave it out, or `{anew}` trains another run");
     if config.learning_rate_schedule != LearningRateSchedule::Constant {
         let error = refused(format!(
             "with learning_rate_schedule {} every step's learning rate depends on the number of \

@@ -90,7 +90,7 @@ impl Sitting {
                 // Half a table would pass for a whole one.
                 let _ = std::fs::remove_file(run.predictions_path());
                 say(format!("interrupted after step {}; state saved in {shown}", trainer.step));
-                say(format!("resume with: seqlab resume {shown}"));
+                say(format!("resume with: {}", run.resume_command()));
                 return Ok(false);
             }
             evaluated => evaluated?,

@@ -26,11 +26,20 @@ fn found(run: &RunDir) -> Result<Checkpoint> {
     let path = run.checkpoint_path();
     let Found { whole, damaged } = checkpoint::newest(&path)?;
     warn(&damaged);
-    whole.ok_or_else(|| {
-        let none = UserError::failure(format!("{}: holds no checkpoint", path.display()));
-        none.hint(format!("seqlab resume {} trains the run to its end", run.path().display()))
-            .into()
-    })
+    if let Some(whole) = whole {
+        return Ok(whole);
+    }
+    let hint = match run.read_summary()? {
+        Some(_) => again(run),
+        None => format!("`{}` trains it to its end", run.resume_command()),
+    };
+    let none = UserError::failure(format!("{}: holds no checkpoint", path.display()));
+    Err(none.hint(hint).into())
+}
+
+/// What helps where a run's weights are lost.
+pub(super) fn again(run: &RunDir) -> String {
+    format!("`{}` trains it again, in a new directory", run.again_command())
 }
 
 /// Tells of damaged checkpoints.
