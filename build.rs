@@ -30,12 +30,12 @@ fn set(name: &str, value: &str) {
 }
 
 fn link(lib_dir: &Path, os: &str) {
-    let dir = lib_dir.display();
+    let dir = &lib_dir.display().to_string();
     match os {
         "linux" => {
             // An RPATH, not a RUNPATH: it also serves the libraries that libtorch loads in turn,
             // and another libtorch in LD_LIBRARY_PATH does not get in its way.
-            println!("cargo:rustc-link-arg=-Wl,--disable-new-dtags,-rpath,{dir}");
+            pass_to_linker(&["--disable-new-dtags", "-rpath", dir]);
             // No symbol of libtorch_cuda is referred to: it registers its kernels when it is
             // loaded. Unless told otherwise the linker drops it, and CUDA is never available.
             if lib_dir.join("libtorch_cuda.so").exists() {
@@ -44,8 +44,16 @@ fn link(lib_dir: &Path, os: &str) {
                 );
             }
         }
-        "macos" => println!("cargo:rustc-link-arg=-Wl,-rpath,{dir}"),
+        "macos" => pass_to_linker(&["-rpath", dir]),
         _ => {}
+    }
+}
+
+/// Not by `-Wl`, for which a comma in a path ends an argument.
+fn pass_to_linker(arguments: &[&str]) {
+    for argument in arguments {
+        println!("cargo:rustc-link-arg=-Xlinker");
+        println!("cargo:rustc-link-arg={argument}");
     }
 }
 

@@ -7,18 +7,18 @@ nvidia/, where the libraries look for one another.
 
 import fnmatch
 import os
-import re
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import zipfile
 
+from partial import exit_on_stop_signals, made_whole
+
 TORCH = "2.13.0"
 
 # Distribution, version, platform tag, SHA-256: torch and what it pins through cuda-toolkit 13.0.3.
+# What they come to in DEST is in scripts/setup, as files_and_bytes.
 WHEELS = {
     "linux-x86_64": [
         ("torch", TORCH, "manylinux_2_28_x86_64", "796633c4cdf0fe2cdced72d8f88f22e73dbcfce83132763162f6d4bff13b820b"),
@@ -156,24 +156,6 @@ def install(variant, platform, folder):
             file.write(LINKER_SCRIPT)
 
 
-def temporary_prefix(pid):
-    return ".fetch@%d@%s@" % (pid, socket.gethostname())
-
-
-def remove_abandoned(cache):
-    """Removes what fetches on this host left that were killed without a chance to tidy up."""
-    for name in os.listdir(cache):
-        found = re.match(r"\.fetch@(\d+)@", name)
-        if not found or not name.startswith(temporary_prefix(int(found.group(1)))):
-            continue
-        try:
-            os.kill(int(found.group(1)), 0)
-        except ProcessLookupError:
-            shutil.rmtree(os.path.join(cache, name), ignore_errors=True)
-        except OSError:
-            pass
-
-
 def check_room(cache, variant, platform):
     needed = SIZES[variant, platform][1] + SPARE_GB
     free = shutil.disk_usage(cache).free / 1e9
@@ -185,45 +167,19 @@ def check_room(cache, variant, platform):
 
 
 def fetch(variant, platform, dest):
-    cache = os.path.dirname(dest)
-    os.makedirs(cache, exist_ok=True)
-    remove_abandoned(cache)
-    check_room(cache, variant, platform)
-    print(
-        "seqlab: fetching libtorch %s (%s, %s): %.1f GB to download, %.1f GB installed\n"
-        "seqlab: into %s" % ((TORCH, variant, platform) + SIZES[variant, platform] + (dest,)),
-        file=sys.stderr,
-        flush=True,
-    )
-    folder = tempfile.mkdtemp(prefix=temporary_prefix(os.getpid()), dir=cache)
-    try:
+    with made_whole(dest) as folder:
+        check_room(os.path.dirname(dest), variant, platform)
+        print(
+            "seqlab: fetching libtorch %s (%s, %s): %.1f GB to download, %.1f GB installed\n"
+            "seqlab: into %s" % ((TORCH, variant, platform) + SIZES[variant, platform] + (dest,)),
+            file=sys.stderr,
+            flush=True,
+        )
         install(variant, platform, folder)
-        os.chmod(folder, 0o755)
-        try:
-            os.rename(folder, dest)
-        except OSError:
-            # Another fetch may have been first: its copy is as good as this one.
-            if not os.path.isdir(dest):
-                raise
-    finally:
-        on_stop_signals(signal.SIG_IGN)
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def on_stop_signals(handler):
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, handler)
-
-
-def stop(number, _frame):
-    # One is enough: a second one must not cut the tidying short.
-    on_stop_signals(signal.SIG_IGN)
-    sys.exit(128 + number)
 
 
 def main():
-    # SIGINT included: a shell starts background commands with it ignored.
-    on_stop_signals(stop)
+    exit_on_stop_signals()
     try:
         fetch(*sys.argv[1:])
     except Failure as failure:
