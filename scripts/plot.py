@@ -1,9 +1,11 @@
 """Draws the loss and accuracy of runs over optimiser steps; start it by scripts/plot."""
 
 import argparse
+import contextlib
 import csv
 import json
 import math
+import os
 import statistics
 import sys
 from pathlib import Path
@@ -33,6 +35,28 @@ class Failure(Exception):
     """A message for the user and a hint."""
 
 
+@contextlib.contextmanager
+def failing(path):
+    """Lets what goes wrong on the way to, in or with `path` be a `Failure`."""
+    try:
+        yield
+    except ImportError as error:
+        raise Failure(f"no matplotlib: {error}", "scripts/plot installs it") from None
+    except OSError as error:
+        message = f"{error.filename or path}: {error.strerror or error}"
+        raise Failure(message, "check the path, its permissions and the room on the disk") from None
+    except csv.Error as error:
+        raise Failure(f"{path}: {error}", "repair the file") from None
+    except MemoryError:
+        raise Failure(f"{path}: it does not fit into memory", "name a smaller file") from None
+
+
+def shown(text):
+    """`text` with escapes for what a terminal would obey or could not print."""
+    escaped = (c if c.isprintable() else ascii(c)[1:-1] for c in str(text))
+    return "".join(escaped)
+
+
 def number(cell, where):
     """A cell's value; `None` where it is empty or not finite."""
     try:
@@ -40,6 +64,13 @@ def number(cell, where):
     except ValueError:
         raise Failure(f"{where} is '{cell}', not a number", "repair or remove the line") from None
     return value if math.isfinite(value) else None
+
+
+def finite(value):
+    """A number of a report, which has no others."""
+    if not math.isfinite(float(value)):
+        raise ValueError(f"{value} is no number")
+    return float(value)
 
 
 def read(path):
@@ -131,9 +162,9 @@ def published(run):
         entries = {entry["name"]: entry.get("published") for entry in experiments}
         found = entries.get(run.name) or {}
         spans = [found.get(name) for name in ("loss", "accuracy")]
-        spans = [[float(span[end]) for end in ("low", "high")] if span else [] for span in spans]
-        return (*spans, [(float(epoch), float(loss)) for epoch, loss in found.get("curve") or []])
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        spans = [[finite(span[end]) for end in ("low", "high")] if span else [] for span in spans]
+        return (*spans, [(finite(epoch), finite(loss)) for epoch, loss in found.get("curve") or []])
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
         raise Failure(f"{path} is no report of seqlab: {error!r}", "repair or remove it") from None
 
 
@@ -220,7 +251,7 @@ def figure_of(name, rows, loss, accuracy, curve):
     left.set_ylabel("loss (nats per token)")
     right.set_ylabel("accuracy")
     right.set_ylim(-0.02, 1.02)
-    figure.suptitle(name, parse_math=False)
+    figure.suptitle(shown(name), parse_math=False)
     legend = {}
     for axes in (left, right):
         legend.update((label, handle) for handle, label in zip(*axes.get_legend_handles_labels()))
@@ -230,30 +261,27 @@ def figure_of(name, rows, loss, accuracy, curve):
 
 
 def draw(path, target):
-    """Writes the picture of a curves.csv to `target` as .png and .svg, always the same bytes."""
+    """Writes the picture of a curves.csv to `target` as .png and .svg, always the same bytes.
+
+    Returns their paths.
+    """
     run = path.resolve().parent
+    figure = figure_of(run.name, read(path), *published(run))
+    target.parent.mkdir(parents=True, exist_ok=True)
     metadata = {".png": {"Software": None}, ".svg": {"Date": None, "Creator": None}}
-    try:
-        figure = figure_of(run.name, read(path), *published(run))
-        target.parent.mkdir(parents=True, exist_ok=True)
-        for suffix in metadata:
-            figure.savefig(f"{target}{suffix}", metadata=metadata[suffix])
-            print(f"{target}{suffix}")
-    except ImportError as error:
-        raise Failure(f"no matplotlib: {error}", "scripts/plot installs it") from None
-    except OSError as error:
-        raise Failure(f"{error.filename}: {error.strerror}", "check the path and its permissions") from None
-    except csv.Error as error:
-        raise Failure(f"{path}: {error}", "repair the file") from None
+    for suffix, about in metadata.items():
+        figure.savefig(f"{target}{suffix}", metadata=about)
+    return [f"{target}{suffix}" for suffix in metadata]
 
 
 def curves_of(path):
     """The curves.csv files that an argument stands for."""
-    if path.is_file():
+    if os.path.isfile(path):
         return [path]
-    if (path / "curves.csv").is_file():
+    if os.path.isfile(path / "curves.csv"):
         return [path / "curves.csv"]
-    found = sorted(path.glob("*/curves.csv"))
+    files = [folder / "curves.csv" for folder in sorted(path.iterdir())]
+    found = [file for file in files if os.path.isfile(file)]
     if not found:
         hint = "name a curves.csv, a run directory, or a directory of run directories"
         raise Failure(f"{path}: no curves.csv there", hint)
@@ -263,16 +291,20 @@ def curves_of(path):
 def targets_of(paths, out):
     """`{picture: its curves.csv}`; a picture has no suffix yet."""
     targets = {}
-    for path in (file for argument in paths for file in curves_of(argument)):
-        target = out / path.resolve().parent.name if out else path.with_suffix("")
-        other = targets.setdefault(target, path)
-        if other != path:
-            raise Failure(f"{other} and {path} would both be {target}.png", "draw them one by one")
+    for argument in paths:
+        with failing(argument):
+            for path in curves_of(argument):
+                target = out / path.resolve().parent.name if out else path.with_suffix("")
+                other = targets.setdefault(target, path)
+                if other != path:
+                    message = f"{other} and {path} would both be {target}.png"
+                    raise Failure(message, "draw them one by one")
     return targets
 
 
 def tell(failure):
-    print("error: {}\nhint: {}".format(*failure.args), file=sys.stderr)
+    message, hint = map(shown, failure.args)
+    print(f"error: {message}\nhint: {hint}", file=sys.stderr)
 
 
 def main(words=None):
@@ -291,12 +323,34 @@ def main(words=None):
     status = 0
     for target, path in targets.items():
         try:
-            draw(path, target)
+            with failing(path):
+                pictures = draw(path, target)
+            for picture in pictures:
+                print(shown(picture), flush=True)
         except Failure as failure:
             tell(failure)
             status = 2
     return status
 
 
+def run():
+    """What the program does; the exit status."""
+    if sys.stdout is not None:
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        return main()
+    except BrokenPipeError:
+        # Whoever read standard output stopped, as head does.
+        status = 0
+    except KeyboardInterrupt:
+        return 130
+    except OSError as error:
+        tell(Failure(f"cannot write standard output: {error.strerror}", "check where it goes"))
+        status = 1
+    # Nothing is left to be written when the program ends.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return status
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run())

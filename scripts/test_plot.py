@@ -4,9 +4,13 @@ import contextlib
 import importlib.metadata
 import io
 import json
+import os
+import subprocess
+import sys
 import tempfile
 import unittest
 from pathlib import Path
+from unittest import mock
 
 import plot
 
@@ -115,9 +119,11 @@ class Published(Folder):
         self.assertEqual(plot.published(self.folder / "run"), ([], [], []))
 
     def test_another_file_is_refused_by_name(self):
-        for text in ("{", "[]", '{"experiments": [{}]}'):
+        entry = '{"experiments": [{"name": "run", "published": {"curve": [[1, %s]]}}]}'
+        numbers = [entry % number for number in ("NaN", "1e999", "1" + "0" * 400)]
+        for text in ("{", "[]", "[" * 200_000, '{"experiments": [{}]}', *numbers):
             self.write("report.json", text)
-            with self.assertRaises(plot.Failure, msg=text) as caught:
+            with self.assertRaises(plot.Failure, msg=text[:80]) as caught:
                 plot.published(self.folder / "run")
             self.assertIn("report.json", caught.exception.args[0])
 
@@ -169,6 +175,70 @@ class CommandLine(Folder):
         status, said = self.plot(self.folder)
         self.assertEqual(status, 2)
         self.assertIn(f"error: {self.folder}/run/curves.csv: field larger", said)
+
+
+    def test_what_cannot_be_read_or_reached_is_told(self):
+        (self.folder / "loop").symlink_to("loop")
+        long, file = self.folder / ("long" * 100), self.write("file", "") / "below"
+        for path in (self.folder / "missing", self.folder / "loop", long, file):
+            status, said = self.plot(path)
+            self.assertEqual(status, 2)
+            self.assertTrue(said.startswith(f"error: {path}: ") and "\nhint: " in said, said)
+        path = self.write("run/curves.csv", TWO_REPLICAS)
+        denied = PermissionError(13, "Permission denied", str(path))
+        for error, message in ((denied, "Permission denied"), (MemoryError(), "it does not fit")):
+            with mock.patch.object(Path, "read_text", side_effect=error):
+                status, said = self.plot(path)
+            self.assertEqual(status, 2)
+            self.assertIn(f"error: {path}: {message}", said)
+
+
+class Program(Folder):
+    """scripts/plot.py itself, with no matplotlib to draw with."""
+
+    WORDS = [sys.executable, "-B", "-c"]
+    WORDS.append(
+        "import plot, sys, unittest.mock\n"
+        "plot.figure_of = unittest.mock.Mock()\n"
+        "sys.exit(plot.run())"
+    )
+
+    def run_it(self, path, **options):
+        options = {"stdout": subprocess.PIPE, **options}
+        place = Path(__file__).parent
+        return subprocess.run([*self.WORDS, path], cwd=place, stderr=subprocess.PIPE, **options)
+
+    def test_a_name_may_be_any_bytes(self):
+        for name in (b"latin \xe9", b"\x1b[31m\nred", "\u202e".encode()):
+            path = os.path.join(os.fsencode(self.folder), name)
+            try:
+                os.mkdir(path)
+            except OSError:
+                continue  # Not every file system has such names.
+            ended = self.run_it(path)
+            self.assertEqual((ended.returncode, ended.stdout), (2, b""))
+            self.assertTrue(ended.stderr.startswith(b"error: "), ended.stderr)
+            Path(os.fsdecode(path), "curves.csv").write_text(TWO_REPLICAS)
+            ended = self.run_it(path)
+            self.assertEqual((ended.returncode, ended.stderr), (0, b""))
+            lines = ended.stdout.decode("ascii").splitlines()
+            self.assertEqual([line[-4:] for line in lines], [".png", ".svg"])
+
+    def test_output_that_nobody_reads_is_no_error(self):
+        self.write("run/curves.csv", TWO_REPLICAS)
+        reader, writer = os.pipe()
+        os.close(reader)
+        ended = self.run_it(self.folder, stdout=writer)
+        os.close(writer)
+        self.assertEqual((ended.returncode, ended.stderr), (0, b""))
+
+    @unittest.skipUnless(os.path.exists("/dev/full"), "there is no /dev/full")
+    def test_output_that_cannot_be_written_is(self):
+        self.write("run/curves.csv", TWO_REPLICAS)
+        with open("/dev/full", "w") as full:
+            ended = self.run_it(self.folder, stdout=full)
+        self.assertEqual(ended.returncode, 1)
+        self.assertIn(b"error: cannot write standard output: ", ended.stderr)
 
 
 def has_matplotlib():
