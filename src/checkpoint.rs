@@ -16,6 +16,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, ensure};
@@ -24,7 +25,8 @@ use safetensors::{Dtype, SafeTensors, View};
 use tch::{Kind, Tensor};
 
 use crate::disk::{Disk, parent};
-use crate::input;
+use crate::error::UserError;
+use crate::input::{self, if_there};
 use crate::manifest::{BEST, Checksum, Manifest, TRAINING, WEIGHTS};
 use crate::meter::SUMS;
 use crate::parameters::{ParameterSpec, Parameters};
@@ -56,14 +58,15 @@ pub fn save(disk: &dyn Disk, path: &Path, trainer: &mut Trainer, curves_bytes: u
     let step = position.step;
     let manifest = Manifest::new(config, position, curves_bytes, checksums)?.text()?;
 
-    if !path.exists() {
-        attempt("make", path, disk.create_dir(path))?;
-        attempt("sync", parent(path), disk.sync(parent(path)))?;
+    match disk.create_dir(path) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+        made => {
+            attempt("make", path, made)?;
+            attempt("sync", parent(path), disk.sync(parent(path)))?;
+        }
     }
     let partial = path.join(PARTIAL);
-    if fs::symlink_metadata(&partial).is_ok() {
-        attempt("remove", &partial, disk.remove(&partial))?;
-    }
+    attempt("remove", &partial, if_there(disk.remove(&partial)).map(drop))?;
     // The manifest last: without it the others are nothing.
     let files = files.iter().map(|(name, bytes)| (*name, bytes.as_slice()));
     let files = files.chain([(MANIFEST, manifest.as_bytes())]);
@@ -98,7 +101,7 @@ fn write_all<'a>(
     attempt("sync", path, disk.sync(path))
 }
 
-fn attempt(what: &str, path: &Path, done: std::io::Result<()>) -> Result<()> {
+fn attempt(what: &str, path: &Path, done: io::Result<()>) -> Result<()> {
     done.with_context(|| format!("cannot {what} {}", path.display()))
 }
 
@@ -182,30 +185,44 @@ pub struct Checkpoint {
 pub struct Found {
     /// The newest that is whole; `None` if there is none at all, not even a damaged one.
     pub whole: Option<Checkpoint>,
-    /// What is wrong with each that is newer, and its directory.
+    /// What is wrong with each that is newer, and its directory. Each of them was read.
     pub damaged: Vec<(PathBuf, anyhow::Error)>,
 }
 
 /// The newest whole checkpoint in the directory `path`.
 ///
 /// # Errors
-/// If there are only damaged ones: what is wrong with the newest.
+/// If one cannot be looked at, whatever it may hold. If there are only damaged ones: what is wrong with
+/// the newest.
 pub fn newest(path: &Path) -> Result<Found> {
     let mut found = Found::default();
-    if !path.exists() {
-        return Ok(found);
-    }
-    for name in names(path)? {
+    let there = if_there(fs::symlink_metadata(path)).map_err(anyhow::Error::new);
+    let names = there.and_then(|there| there.map_or(Ok(Vec::new()), |_| names(path)));
+    for name in names.map_err(|error| unreadable(path, error))? {
         let directory = path.join(name.name);
         match Checkpoint::read(&directory) {
             Ok(whole) => return Ok(Found { whole: Some(whole), ..found }),
-            Err(error) => found.damaged.push((directory, error)),
+            Err(error) if is_damage(&error) => found.damaged.push((directory, error)),
+            Err(error) => return Err(unreadable(&directory, error)),
         }
     }
     match found.damaged.into_iter().next() {
         Some((_, error)) => Err(error.context("no whole checkpoint")),
         None => Ok(Found::default()),
     }
+}
+
+fn unreadable(path: &Path, error: anyhow::Error) -> anyhow::Error {
+    let shown = path.display();
+    let failure = UserError::failure(format!("{shown} cannot be looked at"));
+    error.context(failure.hint("nothing was changed: the same command goes on once it can be read"))
+}
+
+/// Whether the reading of a checkpoint failed by what is in it: another content, or none. One that
+/// could not be read may be whole.
+fn is_damage(error: &anyhow::Error) -> bool {
+    let failed = error.chain().find_map(|cause| cause.downcast_ref::<io::Error>());
+    failed.is_none_or(|e| matches!(e.kind(), ErrorKind::NotFound | ErrorKind::FileTooLarge))
 }
 
 impl Checkpoint {

@@ -79,8 +79,21 @@ pub fn inside(run: &Path, path: &Path) -> io::Result<()> {
     Err(invalid(leads + ": put the file itself there"))
 }
 
+/// What was found, or nothing where nothing is. Every other error stays one: what cannot be looked at
+/// may be there.
+///
+/// # Errors
+/// Those of `found` but [`ErrorKind::NotFound`].
+pub fn if_there<T>(found: io::Result<T>) -> io::Result<Option<T>> {
+    match found {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        found => found.map(Some),
+    }
+}
+
 fn too_long(length: u64, most: u64) -> io::Error {
-    invalid(format!("{length} bytes: expected at most {most}"))
+    let message = format!("{length} bytes: expected at most {most}");
+    io::Error::new(ErrorKind::FileTooLarge, message)
 }
 
 fn invalid(message: impl Into<String>) -> io::Error {

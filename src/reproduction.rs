@@ -4,9 +4,10 @@
 mod markdown;
 mod verdict;
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use serde::Serialize;
 
 use crate::config::{CUSTOM, Config};
@@ -235,9 +236,12 @@ fn directories(path: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(path).map_err(unreadable)? {
         let directory = entry.map_err(unreadable)?.path();
-        // What cannot be read is no reason to leave a run out, but to say so.
-        if directory.join("config.toml").symlink_metadata().is_ok() {
-            found.push(directory);
+        let config = directory.join("config.toml");
+        match config.symlink_metadata() {
+            Ok(_) => found.push(directory),
+            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
+            // What cannot be read is no reason to leave a run out, but to say so.
+            Err(e) => return Err(anyhow!(e).context(format!("cannot read {}", config.display()))),
         }
     }
     found.sort();

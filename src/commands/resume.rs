@@ -62,8 +62,14 @@ pub(super) fn resume_until(stop: &AtomicBool, what: &Resume, out: &mut dyn Write
         return Ok(true);
     }
     config.validate().map_err(UserError::usage)?;
-    let Found { whole, damaged } = checkpoint::newest(&run.checkpoint_path()).map_err(|error| {
-        error.context(UserError::failure(format!("{shown} cannot be resumed")).hint(again(&run)))
+    let found = checkpoint::newest(&run.checkpoint_path());
+    let Found { whole, damaged } = found.map_err(|error| {
+        let cannot = format!("{shown} cannot be resumed");
+        // What helps with one that cannot be looked at is said already.
+        match error.is::<UserError>() {
+            true => error.context(cannot),
+            false => error.context(UserError::failure(cannot).hint(again(&run))),
+        }
     })?;
     match &whole {
         Some(checkpoint) => check(checkpoint, &config, &run)?,
