@@ -6,7 +6,6 @@
 mod common;
 
 use std::hint::black_box;
-use std::rc::Rc;
 use std::time::Instant;
 
 use common::experiments;
@@ -149,7 +148,7 @@ fn pieces(criterion: &mut Criterion) {
 
         let mut trainer = Trainer::new(&config, device::host()).expect("a trainer");
         let mut adam = Adam::new(&config, &trainer.parameters).expect("an optimiser");
-        let team = Rc::new(Team::new(1));
+        let team = Team::new(1);
         group.bench_function("adam", |b| {
             b.iter(|| adam.update(&trainer.parameters, &team).expect("an update"));
         });

@@ -11,6 +11,7 @@ use crate::feed::Step;
 use crate::loss::{Scores, score};
 use crate::network::{Network, State};
 use crate::optim::Adam;
+use crate::pace::Pace;
 use crate::parameters::Parameters;
 use crate::team::Team;
 
@@ -51,8 +52,11 @@ pub struct Learnt {
 
 /// Learns from batches.
 pub trait Engine {
-    /// The most steps that [`Engine::learn`] takes at a time.
+    /// How many steps [`Engine::learn`] had best be given at a time, as things stand now.
     fn steps_at_a_time(&self) -> usize;
+
+    /// How many threads it has.
+    fn pace(&self) -> &Pace;
 
     /// Does `steps`, at least one, all of one size: scores the batch, whose ids are below V, and
     /// moves `parameters` along the gradient of the loss, as `adam` has it; the last gradient is
@@ -61,7 +65,7 @@ pub trait Engine {
     /// are on the host.
     ///
     /// # Errors
-    /// libtorch's, more steps than may be, and uploaded ids where they are wanted on the host.
+    /// libtorch's, more steps at a time than it can do, and uploaded ids where they are wanted on the host.
     fn learn(
         &mut self,
         parameters: &mut Parameters,
@@ -78,12 +82,18 @@ pub struct Libtorch {
     /// Where it computes.
     pub device: Device,
     /// The threads of what is not libtorch's.
-    pub team: Rc<Team>,
+    pub team: Team,
+    /// As many as libtorch has.
+    pub pace: Pace,
 }
 
 impl Engine for Libtorch {
     fn steps_at_a_time(&self) -> usize {
         1
+    }
+
+    fn pace(&self) -> &Pace {
+        &self.pace
     }
 
     fn learn(

@@ -20,6 +20,7 @@ pub mod transposed;
 use std::ops::Range;
 use std::rc::Rc;
 use std::slice::from_mut;
+use std::time::Instant;
 
 use tch::{Kind, TchError, Tensor};
 
@@ -32,6 +33,7 @@ use crate::loss::{Score, Scores};
 use crate::model::{Model, Start};
 use crate::network::State;
 use crate::optim::{Adam, Memory, Update};
+use crate::pace::Pace;
 use crate::parameters::Parameters;
 use crate::product::Matrix;
 use crate::real::Real;
@@ -49,7 +51,8 @@ const BLOCK_ROWS: usize = 16;
 pub struct Fused<F> {
     model: Model,
     config: Config,
-    team: Rc<Team>,
+    team: Team,
+    pace: Pace,
     /// Where each replica's weights lie.
     places: Rc<[Places]>,
     /// Each replica's weights as the way back reads them.
@@ -136,15 +139,17 @@ impl<F: Real> Fused<F> {
     ///
     /// # Errors
     /// If `parameters` are not the model's.
-    pub fn new(config: &Config, parameters: &Parameters, team: Rc<Team>) -> Result<Self, TchError> {
+    pub fn new(config: &Config, parameters: &Parameters) -> Result<Self, TchError> {
         let model = Model::new(config);
         let replicas = 0..parameters.replicas() as usize;
         let places = replicas.map(|replica| Places::new(&model, parameters, replica));
         let places = places.collect::<Result<Vec<_>, _>>()?;
         let transposed = places.iter().map(|_| Transposed::new(&model)).collect();
+        let pace = Pace::new(threads(config));
+        let team = Team::new(pace.threads());
         let scratch = vec![Vec::new(); team.threads()];
         let (config, blocks, places) = (config.clone(), Vec::new(), places.into());
-        Ok(Self { model, config, team, places, transposed, blocks, rows: 0, scratch })
+        Ok(Self { model, config, team, pace, places, transposed, blocks, rows: 0, scratch })
     }
 
     /// Cuts batches of `rows` rows into blocks.
@@ -226,7 +231,11 @@ fn learn_steps<F: Real>(
 impl<F: Real> Engine for Fused<F> {
     fn steps_at_a_time(&self) -> usize {
         // Clipping needs the whole gradient between two steps.
-        if self.config.global_clipnorm.is_some() { 1 } else { stretch(&self.config) }
+        if self.config.global_clipnorm.is_some() { 1 } else { self.pace.steps() }
+    }
+
+    fn pace(&self) -> &Pace {
+        &self.pace
     }
 
     fn learn(
@@ -236,10 +245,11 @@ impl<F: Real> Engine for Fused<F> {
         steps: &[Step],
         state: State,
     ) -> Result<Learnt, TchError> {
-        if steps.len() > self.steps_at_a_time() {
-            let most = self.steps_at_a_time();
-            return Err(TchError::Shape(format!("{} steps at a time, of {most}", steps.len())));
+        if steps.len() > 1 && adam.clips() {
+            return Err(TchError::Shape(format!("{} steps at a time, with clipping", steps.len())));
         }
+        let begin = Instant::now();
+        self.team.employ(self.pace.threads());
         let rows = steps.first().map_or(0, |step| step.ids.size());
         if rows != self.rows {
             self.cut(rows);
@@ -264,6 +274,7 @@ impl<F: Real> Engine for Fused<F> {
         };
         let grad_norm = if adam.clips() { adam.update(parameters, &self.team)? } else { None };
         self.each_state(&state, |to, from| to.copy_from_slice(from), true)?;
+        self.pace.took(steps.len(), begin.elapsed());
         let scored = |scores| {
             let grad_norm = grad_norm.as_ref().map(Tensor::shallow_clone);
             Scored { scores: Scores::Host(scores), grad_norm }
@@ -303,14 +314,6 @@ fn take_turns(config: &Config, threads: usize) -> bool {
     replicas > 1 && 4 * waiting <= replicas && config.global_clipnorm.is_none()
 }
 
-/// How many steps are done at a time: enough to keep a replica in the cache for long, and not more
-/// than some tenths of a second's, for which the end of a step is waited.
-fn stretch(config: &Config) -> usize {
-    let gates = config.n_in.saturating_add(config.n_out).saturating_mul(12);
-    let multiplications = device::work(config).saturating_mul(gates);
-    ((1 << 33) / multiplications.max(1)).clamp(1, 64) as usize
-}
-
 /// Bytes of the buffers of one row of a batch, of a model whose dense layer answers so many steps, in
 /// numbers of so many bytes.
 pub fn row_bytes(model: &Model, answers: f64, number: f64) -> f64 {
@@ -340,9 +343,13 @@ pub fn cut(rows: usize) -> impl Iterator<Item = Range<usize>> {
     (0..blocks).map(move |block| block * rows / blocks..(block + 1) * rows / blocks)
 }
 
-/// How many threads train: what `config` says, or as many as find something to do in a step that
-/// is long enough to share, or in a turn.
-pub fn threads(config: &Config) -> usize {
+/// The numbers of threads, ascending, that a training may have: what `config` says, or else all up to
+/// as many as find something to do in a step that is long enough to share, or in a turn. Those that
+/// take turns share nothing: there is none to choose.
+pub fn threads(config: &Config) -> Vec<usize> {
+    if let Some(threads) = config.threads {
+        return vec![threads as usize];
+    }
     let replicas = config.replicas as usize;
     let blocks = replicas.saturating_mul(blocks(config.batch_size as usize));
     let (alone, in_turns) = (device::work(config) >= 1 << 13, device::cores().min(replicas));
@@ -354,7 +361,11 @@ pub fn threads(config: &Config) -> usize {
     } else {
         1
     };
-    config.threads.map_or(most, |threads| threads as usize)
+    if take_turns(config, most) {
+        return vec![most];
+    }
+    let powers = std::iter::successors(Some(1), |n| Some(2 * n)).take_while(|n| *n < most);
+    powers.chain([most]).collect()
 }
 
 /// The means over one replica's blocks.
@@ -372,14 +383,10 @@ fn score<F: Real>(blocks: &[Block<F>]) -> Score {
 ///
 /// # Errors
 /// If `parameters` are not those of the configuration's model.
-pub fn engine(
-    config: &Config,
-    parameters: &Parameters,
-    team: Rc<Team>,
-) -> Result<Box<dyn Engine>, TchError> {
+pub fn engine(config: &Config, parameters: &Parameters) -> Result<Box<dyn Engine>, TchError> {
     Ok(match parameters.flat().kind() {
-        Kind::Double => Box::new(Fused::<f64>::new(config, parameters, team)?),
-        _ => Box::new(Fused::<f32>::new(config, parameters, team)?),
+        Kind::Double => Box::new(Fused::<f64>::new(config, parameters)?),
+        _ => Box::new(Fused::<f32>::new(config, parameters)?),
     })
 }
 
@@ -389,17 +396,19 @@ mod tests {
     use crate::presets;
 
     #[test]
-    fn threads_are_what_was_asked_for_or_one_where_there_is_nothing_to_share() {
+    fn threads_are_what_was_asked_for_or_as_many_as_there_is_something_to_share_for() {
         let config = |name: &str| presets::find(name).map(|preset| preset.config);
         let (echo, reverse) = (config("echo").unwrap(), config("reverse").unwrap());
-        assert_eq!(threads(&Config { threads: Some(3), ..echo.clone() }), 3);
-        assert_eq!(threads(&echo), 1);
-        assert_eq!(threads(&Config { units: 512, ..echo.clone() }), 1, "one block of rows");
-        assert_eq!(threads(&Config { replicas: 16, ..echo.clone() }), device::cores().min(32));
-        assert_eq!(threads(&Config { replicas: 2, ..echo.clone() }), device::cores().min(2));
+        assert_eq!(threads(&Config { threads: Some(3), ..echo.clone() }), [3]);
+        assert_eq!(threads(&echo), [1]);
+        assert_eq!(threads(&Config { units: 512, ..echo.clone() }), [1], "one block of rows");
+        assert_eq!(threads(&Config { replicas: 16, ..echo.clone() }), [device::cores().min(16)]);
+        assert_eq!(threads(&Config { replicas: 2, ..echo.clone() }), [device::cores().min(2)]);
         let clipped = Config { replicas: 2, global_clipnorm: Some(1.0), ..echo };
-        assert_eq!(threads(&clipped), 1, "no turns");
-        assert_eq!(threads(&reverse), device::cores().min(4));
+        assert_eq!(threads(&clipped), [1], "no turns");
+        let choices = threads(&reverse);
+        assert!(choices.is_sorted() && choices[0] == 1);
+        assert_eq!(choices.last(), Some(&device::cores().min(4)));
     }
 
     #[test]
@@ -410,9 +419,6 @@ mod tests {
         assert!(turns(2, 1) && turns(2, 2) && !turns(2, 4));
         assert!(!turns(3, 2) && turns(5, 2) && turns(10, 4) && !turns(10, 16));
         assert!(!take_turns(&Config { global_clipnorm: Some(1.0), ..config(4) }, 2));
-        assert!((2..64).contains(&stretch(&config(10))));
-        let huge = Config { units: i64::MAX, ..config(10) };
-        assert_eq!(stretch(&huge), 1);
     }
 
     #[test]

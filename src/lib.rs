@@ -55,6 +55,7 @@ pub mod engine;
 pub mod loss;
 pub mod network;
 pub mod optim;
+pub mod pace;
 
 pub mod model;
 

@@ -30,7 +30,7 @@ pub struct Summary {
     /// Processor, cores and system; empty in runs from before it was noted.
     #[serde(default)]
     pub machine: String,
-    /// CPU threads.
+    /// CPU threads that most steps had.
     pub threads: i64,
     /// Of seqlab and what it is built on.
     pub versions: BTreeMap<String, String>,

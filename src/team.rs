@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 /// two jobs of a step, shorter than anything a user would notice as load.
 const PATIENCE: Duration = Duration::from_micros(60);
 
-/// A fixed number of threads, the caller's among them.
+/// A fixed number of threads, the caller's among them, of which a job has all or the first few.
 ///
 /// A job costs no lock and no allocation. Items are dealt out to the threads in turn, the same in
 /// every job of so many, so that a thread finds in its cache what it left there; whoever is through
@@ -45,7 +45,8 @@ impl Hand {
     }
 
     fn job(&self) -> u16 {
-        Self::read(self.0.load(Ordering::Relaxed)).0
+        // Acquire: how many threads the job has is seen.
+        Self::read(self.0.load(Ordering::Acquire)).0
     }
 
     fn is_empty(&self, ordering: Ordering) -> bool {
@@ -70,6 +71,8 @@ impl Hand {
 struct Shared {
     /// Each thread's, the caller's first.
     hands: Vec<Hand>,
+    /// Threads that a job has. Written while there is none.
+    active: AtomicUsize,
     /// Items not yet done.
     unfinished: AtomicUsize,
     /// Points at the caller's reference to the job.
@@ -86,6 +89,7 @@ impl Team {
         let helpers = threads.saturating_sub(1);
         let shared = Arc::new(Shared {
             hands: (0..=helpers).map(|_| Hand(AtomicU64::new(0))).collect(),
+            active: AtomicUsize::new(1),
             unfinished: AtomicUsize::new(0),
             job: AtomicPtr::new(std::ptr::null_mut()),
             asleep: (0..helpers).map(|_| AtomicBool::new(false)).collect(),
@@ -99,12 +103,21 @@ impl Team {
         };
         let workers = (0..helpers).map_while(start);
         let workers = workers.map(|handle| (handle.thread().clone(), Some(handle))).collect();
-        Self { shared, workers }
+        let mut team = Self { shared, workers };
+        team.employ(threads);
+        team
     }
 
-    /// Threads in the team.
+    /// Threads that a job has.
     pub fn threads(&self) -> usize {
-        self.workers.len() + 1
+        self.shared.active.load(Ordering::Relaxed)
+    }
+
+    /// Gives the jobs to come the first `threads` threads, or all where there are no more; the others
+    /// sleep.
+    pub fn employ(&mut self, threads: usize) {
+        let threads = threads.clamp(1, self.workers.len() + 1);
+        self.shared.active.store(threads, Ordering::Relaxed);
     }
 
     /// Calls `work` with every item, each on one of the threads, and returns when all are done.
@@ -118,15 +131,15 @@ impl Team {
     /// [`Team::each`] with something of its own for every thread.
     ///
     /// # Panics
-    /// If `work` does, or `own` is not as many as the threads.
+    /// If `work` does, or `own` is fewer than the threads.
     pub fn each_with<O: Send, T: Send>(
         &self,
         own: &mut [O],
         items: &mut [T],
         work: impl Fn(&mut O, &mut T) + Sync,
     ) {
-        assert_eq!(own.len(), self.threads(), "one for every thread");
-        if self.workers.is_empty() || !(2..=MOST).contains(&items.len()) {
+        assert!(own.len() >= self.threads(), "one for every thread");
+        if self.threads() == 1 || !(2..=MOST).contains(&items.len()) {
             let own = &mut own[0];
             return items.iter_mut().for_each(|item| work(own, item));
         }
@@ -147,11 +160,14 @@ impl Team {
         let job: &'static Job<'static> = unsafe { std::mem::transmute(job) };
         shared.job.store(std::ptr::from_ref(&job).cast_mut(), Ordering::Relaxed);
         shared.unfinished.store(n, Ordering::Relaxed);
-        let (threads, number) = (shared.hands.len(), shared.hands[0].job().wrapping_add(1));
+        let (threads, number) = (self.threads(), shared.hands[0].job().wrapping_add(1));
         for (thread, hand) in shared.hands.iter().enumerate() {
-            hand.deal(number, (n + threads - 1 - thread) / threads);
+            // A thread without work learns the number of the job all the same, lest an old one come
+            // round again.
+            let own = if thread < threads { (n + threads - 1 - thread) / threads } else { 0 };
+            hand.deal(number, own);
         }
-        for (asleep, (worker, _)) in shared.asleep.iter().zip(&self.workers) {
+        for (asleep, (worker, _)) in shared.asleep.iter().zip(&self.workers).take(threads - 1) {
             if asleep.load(Ordering::SeqCst) && asleep.swap(false, Ordering::SeqCst) {
                 worker.unpark();
             }
@@ -169,15 +185,20 @@ impl Team {
 }
 
 impl Shared {
-    /// Whether items are left.
-    fn waiting(&self, ordering: Ordering) -> bool {
-        !self.hands.iter().all(|hand| hand.is_empty(ordering))
+    /// Whether items are left for thread `thread`.
+    fn waiting(&self, thread: usize, ordering: Ordering) -> bool {
+        thread < self.active.load(ordering)
+            && !self.hands.iter().all(|hand| hand.is_empty(ordering))
     }
 
     /// Does one item as thread `thread`, if any is left.
     fn take(&self, thread: usize) -> bool {
-        // Nothing of a job that this thread has not been dealt its own items of.
-        let (threads, number) = (self.hands.len(), self.hands[thread].job());
+        // Nothing of a job that this thread has not been dealt its own items of. While the job lasts,
+        // the number of threads is what it was when they were dealt.
+        let (number, threads) = (self.hands[thread].job(), self.active.load(Ordering::Relaxed));
+        if thread >= threads {
+            return false;
+        }
         let mut hands = (thread..threads).chain(0..thread);
         let take = |of: usize| Some(self.hands[of].take(number, of == thread)? * threads + of);
         let Some(item) = hands.find_map(take) else {
@@ -198,7 +219,7 @@ impl Shared {
     fn work(&self, index: usize) {
         let mut idle = Instant::now();
         while !self.end.load(Ordering::Relaxed) {
-            if self.waiting(Ordering::Relaxed) && self.take(index + 1) {
+            if self.waiting(index + 1, Ordering::Relaxed) && self.take(index + 1) {
                 idle = Instant::now();
             } else if idle.elapsed() < PATIENCE {
                 std::hint::spin_loop();
@@ -212,7 +233,7 @@ impl Shared {
     fn sleep(&self, index: usize) {
         self.asleep[index].store(true, Ordering::SeqCst);
         while self.asleep[index].load(Ordering::SeqCst) {
-            if self.waiting(Ordering::SeqCst) || self.end.load(Ordering::SeqCst) {
+            if self.waiting(index + 1, Ordering::SeqCst) || self.end.load(Ordering::SeqCst) {
                 self.asleep[index].store(false, Ordering::SeqCst);
                 return;
             }
@@ -271,6 +292,22 @@ mod tests {
                 both.wait();
             });
             assert_eq!(own, [[0], [1]]);
+        }
+    }
+
+    #[test]
+    fn a_job_has_as_many_threads_as_are_employed() {
+        let mut team = Team::new(3);
+        for (asked, given) in [(1, 1), (3, 3), (2, 2), (99, 3), (0, 1), (2, 2)].repeat(200) {
+            team.employ(asked);
+            assert_eq!(team.threads(), given);
+            let mut own = vec![0; given];
+            let mut items = [0; 7];
+            team.each_with(&mut own, &mut items, |own, item| {
+                *own += 1;
+                *item += 1;
+            });
+            assert_eq!((items, own.iter().sum()), ([1; 7], 7), "{given} threads");
         }
     }
 

@@ -22,6 +22,7 @@ use crate::meter::{Means, Meter};
 use crate::model::Model;
 use crate::network::{self, Network, State};
 use crate::optim::Adam;
+use crate::pace::Pace;
 use crate::parameters::Parameters;
 use crate::rng::Purpose;
 use crate::summary::Evaluation;
@@ -67,8 +68,6 @@ pub struct Trainer {
     device: Device,
     /// What computes the steps.
     pub chosen: EngineChoice,
-    /// CPU threads of a step.
-    pub threads: usize,
     /// How batches reach the models: ahead of their use where that is another device than the host.
     pub feeding: Feeding,
     /// The models' weights.
@@ -127,19 +126,18 @@ impl Trainer {
         let mut parameters = Parameters::zeros(specs, config.replicas, kind, device)?;
         parameters.initialise(&seeds)?;
         let network = Rc::new(Network::new(config, &parameters)?);
-        let fused = chosen == EngineChoice::Fused;
-        let threads = if fused { fused::threads(config) } else { device::threads(config) };
-        let team = Rc::new(Team::new(threads));
-        let engine: Box<dyn Engine> = if fused {
-            fused::engine(config, &parameters, team)?
-        } else {
-            Box::new(Libtorch { network: Rc::clone(&network), device, team })
+        let engine: Box<dyn Engine> = match chosen {
+            EngineChoice::Fused => fused::engine(config, &parameters)?,
+            _ => {
+                let threads = device::threads(config);
+                let (team, pace) = (Team::new(threads), Pace::new(vec![threads]));
+                Box::new(Libtorch { network: Rc::clone(&network), device, team, pace })
+            }
         };
         Ok(Self {
             task: Task::new(config),
             device,
             chosen,
-            threads,
             feeding: if device::is_host(device) { Feeding::Direct } else { Feeding::Ahead },
             network,
             engine,
@@ -179,10 +177,10 @@ impl Trainer {
         let source = Source::new(&self.config, self.step);
         let mut feed = source.feed(self.feeding, self.device)?.peekable();
         loop {
+            let steps = self.stretch(&mut feed, stop)?;
             if go_on(stop).is_err() {
                 return self.interrupted(observer);
             }
-            let steps = self.stretch(&mut feed)?;
             if steps.is_empty() {
                 break;
             }
@@ -205,14 +203,16 @@ impl Trainer {
         Ok(Outcome::Finished(self.meter.epoch()?))
     }
 
-    /// The next steps, as many as the engine takes at a time before the models are wanted.
+    /// The next steps, as many as the engine takes at a time before the models are wanted, or fewer
+    /// once `stop` is set.
     fn stretch(
         &self,
         feed: &mut Peekable<impl Iterator<Item = Result<Step>>>,
+        stop: &AtomicBool,
     ) -> Result<Vec<Step>> {
         let mut steps: Vec<Step> = Vec::new();
         let (mut number, mut rows) = (self.step, self.rows_written);
-        while steps.len() < self.engine.steps_at_a_time() {
+        while steps.len() < self.engine.steps_at_a_time() && go_on(stop).is_ok() {
             let size = steps.last().map(|step| step.ids.size());
             let fits = |next: &Result<Step>| match (next, size) {
                 (Ok(next), Some(size)) => next.ids.size() == size,
@@ -282,6 +282,11 @@ impl Trainer {
         self.clock = Clock { before: seconds, start: None };
         self.meter.restore(step, sums, self.config.global_clipnorm.is_some());
         self.saved = Some((step, rows));
+    }
+
+    /// How many CPU threads its steps have.
+    pub fn pace(&self) -> &Pace {
+        self.engine.pace()
     }
 
     /// What is trained.

@@ -65,7 +65,8 @@ impl Sitting {
         let name = device::name(device);
         if !quiet {
             let note = note.map(|note| format!(" ({note})")).unwrap_or_default();
-            let (preset, engine, threads) = (&config.preset, trainer.chosen, trainer.threads);
+            let (preset, engine) = (&config.preset, trainer.chosen);
+            let threads = trainer.pace();
             let after = if first > 0 { format!(" after step {first}") } else { String::new() };
             say(format!(
                 "{verb} {preset}{after} on {name}{note}, engine: {engine}, threads: {threads}; \
@@ -103,7 +104,7 @@ impl Sitting {
             device: name,
             engine: trainer.chosen.to_string(),
             machine: device::machine(),
-            threads: trainer.threads as i64,
+            threads: trainer.pace().mostly() as i64,
             versions: versions::all(),
             git_commit: versions::GIT_COMMIT.to_owned(),
             replicas,
