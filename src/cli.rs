@@ -1,6 +1,6 @@
 //! The command line: the only module that knows clap.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -39,7 +39,7 @@ enum Command {
     Report(ReportArgs),
     /// Evaluate a run on fresh sequences, free-running
     Evaluate(EvaluateArgs),
-    /// Predict targets with a trained run, one line of ids a source
+    /// Predict targets with a trained run, a line for each source, as it comes
     Predict(PredictArgs),
     /// Show a model's layers, Keras-layout shapes and parameter counts
     Summary(Experiment),
@@ -129,8 +129,9 @@ struct PredictArgs {
     /// Run directory
     #[arg(value_name = "RUN")]
     run: PathBuf,
-    /// Source ids separated by spaces [default: standard input, one source a line]
-    #[arg(long, value_name = "IDS", allow_hyphen_values = true)]
+    /// Ids separated by spaces, or a question such as 12+3 (addition) [default: standard input, one
+    /// source a line; a line that is none is reported and answered by an empty one]
+    #[arg(long, allow_hyphen_values = true)]
     source: Option<String>,
     /// Which replica of the run predicts
     #[arg(long, value_name = "K", default_value_t = 0, allow_negative_numbers = true)]
@@ -334,8 +335,10 @@ impl Cli {
                 commands::evaluate(&run, samples, device, json, out)?
             }
             Command::Predict(PredictArgs { run, source, replica, device }) => {
-                let input = &mut std::io::stdin().lock();
-                commands::predict(&run, source.as_deref(), replica, device, input, out)?
+                let (input, typed) = (std::io::stdin(), std::io::stdin().is_terminal());
+                let prompt = typed && std::io::stderr().is_terminal();
+                let what = commands::Predict { run, source, replica, device };
+                commands::predict(&what, &mut input.lock(), prompt, out)?
             }
         }
         Ok(ExitCode::SUCCESS)

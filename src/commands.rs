@@ -13,7 +13,7 @@ mod trained;
 
 pub use doctor::doctor;
 pub use evaluate::evaluate;
-pub use predict::predict;
+pub use predict::{Predict, predict};
 pub use report::report;
 pub use reproduce::{REPLICAS, Reproduce, reproduce};
 pub use resume::{Resume, resume};

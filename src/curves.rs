@@ -41,7 +41,7 @@ pub struct CurveRow {
     pub seconds: f64,
 }
 
-/// A row of `predictions.csv`: one sequence, ids separated by spaces.
+/// A row of `predictions.csv`: one sequence as text, there of ids separated by spaces.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PredictionRow {
     /// k.

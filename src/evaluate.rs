@@ -4,12 +4,13 @@ use anyhow::Result;
 use tch::{Device, TchError, Tensor};
 
 use crate::config::Config;
-use crate::curves::{PredictionRow, spaced};
+use crate::curves::PredictionRow;
 use crate::device;
 use crate::network::{Network, State};
 use crate::rng::Purpose;
 use crate::summary::Evaluation;
 use crate::task::{Batch, Epoch, Task};
+use crate::writing::Writing;
 
 /// One evaluated sequence.
 #[derive(Debug)]
@@ -24,14 +25,15 @@ pub struct Prediction<'a> {
     pub predicted: &'a [i64],
 }
 
-impl From<Prediction<'_>> for PredictionRow {
-    fn from(prediction: Prediction<'_>) -> Self {
-        Self {
-            replica: prediction.replica,
-            source: spaced(prediction.source),
-            expected: spaced(prediction.expected),
-            predicted: spaced(prediction.predicted),
-            correct: prediction.expected == prediction.predicted,
+impl Prediction<'_> {
+    /// The same as text.
+    pub fn row(&self, writing: Writing) -> PredictionRow {
+        PredictionRow {
+            replica: self.replica,
+            source: writing.source(self.source),
+            expected: writing.target(self.expected),
+            predicted: writing.target(self.predicted),
+            correct: self.expected == self.predicted,
         }
     }
 }

@@ -65,6 +65,9 @@ pub mod parameters;
 
 pub mod feed;
 pub mod host;
+pub mod sources;
+
+pub mod writing;
 
 pub mod curves;
 pub mod device;
@@ -76,7 +79,6 @@ pub mod task;
 pub mod team;
 pub mod transpose;
 
-pub mod sources;
 pub mod statistics;
 
 pub mod lock;

@@ -13,6 +13,11 @@ pub fn say(line: impl std::fmt::Display) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
+/// Asks for a line on standard error, where it is typed behind the question.
+pub fn prompt() {
+    let _ = write!(std::io::stderr(), "> ");
+}
+
 /// Time between lines where standard error is no terminal.
 const PAUSE: Duration = Duration::from_secs(10);
 

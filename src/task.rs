@@ -4,7 +4,7 @@
 //! A batch is a pure function of (seeds, purpose, epoch, sample range). Ids stay ids from here to
 //! the loss; nothing is ever one-hot encoded.
 
-mod addition;
+pub mod addition;
 mod echo;
 mod lag;
 mod reverse;

@@ -2,7 +2,10 @@
 
 mod common;
 
-use common::{Csv, Lab, json};
+use std::io::{BufRead, BufReader, Write};
+use std::process::Stdio;
+
+use common::{Csv, Lab, PROGRAM, REVERSE, json};
 
 /// Learns a little, and has a validation of the very samples that it is evaluated on: those held out.
 const SUMS: &str = "addition-2 --units 8 --samples 96 --evaluation-samples 40 --validation-samples \
@@ -44,4 +47,165 @@ fn a_summary_from_before_evaluations_had_a_loss_is_read() {
     let evaluated = json(&lab.run("evaluate run --json"));
     assert_eq!(evaluated, json(&now)["replicas"]);
     lab.run("report .");
+}
+
+/// What `predict run` prints for `input` and reports, where some of it is bad.
+fn predict_bad(lab: &Lab, input: impl Into<Vec<u8>>) -> (Vec<String>, String) {
+    let output = lab.command("predict run").write_stdin(input).output().unwrap();
+    let [stdout, stderr] = [output.stdout, output.stderr].map(|o| String::from_utf8(o).unwrap());
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    (stdout.lines().map(str::to_owned).collect(), stderr)
+}
+
+#[test]
+fn bad_lines_are_reported_and_the_others_answered() {
+    let lab = Lab::with_run(REVERSE);
+    let good = ["1 2 3 4 5 6", "6 5 4 3 2 1"];
+    let [one, other] = good.map(|source| lab.run(&format!("predict run --source '{source}'")));
+    for (bad, says) in [
+        (b"1 2 3 4 5 51".to_vec(), "id 51 is outside the vocabulary, 0 to 50\n"),
+        (b"".to_vec(), "0 ids: the model reads 6\n"),
+        (b"1 2 three 4 5 6".to_vec(), "'three' is no id: expected whole numbers from 0 to 50\n"),
+        (b"1 2 \xff\xfe".to_vec(), "no UTF-8: "),
+        (vec![b'7'; 10_000_000], "more than 1216 bytes: the model reads 6 ids from 0 to 50\n"),
+    ] {
+        let input = [good[0].as_bytes(), b"\n", &bad, b"\r\n", good[1].as_bytes()].concat();
+        let (lines, stderr) = predict_bad(&lab, input);
+        assert_eq!(lines, [one.trim_end(), "", other.trim_end()], "{stderr}");
+        assert!(stderr.starts_with(&format!("error: standard input, line 2: {says}")), "{stderr}");
+        let end = "\nerror: standard input: 1 of 3 lines are no sources, answered by empty ones\n";
+        assert!(stderr.ends_with(end), "{stderr}");
+    }
+    let (lines, stderr) = predict_bad(&lab, format!("x\n{}\n\ny", good[0]));
+    assert_eq!(lines, ["", one.trim_end(), "", ""]);
+    for says in ["line 1: 'x'", "line 3: 0 ids", "line 4: 'y'", ": 3 of 4 lines"] {
+        assert!(stderr.contains(says), "{stderr}");
+    }
+}
+
+#[test]
+fn a_line_is_answered_as_it_comes() {
+    let lab = Lab::with_run(REVERSE);
+    let mut command = std::process::Command::new(PROGRAM);
+    command.args(["predict", "run"]).current_dir(lab.path(".")).stdin(Stdio::piped());
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    let mut output = BufReader::new(child.stdout.take().unwrap()).lines();
+    for source in ["1 2 3 4 5 6", "6 5 4 3 2 1"] {
+        // A line is one at its end, and the next that has begun is none yet.
+        write!(input, "{source}\n9 9 ").unwrap();
+        // Without an answer this waits for ever.
+        let answer = output.next().unwrap().unwrap();
+        assert_eq!(answer.split(' ').count(), 3);
+        writeln!(input, "9 9 9 9").unwrap();
+        output.next().unwrap().unwrap();
+    }
+    drop(input);
+    assert!(output.next().is_none() && child.wait().unwrap().success());
+}
+
+#[test]
+fn errors_about_the_run_come_before_those_about_sources() {
+    let lab = Lab::new();
+    let says = "error: run: no run: it has no config.toml\n";
+    lab.refuses_input(2, "predict run", "1 2 three", &[says]);
+    lab.refuses(2, "predict run --source three", &[says]);
+}
+
+/// Types lines on a terminal of its own and prints what is seen there.
+const TERMINAL: &str = r#"
+import os, pty, sys, time
+pid, terminal = pty.fork()
+if pid == 0:
+    os.execv(sys.argv[1], sys.argv[1:3] + ["run"])
+seen = b""
+def read_until(prompts):
+    global seen
+    while seen.count(b"> ") < prompts:
+        try:
+            more = os.read(terminal, 4096)
+        except OSError:
+            more = b""
+        if not more:
+            sys.exit("not %d prompts: %r" % (prompts, seen))
+        seen += more
+for i, line in enumerate([b"1 2 3 4 5 6\n", b"1 2 3\n", b"6 5 4 3 2 1\n", b"\x04"]):
+    read_until(i + 1)
+    os.write(terminal, line)
+status = os.waitpid(pid, 0)[1]
+while True:
+    try:
+        more = os.read(terminal, 4096)
+    except OSError:
+        break
+    if not more:
+        break
+    seen += more
+print(os.WEXITSTATUS(status))
+print(seen.decode().replace("\r", ""))
+"#;
+
+#[cfg(unix)]
+#[test]
+fn a_terminal_is_asked_line_by_line() {
+    let lab = Lab::with_run(REVERSE);
+    let mut python = std::process::Command::new("python3");
+    python.args(["-c", TERMINAL, PROGRAM, "predict"]).current_dir(lab.path("."));
+    let Ok(output) = python.output() else { return eprintln!("skipped: there is no python3") };
+    let seen = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let [one, other] = ["1 2 3 4 5 6", "6 5 4 3 2 1"]
+        .map(|source| lab.run(&format!("predict run --source '{source}'")));
+    let expected = format!(
+        "2\ntype 6 ids from 0 to 50, one source a line; Ctrl-D ends\n> 1 2 3 4 5 6\n{one}> 1 2 3\n\n\
+         error: standard input, line 2: 3 ids: the model reads 6\n> 6 5 4 3 2 1\n{other}> \n\
+         error: standard input: 1 of 3 lines are no sources, answered by empty ones\n\n"
+    );
+    assert_eq!(seen, expected);
+}
+
+#[test]
+fn an_addition_is_asked_and_shown_in_characters() {
+    let lab = Lab::new();
+    let printed = lab.run(&format!("train {SUMS} --out run"));
+    let predictions = Csv::predictions(&lab, "run");
+    let written = |ids: &str, backwards: bool| {
+        let ids = ids.split(' ').map(|id| b"0123456789+ "[id.parse::<usize>().unwrap()] as char);
+        let mut characters: Vec<char> = ids.collect();
+        if backwards {
+            characters.reverse();
+        }
+        characters.into_iter().collect::<String>().trim_end().to_owned()
+    };
+    let (mut ids, mut characters, mut answers) = (Vec::new(), Vec::new(), Vec::new());
+    for row in &predictions.rows {
+        let [_, source, expected, predicted, _] = &row[..] else { panic!("{row:?}") };
+        let question = written(source, true);
+        let (a, b) = question.split_once('+').unwrap();
+        let sum = a.parse::<u32>().unwrap() + b.parse::<u32>().unwrap();
+        assert_eq!(written(expected, false), sum.to_string());
+        ids.extend([source.as_str(), "\n"]);
+        answers.push(written(predicted, false));
+        characters.push(question);
+    }
+    let example = printed.lines().nth(1).unwrap().split_whitespace().collect::<Vec<_>>();
+    assert_eq!(example[0], characters[0], "{printed}");
+    assert_eq!(example[1], written(predictions.column("expected")[0], false));
+
+    let printed = lab.run_with_input("predict run", &characters.join("\n"));
+    assert_eq!(printed.lines().collect::<Vec<_>>(), answers);
+    let printed = lab.run_with_input("predict run", &ids.concat());
+    assert_eq!(printed.lines().collect::<Vec<_>>(), predictions.column("predicted"));
+    let alone = format!("predict run --source ' {} '", characters[0].replace('+', " + "));
+    assert_eq!(lab.run(&alone), format!("{}\n", answers[0]));
+
+    for (source, says) in [
+        ("123+1", "'123' is no number: expected 1 to 2 digits on each side of +\n"),
+        ("1+2+3", "'2+3' is no number: expected 1 to 2 digits on each side of +\n"),
+        ("12-3", "'12-3' is no id: expected whole numbers from 0 to 11, or a question such as 1+2"),
+        ("12", "id 12 is outside the vocabulary, 0 to 11, or a question such as 1+2\n"),
+    ] {
+        let says = format!("error: --source: {says}");
+        lab.refuses(2, &format!("predict run --source '{source}'"), &[&says]);
+    }
 }

@@ -284,11 +284,19 @@ fn messages_quote_no_more_of_bad_input_than_helps() {
 }
 
 #[test]
-fn input_without_end_is_refused() {
+fn a_line_without_end_is_refused() {
     let lab = Lab::with_run(ECHO);
     let says = "error: standard input, line 1: more than 1216 bytes: the model reads 6 ids from 0";
-    lab.refuses_input(2, "predict run", vec![b' '; 10_000_000], &[says]);
-    lab.refuses_input(2, "predict run", vec![0; 100], &["line 1: '\\0\\0\\0"]);
+    for (input, says) in [
+        (vec![b' '; 10_000_000], says),
+        (vec![0; 100], "line 1: '\\0\\0\\0"),
+        (vec![0; 1 << 27], "no end"),
+    ] {
+        let output = lab.command("predict run").write_stdin(input).output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(2) && stderr.contains(says), "{stderr}");
+        assert_eq!(output.stdout, b"\n");
+    }
 }
 
 /// Wherever a process is told how much memory there is.

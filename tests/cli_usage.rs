@@ -529,20 +529,6 @@ fn refuses_a_source_that_the_model_cannot_read() {
         let command = format!("predict run --source '{source}'");
         lab.refuses(2, &command, &[&format!("error: --source: {says}")]);
     }
-    for (input, says) in [
-        ("1 2 3 4 5 6\n6 5 4 3 2 1\n1 2 3 4 5 51\n", "line 3: id 51 is outside the vocabulary"),
-        ("1 2 3 4 5 6\n\n6 5 4 3 2 1\n", "line 2: 0 ids: the model reads 6\n"),
-        ("1 2 three 4 5 6", "line 1: 'three' is no id: expected whole numbers from 0 to 50\n"),
-    ] {
-        lab.refuses_input(2, "predict run", input, &[&format!("error: standard input, {says}")]);
-    }
-}
-
-#[test]
-fn refuses_input_that_is_no_text_as_bad_input() {
-    let lab = Lab::with_run(REVERSE);
-    let says = ["error: standard input, line 2: "];
-    lab.refuses_input(2, "predict run", b"1 2 3 4 5 6\n\xff\xfe\n", &says);
 }
 
 #[test]

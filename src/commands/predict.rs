@@ -1,54 +1,114 @@
 //! `seqlab predict`.
 
-use std::io::{BufRead, Write};
-use std::path::Path;
+use std::io::{BufWriter, Read, Write};
+use std::path::PathBuf;
 
 use anyhow::Result;
 
 use super::trained::Trained;
 use crate::config::DeviceChoice;
-use crate::curves::spaced;
 use crate::error::UserError;
 use crate::evaluate::rows_at_once;
+use crate::progress;
 use crate::run_dir::RunDir;
-use crate::sources::Reads;
+use crate::sources::{Lines, Reads, Source};
 
-/// Predicts the target of every source, each from the zero state, with replica `replica` of the run
-/// at `path`; prints one line of ids a source to `out`. Reads sources, one a line, from `input`
-/// where `source` gives none.
+/// What to predict, and with what.
+#[derive(Debug)]
+pub struct Predict {
+    /// The run's directory.
+    pub run: PathBuf,
+    /// The one source; otherwise they are read one a line.
+    pub source: Option<String>,
+    /// Which replica of the run predicts.
+    pub replica: i64,
+    /// Where to compute.
+    pub device: DeviceChoice,
+}
+
+/// Predicts the target of every source, each from the zero state; prints one line a source to `out`, written
+/// as the source is. Sources that are not given are read from `input`, with a prompt where somebody is typing
+/// them, and answered as they come.
 ///
 /// # Errors
-/// A source that the model cannot read, a missing or damaged run, and libtorch's.
+/// A missing or damaged run, a source that the model cannot read, and libtorch's. Of lines that the
+/// model cannot read each is reported and has an empty line in `out`; the error comes at the end.
 pub fn predict(
-    path: &Path,
-    source: Option<&str>,
-    replica: i64,
-    device: DeviceChoice,
-    input: &mut dyn BufRead,
+    what: &Predict,
+    input: &mut dyn Read,
+    prompt: bool,
     out: &mut dyn Write,
 ) -> Result<()> {
-    let (run, config) = RunDir::open(path)?;
+    let &Predict { replica, device, .. } = what;
+    let (run, config) = RunDir::open(&what.run)?;
     if !(0..config.replicas).contains(&replica) {
         let error = format!("--replica {replica}: expected 0 to {}", config.replicas - 1);
         return Err(UserError::usage(error).into());
     }
-    let reads = Reads { vocab: config.vocab, n_in: config.n_in };
-    let sources = match source {
-        Some(line) => reads.parse(line.as_bytes()).map(|ids| vec![ids]),
-        None => reads.lines(input),
-    };
-    let from = if source.is_some() { "--source: " } else { "standard input, " };
-    let sources = sources.map_err(|e| UserError::usage(format!("{from}{e}")))?;
+    let reads = Reads::new(&config);
     let trained = Trained::load(&run, config, Some(replica), device)?;
     if trained.diverged.contains(&true) {
         let error = format!("--replica {replica}: has diverged, and predicts nothing");
         return Err(UserError::failure(error).into());
     }
-    for batch in sources.chunks(rows_at_once(&trained.config)) {
-        let predicted = trained.predict(batch)?;
-        for ids in predicted.chunks_exact(predicted.len() / batch.len()) {
-            writeln!(out, "{}", spaced(ids))?;
-        }
-    }
+    let Some(source) = &what.source else {
+        return answer(&trained, Lines::new(reads, input), prompt.then_some(reads), out);
+    };
+    let source = reads.parse(source.as_bytes());
+    let source = source.map_err(|e| UserError::usage(format!("--source: {e}")))?;
+    writeln!(out, "{}", source.writing.target(&trained.predict(&[&source.ids])?))?;
     Ok(())
+}
+
+/// Answers `lines` as they come, after a prompt for `asked`.
+fn answer(
+    trained: &Trained,
+    mut lines: Lines<impl Read>,
+    asked: Option<Reads>,
+    out: &mut dyn Write,
+) -> Result<()> {
+    let unreadable = |e| UserError::usage(format!("standard input, {e}"));
+    let most = rows_at_once(&trained.config);
+    let mut out = BufWriter::new(out);
+    let (mut all, mut bad) = (0, 0);
+    if let Some(reads) = asked {
+        progress::say(format!("type {reads}, one source a line; Ctrl-D ends"));
+    }
+    loop {
+        if asked.is_some() {
+            progress::prompt();
+        }
+        let batch = lines.batch(most).map_err(unreadable)?;
+        if batch.is_empty() {
+            break;
+        }
+        let sources: Vec<&[i64]> = batch.iter().flatten().map(|source| &source.ids[..]).collect();
+        let predicted = trained.predict(&sources)?;
+        let mut targets = predicted.chunks_exact(trained.config.n_out as usize);
+        for line in &batch {
+            all += 1;
+            match line {
+                Ok(Source { writing, .. }) => {
+                    writeln!(out, "{}", writing.target(targets.next().unwrap_or_default()))?
+                }
+                Err(error) => {
+                    bad += 1;
+                    // Line n of what is printed is the answer to line n of what is read.
+                    writeln!(out)?;
+                    out.flush()?;
+                    progress::say(format!("error: standard input, {error}"));
+                }
+            }
+        }
+        out.flush()?;
+    }
+    if asked.is_some() {
+        progress::say("");
+    }
+    if bad == 0 {
+        return Ok(());
+    }
+    let error =
+        format!("standard input: {bad} of {all} lines are no sources, answered by empty ones");
+    Err(UserError::usage(error).into())
 }

@@ -19,6 +19,7 @@ use crate::rng::Purpose;
 use crate::run_dir::RunDir;
 use crate::summary::{Evaluation, ReplicaSummary, Summary};
 use crate::train::{Observer, Outcome, Trainer, go_on};
+use crate::writing::Writing;
 use crate::{checkpoint, memory, report, versions};
 
 /// Example predictions that the final summary shows.
@@ -146,11 +147,10 @@ fn evaluate(
         if diverged[prediction.replica].is_some() {
             return Ok(());
         }
-        let row = PredictionRow::from(prediction);
         if examples.len() < EXAMPLES {
-            examples.push(row.clone());
+            examples.push(prediction.row(Writing::of(config.task)));
         }
-        file.add(row)
+        file.add(prediction.row(Writing::Ids))
     })?;
     // The summary, which comes next, says that everything is there.
     file.sync()?;

@@ -105,7 +105,10 @@ impl Trained {
     ///
     /// # Errors
     /// libtorch's.
-    pub fn predict(&self, sources: &[Vec<i64>]) -> Result<Vec<i64>> {
+    pub fn predict(&self, sources: &[&[i64]]) -> Result<Vec<i64>> {
+        if sources.is_empty() {
+            return Ok(Vec::new());
+        }
         let _guard = tch::no_grad_guard();
         let size = sources.len() as i64;
         let source = device::upload(&sources.concat(), &[1, size, -1], self.device)?;

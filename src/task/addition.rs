@@ -8,6 +8,7 @@ use rand::RngExt;
 use rand::seq::SliceRandom;
 
 use super::Draw;
+use crate::input::quoted;
 use crate::rng::{Purpose, Stream};
 
 /// The id of "+"; those below it are the digits.
@@ -83,6 +84,49 @@ impl Addition {
     }
 }
 
+/// The ids of the question `text`, such as `12+3`, for a model that reads `n_in` ids.
+///
+/// # Errors
+/// If it is no sum of two numbers, or one has more digits than the model reads.
+pub fn question(text: &str, n_in: usize) -> Result<Vec<i64>, String> {
+    let digits = n_in / 2;
+    let number = |word: &str| {
+        let word = word.trim();
+        let digit = |byte: u8| byte.is_ascii_digit();
+        let parsed = word.bytes().all(digit).then(|| word.parse::<u32>().ok()).flatten();
+        parsed.filter(|_| word.len() <= digits).ok_or_else(|| {
+            format!(
+                "'{}' is no number: expected 1 to {digits} digits on each side of +",
+                quoted(word)
+            )
+        })
+    };
+    let (a, b) = text.split_once('+').unwrap_or((text, ""));
+    let mut ids = vec![SPACE; n_in];
+    write(&format!("{}+{}", number(a)?, number(b)?), ids.iter_mut().rev());
+    Ok(ids)
+}
+
+/// The text of a question's ids.
+pub fn question_text(ids: &[i64]) -> String {
+    read(ids.iter().rev())
+}
+
+/// The text of an answer's ids.
+pub fn answer_text(ids: &[i64]) -> String {
+    read(ids.iter())
+}
+
+/// The characters of `ids` but for the spaces behind them.
+fn read<'a>(ids: impl Iterator<Item = &'a i64>) -> String {
+    let character = |&id: &i64| match id {
+        PLUS => '+',
+        SPACE => ' ',
+        digit => u32::try_from(digit).ok().and_then(|d| char::from_digit(d, 10)).unwrap_or('?'),
+    };
+    ids.map(character).collect::<String>().trim_end().to_owned()
+}
+
 /// Writes the ids of `text` and of spaces behind it to `places`.
 fn write<'a>(text: &str, places: impl Iterator<Item = &'a mut i64>) {
     for (place, character) in places.zip(text.bytes().chain(repeat(b' '))) {
@@ -109,6 +153,23 @@ mod tests {
         assert_eq!(ids, [SPACE, SPACE, SPACE, 3, PLUS, 2, 1]);
         write("905", ids.iter_mut());
         assert_eq!(ids, [9, 0, 5, SPACE, SPACE, SPACE, SPACE]);
+    }
+
+    #[test]
+    fn questions_and_answers_are_read_as_they_are_written() {
+        let ids = question("12+3", 7).unwrap();
+        assert_eq!(ids, [SPACE, SPACE, SPACE, 3, PLUS, 2, 1]);
+        assert_eq!(question_text(&ids), "12+3");
+        assert_eq!(question(" 012 + 003\r\n", 7).unwrap(), ids, "as it is trained on");
+        assert_eq!(answer_text(&[1, 5, SPACE, SPACE]), "15");
+        assert_eq!(answer_text(&[1, SPACE, PLUS, SPACE]), "1 +", "whatever the model says");
+        for (text, word) in [("1+", ""), ("+2", ""), ("12", ""), ("1+2+3", "2+3"), ("1+-2", "-2")] {
+            let says = format!("'{word}' is no number: expected 1 to 3 digits on each side of +");
+            assert_eq!(question(text, 7).unwrap_err(), says);
+        }
+        for text in ["1234+1", "0001+1", "1+99999999999999999999", "١+١", "1 2+3"] {
+            assert!(question(text, 7).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use seqlab::model::Model;
 use seqlab::presets;
 use seqlab::reproduction::{Experiment, Reproduction};
 use seqlab::resolve;
-use seqlab::sources::Reads;
+use seqlab::sources::{Lines, Reads, Source};
 use seqlab::summary::Summary;
 use seqlab::weights::Layout;
 
@@ -70,16 +70,42 @@ pub fn weights(bytes: &[u8]) {
 }
 
 pub fn source(bytes: &[u8]) {
-    let reads = Reads { vocab: 100, n_in: 3 };
-    let good = |ids: &[i64]| ids.len() == 3 && ids.iter().all(|id| (0..100).contains(id));
+    for preset in ["echo", "addition-2"] {
+        sources(&presets::find(preset).unwrap().config, bytes);
+    }
+}
+
+fn sources(config: &Config, bytes: &[u8]) {
+    let reads = Reads::new(config);
+    let good = |source: &Source| {
+        source.ids.len() as i64 == config.n_in
+            && source.ids.iter().all(|id| (0..config.vocab).contains(id))
+    };
     match reads.parse(bytes) {
         Err(error) => readable(error),
-        Ok(ids) => assert!(good(&ids)),
+        Ok(source) => {
+            assert!(good(&source));
+            let text = source.writing.source(&source.ids);
+            assert_eq!(reads.parse(text.as_bytes()), Ok(source), "{text}");
+        }
     }
-    match reads.lines(&mut &bytes[..]) {
-        Err(error) => readable(error),
-        Ok(sources) => assert!(sources.iter().all(|ids| good(ids))),
+    let mut lines = Lines::new(reads, bytes);
+    let mut read = 0;
+    loop {
+        let batch = lines.batch(2).unwrap();
+        if batch.is_empty() {
+            break;
+        }
+        read += batch.len();
+        for line in batch {
+            match line {
+                Err(error) => readable(error),
+                Ok(source) => assert!(good(&source)),
+            }
+        }
     }
+    // A last line without an end is one, too.
+    assert_eq!(read, bytes.split_inclusive(|&byte| byte == b'\n').count());
 }
 
 pub fn device(bytes: &[u8]) {

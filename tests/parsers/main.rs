@@ -14,8 +14,9 @@ use seqlab::curves::{self, CurveRow};
 use seqlab::manifest::{Checksum, Manifest, Position, TRAINING, WEIGHTS};
 use seqlab::presets;
 use seqlab::resolve;
-use seqlab::sources::Reads;
+use seqlab::sources::{Lines, Reads, Source};
 use seqlab::summary::{Evaluation, ReplicaSummary, Summary};
+use seqlab::writing::Writing;
 
 use checks::{CURVES, NUMBERS, SUMMARY, layout, readable};
 
@@ -30,7 +31,7 @@ fn parsers() -> Vec<Parser> {
         (checks::curves, CURVES.into()),
         (checks::report, [SUMMARY, CURVES].join("\0").into()),
         (checks::weights, stored()),
-        (checks::source, "3 14 15\n92 65 35\n".into()),
+        (checks::source, "3 14 15 9 2 6\n12+3\n5 3 5 8 9\n".into()),
         (checks::device, "cuda:12".into()),
         (checks::checkpoint_every, "30s".into()),
     ]
@@ -41,6 +42,11 @@ fn manifest() -> String {
     let position = Position { seconds: 1.5, ..Position::at(&config, 7) };
     let files = [WEIGHTS, TRAINING].map(|name| (name.to_owned(), Checksum::of(name.as_bytes())));
     Manifest::new(&config, position, 99, files.into()).unwrap().text().unwrap()
+}
+
+/// Of 3 ids below 100.
+fn reads() -> Reads {
+    Reads::new(&Config { n_in: 3, ..presets::find("echo").unwrap().config })
 }
 
 fn echo() -> String {
@@ -258,10 +264,11 @@ proptest! {
     #[test]
     fn sources_are_read_as_they_were_written(ids in vec(0..100i64, 3), space in "[ \t]{1,9}") {
         let line = ids.iter().map(i64::to_string).collect::<Vec<_>>().join(&space);
-        let reads = Reads { vocab: 100, n_in: 3 };
-        prop_assert_eq!(reads.parse(line.as_bytes()).unwrap(), ids.clone());
-        let lines = format!("{line}\r\n{line}");
-        prop_assert_eq!(reads.lines(&mut lines.as_bytes()).unwrap(), [ids.clone(), ids]);
+        let source = Ok(Source { ids, writing: Writing::Ids });
+        prop_assert_eq!(reads().parse(line.as_bytes()), source.clone());
+        let lines = format!("{line}\r\n{line}\n");
+        let read = Lines::new(reads(), lines.as_bytes()).batch(9).unwrap();
+        prop_assert_eq!(read, [source.clone(), source]);
     }
 
     #[test]
@@ -354,16 +361,17 @@ fn a_header_that_lies_costs_no_memory() {
 }
 
 #[test]
-fn an_endless_input_is_not_read_to_its_end() {
-    let reads = Reads { vocab: 100, n_in: 3 };
-    let endless = |byte: &'static [u8]| {
-        let mut input = std::io::BufReader::new(Repeat(byte));
-        reads.lines(&mut input).unwrap_err()
-    };
-    let says = "line 1: more than 1120 bytes: the model reads 3 ids from 0 to 99";
-    assert_eq!([endless(b"1"), endless(b" "), endless(b"\0")], [says; 3]);
-    let says = "line 10000001: too many: expected at most 10000000 sources at a time";
-    assert_eq!(endless(b"1 2 3\n"), says);
+fn an_endless_line_is_not_read_to_its_end() {
+    for byte in [b"1", b" ", b"\0"] {
+        let mut lines = Lines::new(reads(), Repeat(byte));
+        let says = "line 1: more than 1120 bytes: the model reads 3 ids from 0 to 99";
+        assert_eq!(lines.batch(9).unwrap(), [Err(says.to_owned())]);
+        let says = "line 1: no end within 67108864 bytes: expected lines of text";
+        assert_eq!(lines.batch(9).unwrap_err(), says);
+    }
+    let mut lines = Lines::new(reads(), Repeat(b"1 2 3\n"));
+    let source = Source { ids: vec![1, 2, 3], writing: Writing::Ids };
+    assert_eq!(lines.batch(4096).unwrap(), vec![Ok(source); 4096]);
 }
 
 /// The same bytes for ever.
