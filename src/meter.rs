@@ -32,6 +32,8 @@ pub struct Meter {
     /// The step of the last batch that was counted, from 1.
     step: i64,
     pending: Vec<Pending>,
+    /// Means of rows that have ended and were not taken yet.
+    rows: Vec<Vec<Option<Means>>>,
     row: Vec<Sums>,
     epoch: Vec<Sums>,
     /// Replica by replica.
@@ -55,6 +57,8 @@ struct Pending {
     scores: Vec<Tensor>,
     samples: f64,
     starts_epoch: bool,
+    /// Whether a row ends with it.
+    ends_row: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -83,6 +87,7 @@ impl Meter {
             seeds: seeds.to_vec(),
             step: 0,
             pending: Vec::new(),
+            rows: Vec::new(),
             row: sums.clone(),
             epoch: sums,
             diverged: vec![None; seeds.len()],
@@ -109,19 +114,28 @@ impl Meter {
             Scores::Device(score) => {
                 let mut scores = vec![score.loss.f_detach()?, score.accuracy];
                 scores.extend(scored.grad_norm);
-                self.pending.push(Pending { scores, samples, starts_epoch });
+                self.pending.push(Pending { scores, samples, starts_epoch, ends_row: false });
                 if self.pending.len() < PENDING { Ok(()) } else { self.fetch() }
             }
         }
     }
 
-    /// Means of each replica over the batches since the last call. Those of a replica that has
-    /// diverged since are NaN; `None` is one that had before.
-    ///
-    /// # Errors
-    /// As [`Meter::add`].
-    pub fn take_row(&mut self) -> Result<Vec<Option<Means>>> {
-        self.fetch()?;
+    /// Ends a row with the last batch. Does not wait for the device.
+    pub fn end_row(&mut self) {
+        match self.pending.last_mut() {
+            Some(batch) => batch.ends_row = true,
+            None => self.close_row(),
+        }
+    }
+
+    /// Means of each replica over the batches of every row that has ended since the last call, as far
+    /// as scores were fetched. Those of a replica that diverged in the row are NaN; `None` is one that
+    /// had before.
+    pub fn take_rows(&mut self) -> Vec<Vec<Option<Means>>> {
+        std::mem::take(&mut self.rows)
+    }
+
+    fn close_row(&mut self) {
         let mut means = Vec::new();
         for (sums, diverged) in self.row.iter_mut().zip(&mut self.diverged) {
             let sums = std::mem::take(sums);
@@ -135,7 +149,7 @@ impl Meter {
                 }
             });
         }
-        Ok(means)
+        self.rows.push(means);
     }
 
     /// Means of each replica over the batches since the epoch began; `None` where it has diverged.
@@ -165,7 +179,7 @@ impl Meter {
         self.anyone_left()
     }
 
-    /// What the next rows depend on, `(R, SUMS)`: every replica's sums since the last row, then since
+    /// What the rows that have not ended depend on, `(R, SUMS)`: every replica's sums since the last row, then since
     /// the epoch began, each loss, accuracy, gradient norm and samples; the step after which it had
     /// diverged, or 0; whether a row has told that.
     ///
@@ -227,6 +241,10 @@ impl Meter {
                 let score = Score { loss: column(0), accuracy: column(1) };
                 let norm = (columns > 2).then(|| column(2));
                 self.count(replica, score, norm, batch.samples);
+            }
+            if batch.ends_row {
+                self.anyone_left()?;
+                self.close_row();
             }
         }
         self.anyone_left()
@@ -290,6 +308,7 @@ fn diverged(of: &Divergence, replica: usize, seed: u64, replicas: usize) -> anyh
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::loss::BatchScore;
 
     /// Three replicas after two batches, the second replica diverged with the second batch.
     fn meter() -> Meter {
@@ -303,11 +322,55 @@ mod tests {
         meter
     }
 
+    /// The means of a row that ends here.
+    fn row(meter: &mut Meter) -> Vec<Option<Means>> {
+        meter.end_row();
+        let [row] = meter.take_rows().try_into().unwrap();
+        row
+    }
+
     /// What a meter says from here on.
     fn told(mut meter: Meter) -> String {
         let diverged = meter.diverged();
-        let rows = [meter.take_row().unwrap(), meter.take_row().unwrap()];
+        let rows = [row(&mut meter), row(&mut meter)];
         format!("{diverged:?} {:?} {rows:?}", meter.epoch().unwrap())
+    }
+
+    /// A batch of two replicas with these losses, scored where the model computes.
+    fn on_device(losses: [f64; 2]) -> Scored {
+        let (loss, accuracy) = (Tensor::from_slice(&losses), Tensor::from_slice(&[0.5, 0.5]));
+        Scored { scores: Scores::Device(BatchScore { loss, accuracy }), grad_norm: None }
+    }
+
+    #[test]
+    fn rows_that_end_on_the_device_are_told_with_the_next_fetch() {
+        let mut meter = Meter::new(&[5, 6]);
+        for (n, losses) in [[1.0, 2.0], [3.0, f64::NAN], [5.0, 1.0], [7.0, 1.0]].iter().enumerate() {
+            meter.add(on_device(*losses), 1, n == 0).unwrap();
+            if n != 2 {
+                meter.end_row();
+            }
+        }
+        assert!(meter.take_rows().is_empty());
+        meter.fetch().unwrap();
+        let losses = |row: &Vec<Option<Means>>| {
+            let losses = row.iter().map(|means| means.map(|means| means.loss));
+            format!("{:?}", losses.collect::<Vec<_>>())
+        };
+        let rows: Vec<String> = meter.take_rows().iter().map(losses).collect();
+        assert_eq!(rows, ["[Some(1.0), Some(2.0)]", "[Some(3.0), Some(NaN)]", "[Some(6.0), None]"]);
+    }
+
+    #[test]
+    fn rows_from_before_the_last_replica_diverged_are_told() {
+        let mut meter = Meter::new(&[5, 6]);
+        for losses in [[1.0, 2.0], [f64::NAN, f64::NAN], [1.0, 1.0]] {
+            meter.add(on_device(losses), 1, false).unwrap();
+            meter.end_row();
+        }
+        let error = meter.fetch().unwrap_err().to_string();
+        assert!(error.contains("loss NaN at step 2"), "{error}");
+        assert_eq!(meter.take_rows().len(), 1);
     }
 
     #[test]
@@ -315,7 +378,7 @@ mod tests {
         for rows in 0..3 {
             let [mut one, mut other] = [meter(), meter()];
             for meter in [&mut one, &mut other] {
-                (0..rows).for_each(|_| drop(meter.take_row().unwrap()));
+                (0..rows).for_each(|_| drop(row(meter)));
             }
             let mut restored = Meter::new(&[5, 6, 7]);
             restored.restore(2, &one.sums().unwrap(), false);
@@ -327,10 +390,10 @@ mod tests {
     fn a_replica_that_diverged_has_one_row_of_nan() {
         let mut meter = meter();
         assert_eq!(meter.diverged(), [None, Some(2), None]);
-        let row = meter.take_row().unwrap();
-        assert!(row[1].unwrap().loss.is_nan() && row[0].unwrap().loss == 0.65);
-        let row = meter.take_row().unwrap();
-        assert!(row[1].is_none() && row[0].is_some());
+        let told = row(&mut meter);
+        assert!(told[1].unwrap().loss.is_nan() && told[0].unwrap().loss == 0.65);
+        let told = row(&mut meter);
+        assert!(told[1].is_none() && told[0].is_some());
         let error = meter.check(&[false, true, false]).unwrap_err().to_string();
         assert!(error.contains("replica 2 (seed 7), the last of the replicas"), "{error}");
     }

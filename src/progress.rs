@@ -69,13 +69,15 @@ impl Progress {
         }
     }
 
-    /// Rows were logged, one a replica.
+    /// Rows were logged, of each logging point one a replica.
     pub fn rows(&mut self, rows: &[CurveRow]) {
         if matches!(self.shown, Shown::Nothing) {
             return;
         }
         // One that has diverged has no loss.
-        let rows: Vec<&CurveRow> = rows.iter().filter(|row| !row.loss.is_nan()).collect();
+        let known = rows.iter().filter(|row| !row.loss.is_nan());
+        let last = known.clone().map(|row| row.step).max();
+        let rows: Vec<&CurveRow> = known.filter(|row| Some(row.step) == last).collect();
         let Some(row) = rows.first() else { return };
         let mean = |of: fn(&CurveRow) -> f64| {
             rows.iter().map(|row| of(row)).sum::<f64>() / rows.len() as f64

@@ -1,5 +1,6 @@
 //! The training loop.
 
+use std::collections::VecDeque;
 use std::iter::Peekable;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,13 +30,16 @@ use crate::summary::Evaluation;
 use crate::task::{Batch, Task};
 use crate::team::Team;
 
+/// How long rows of a training on another device than the host wait for the next.
+const ROWS_WAIT: Duration = Duration::from_millis(50);
+
 /// What watches a training.
 pub trait Observer {
     /// A step was done.
     fn step(&mut self);
 
-    /// A logging point was reached: one row a replica. That of one that has diverged is of NaN, and its
-    /// last.
+    /// Logging points were reached: of each, one row a replica. That of one that has diverged is of NaN,
+    /// and its last.
     ///
     /// # Errors
     /// End the training.
@@ -70,6 +74,9 @@ pub struct Trainer {
     pub chosen: EngineChoice,
     /// How batches reach the models: ahead of their use where that is another device than the host.
     pub feeding: Feeding,
+    /// How long rows may wait for the next, so that scores that lie on another device than the host are
+    /// fetched together.
+    pub rows_wait: Duration,
     /// The models' weights.
     pub parameters: Parameters,
     network: Rc<Network>,
@@ -85,10 +92,24 @@ pub struct Trainer {
     /// Where the mean validation loss was lowest, and a copy of all weights there.
     pub best: Option<(Best, Tensor)>,
     meter: Meter,
-    rows_written: i64,
+    /// Logging points so far.
+    rows_ended: i64,
+    /// Those whose rows the observer does not have yet.
+    waiting: VecDeque<RowHead>,
+    /// When it was last given some.
+    handed_on: Instant,
     clock: Clock,
     /// The step and the rows of the last checkpoint.
     saved: Option<(i64, i64)>,
+}
+
+/// What a logging point's rows have in common, and each replica's validation where there was one.
+struct RowHead {
+    epoch: i64,
+    step: i64,
+    samples: i64,
+    seconds: f64,
+    validation: Option<Vec<Evaluation>>,
 }
 
 /// Time spent in the loop, all sittings together.
@@ -139,6 +160,7 @@ impl Trainer {
             device,
             chosen,
             feeding: if device::is_host(device) { Feeding::Direct } else { Feeding::Ahead },
+            rows_wait: if device::is_host(device) { Duration::ZERO } else { ROWS_WAIT },
             network,
             engine,
             adam: Adam::new(config, &parameters)?,
@@ -148,7 +170,9 @@ impl Trainer {
             samples: 0,
             best: None,
             meter: Meter::new(&seeds),
-            rows_written: 0,
+            rows_ended: 0,
+            waiting: VecDeque::new(),
+            handed_on: Instant::now(),
             clock: Clock::default(),
             saved: None,
             config: config.clone(),
@@ -165,6 +189,10 @@ impl Trainer {
         self.clock.start();
         let outcome = self.steps(observer, stop);
         self.clock.stop();
+        if outcome.is_err() {
+            // What led to a failure is to be seen; of the two errors, the first.
+            let _ = self.hand_on(observer);
+        }
         outcome
     }
 
@@ -211,7 +239,7 @@ impl Trainer {
         stop: &AtomicBool,
     ) -> Result<Vec<Step>> {
         let mut steps: Vec<Step> = Vec::new();
-        let (mut number, mut rows) = (self.step, self.rows_written);
+        let (mut number, mut rows) = (self.step, self.rows_ended);
         while steps.len() < self.engine.steps_at_a_time() && go_on(stop).is_ok() {
             let size = steps.last().map(|step| step.ids.size());
             let fits = |next: &Result<Step>| match (next, size) {
@@ -242,7 +270,8 @@ impl Trainer {
 
     /// Has the state saved, unless that was just done. What diverged is not.
     fn checkpoint(&mut self, observer: &mut dyn Observer) -> Result<()> {
-        let here = Some((self.step, self.rows_written));
+        self.hand_on(observer)?;
+        let here = Some((self.step, self.rows_ended));
         if self.saved != here {
             self.check_weights()?;
             observer.checkpoint(self)?;
@@ -254,7 +283,7 @@ impl Trainer {
     /// Where the training stands.
     pub fn position(&self) -> Position {
         Position {
-            rows: self.rows_written,
+            rows: self.rows_ended,
             seconds: self.seconds(),
             best: self.best.as_ref().map(|(best, _)| *best),
             ..Position::at(&self.config, self.step)
@@ -278,7 +307,7 @@ impl Trainer {
     /// tensors are the caller's to restore.
     pub fn restore(&mut self, position: &Position, sums: &[f64]) {
         let &Position { step, samples, rows, seconds, .. } = position;
-        (self.step, self.adam.step, self.samples, self.rows_written) = (step, step, samples, rows);
+        (self.step, self.adam.step, self.samples, self.rows_ended) = (step, step, samples, rows);
         self.clock = Clock { before: seconds, start: None };
         self.meter.restore(step, sums, self.config.global_clipnorm.is_some());
         self.saved = Some((step, rows));
@@ -350,23 +379,58 @@ impl Trainer {
         self.config.validate_every.is_some_and(|every| row % every == 0)
     }
 
-    /// Hands on the rows that are due, if any. Returns false, and leaves them due, if `stop` was
-    /// set while they were validated.
+    /// Ends the rows that are due, if any, and hands them on, or has them wait for others. Returns false,
+    /// and leaves them due, if `stop` was set while they were validated.
     fn log(&mut self, observer: &mut dyn Observer, stop: &AtomicBool) -> Result<bool> {
-        if self.rows_written == self.config.rows_due(self.step) {
-            return Ok(true);
+        if self.rows_ended < self.config.rows_due(self.step) {
+            match self.end_rows(observer, stop) {
+                Err(error) if error.is::<Interrupted>() => return Ok(false),
+                ended => ended?,
+            }
         }
-        match self.rows(stop) {
-            Err(error) if error.is::<Interrupted>() => Ok(false),
-            rows => observer.rows(rows?).map(|()| true),
+        if !self.waiting.is_empty() && self.handed_on.elapsed() >= self.rows_wait {
+            self.hand_on(observer)?;
         }
+        Ok(true)
     }
 
-    /// What a validation that is due comes to.
-    fn validate(&mut self, stop: &AtomicBool) -> Result<Option<Vec<Evaluation>>> {
-        if !self.validation_is_due(self.rows_written + 1) {
-            return Ok(None);
+    /// Ends the rows of this logging point.
+    fn end_rows(&mut self, observer: &mut dyn Observer, stop: &AtomicBool) -> Result<()> {
+        let validation = if self.validation_is_due(self.rows_ended + 1) {
+            self.hand_on(observer)?;
+            Some(self.validate(stop)?)
+        } else {
+            None
+        };
+        self.meter.end_row();
+        self.rows_ended += 1;
+        self.waiting.push_back(RowHead {
+            epoch: (self.step - 1) / self.config.steps_per_epoch() + 1,
+            step: self.step,
+            samples: self.samples,
+            seconds: (self.seconds() * 1e3).round() / 1e3,
+            validation,
+        });
+        Ok(())
+    }
+
+    /// Hands on all rows so far. Waits for the device.
+    fn hand_on(&mut self, observer: &mut dyn Observer) -> Result<()> {
+        // Rows from before a divergence are handed on all the same.
+        let fetched = self.meter.fetch();
+        let ended = self.meter.take_rows();
+        let points = self.waiting.drain(..ended.len()).collect::<Vec<_>>();
+        let rows: Vec<CurveRow> =
+            points.iter().zip(&ended).flat_map(|(head, means)| self.rows(head, means)).collect();
+        self.handed_on = Instant::now();
+        if !rows.is_empty() {
+            observer.rows(rows)?;
         }
+        fetched
+    }
+
+    /// What a validation comes to.
+    fn validate(&mut self, stop: &AtomicBool) -> Result<Vec<Evaluation>> {
         self.check_weights()?;
         let samples = self.config.validation_samples as usize;
         let found = self.evaluator().run(Purpose::Validation, samples, |_| go_on(stop))?;
@@ -378,38 +442,32 @@ impl Trainer {
             let weights = self.parameters.flat().f_detach_copy()?;
             self.best = Some((Best { step: self.step, val_loss }, weights));
         }
-        Ok(Some(found))
+        Ok(found)
     }
 
-    fn rows(&mut self, stop: &AtomicBool) -> Result<Vec<CurveRow>> {
-        // Before anything that a row takes with it: it may have to be made again.
-        self.meter.fetch()?;
-        let validation = self.validate(stop)?;
-        let means = self.meter.take_row()?;
-        self.rows_written += 1;
-        let epoch = (self.step - 1) / self.config.steps_per_epoch() + 1;
-        let seconds = (self.seconds() * 1e3).round() / 1e3;
+    /// The rows of a logging point, of the replicas that had not diverged before.
+    fn rows(&self, head: &RowHead, means: &[Option<Means>]) -> Vec<CurveRow> {
         let row = |(replica, means): (usize, &Option<Means>)| {
             let means = means.as_ref()?;
-            let validation = validation.as_ref().filter(|_| !means.loss.is_nan());
+            let validation = head.validation.as_ref().filter(|_| !means.loss.is_nan());
             let validation = validation.map(|all| &all[replica]);
             Some(CurveRow {
                 replica,
                 seed: self.seeds[replica],
-                epoch,
-                step: self.step,
-                samples: self.samples,
+                epoch: head.epoch,
+                step: head.step,
+                samples: head.samples,
                 loss: means.loss,
                 accuracy: means.accuracy,
                 val_loss: validation.and_then(|v| v.loss),
                 val_accuracy: validation.map(|v| v.token_accuracy),
                 val_sequence_accuracy: validation.map(|v| v.sequence_accuracy),
-                learning_rate: self.adam.learning_rate(self.step),
+                learning_rate: self.adam.learning_rate(head.step),
                 grad_norm: means.grad_norm,
-                seconds,
+                seconds: head.seconds,
             })
         };
-        Ok(means.iter().enumerate().filter_map(row).collect())
+        means.iter().enumerate().filter_map(row).collect()
     }
 }
 

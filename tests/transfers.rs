@@ -65,10 +65,10 @@ struct Trained {
     transfers: Transfers,
 }
 
-fn train(config: &Config, feeding: Feeding) -> Trained {
+fn train(config: &Config, feeding: Feeding, rows_wait: Duration) -> Trained {
     set_threads(config);
     let mut trainer = Trainer::new(config, host()).unwrap();
-    trainer.feeding = feeding;
+    (trainer.feeding, trainer.rows_wait) = (feeding, rows_wait);
     let before = transfers();
     let mut rows = run(&mut trainer);
     let after = transfers();
@@ -94,7 +94,7 @@ fn logging(config: &Config) -> u64 {
 }
 
 fn check(config: &Config) {
-    let [ahead, direct] = [Feeding::Ahead, Feeding::Direct].map(|how| train(config, how));
+    let [ahead, direct] = [Feeding::Ahead, Feeding::Direct].map(|how| train(config, how, Duration::ZERO));
     let about = format!("{} {:?} {}", config.preset, config.log_every, config.replicas);
     let steps = steps_of(config) as u64;
     let queued = steps.div_ceil(STEPS_AT_A_TIME as u64);
@@ -114,6 +114,21 @@ fn a_row_is_all_there_is_to_wait_for() {
         for log_every in [None, Some(5)] {
             check(&Config { log_every, ..config.clone() });
         }
+    }
+}
+
+#[test]
+fn rows_that_may_wait_are_fetched_together() {
+    let _alone = alone();
+    for config in all(PENDING as i64 + 44) {
+        let config = Config { log_every: Some(1), ..config };
+        let [at_once, late] =
+            [Duration::ZERO, Duration::MAX].map(|wait| train(&config, Feeding::Ahead, wait));
+        assert_eq!(at_once.transfers.blocking, logging(&config));
+        // Two for the rows, one to see that the weights are still numbers.
+        assert_eq!(late.transfers.blocking, 3, "{}", config.preset);
+        assert_eq!(late.rows, at_once.rows);
+        assert!(late.weights == at_once.weights);
     }
 }
 
