@@ -15,7 +15,7 @@ use crate::config::{
 };
 use crate::error::UserError;
 use crate::memory::Estimate;
-use crate::{commands, device, engine, presets, report, resolve, run_dir, versions};
+use crate::{commands, device, engine, placement, presets, report, resolve, run_dir, versions};
 
 /// Trains LSTM sequence-to-sequence experiments on libtorch, with Keras's numbers.
 #[derive(Debug, Parser)]
@@ -308,7 +308,7 @@ impl Cli {
             Command::List => write!(out, "{}", report::list())?,
             Command::Summary(experiment) => {
                 let config = experiment.resolve()?;
-                let device = device::choose(config.device)?.device;
+                let device = placement::estimated(&config, config.device)?.device;
                 let engine = engine::choose(config.engine, device)?;
                 let memory = Estimate::training(&config, engine, device::is_host(device));
                 write!(out, "{}", report::architecture(&config, engine, &memory))?

@@ -13,8 +13,13 @@ use crate::error::UserError;
 pub struct Chosen {
     /// The device.
     pub device: Device,
-    /// Why `auto` fell back to the CPU, for a user who may have expected the GPU they have.
+    /// Why `auto` took it, for a user who has a GPU.
     pub note: Option<String>,
+}
+
+/// GPUs that can be used.
+pub fn gpus() -> usize {
+    if Cuda::is_available() { Cuda::device_count() as usize } else { 0 }
 }
 
 /// The device that `choice` asks for. Only `auto` falls back.
@@ -22,7 +27,7 @@ pub struct Chosen {
 /// # Errors
 /// If the GPU asked for cannot be used, with the way to get it.
 pub fn choose(choice: DeviceChoice) -> Result<Chosen, UserError> {
-    let gpus = if Cuda::is_available() { Cuda::device_count() as usize } else { 0 };
+    let gpus = gpus();
     match choice {
         DeviceChoice::Cpu => Ok(Chosen { device: Device::Cpu, note: None }),
         DeviceChoice::Auto if gpus > 0 => Ok(Chosen { device: Device::Cuda(0), note: None }),

@@ -140,13 +140,17 @@ impl Plan {
     }
 }
 
-/// Rows of a batch of each replica that keep its probabilities within some tens of megabytes, and the
-/// gates of an LSTM within half a gigabyte.
+/// Rows of a batch of each replica that keep its probabilities within some tens of megabytes, the
+/// gates of an LSTM within half a gigabyte, and its products within some tenths of a second, for which
+/// an end that was asked for waits.
 pub fn rows_at_once(config: &Config) -> usize {
     let row = |width: i64| config.replicas.saturating_mul(width).max(1);
     let probabilities = row(config.n_out.saturating_mul(config.vocab));
     let gates = row(config.n_in.saturating_mul(4 * config.units));
-    ((1 << 22) / probabilities).min((1 << 27) / gates).clamp(1, 4096) as usize
+    let steps = config.n_in.saturating_add(config.n_out);
+    let products = row(steps.saturating_mul(4 * config.units).saturating_mul(config.units));
+    let most = ((1 << 22) / probabilities).min((1 << 27) / gates).min((1 << 34) / products);
+    most.clamp(1, 4096) as usize
 }
 
 /// The most probable ids `(R, B, Tout)`, row-major, of probabilities `(R, Tout, B, V)`.

@@ -36,6 +36,8 @@ pub mod reproduction;
 pub mod progress;
 pub mod report;
 
+pub mod placement;
+
 pub mod memory;
 
 pub mod checkpoint;

@@ -345,7 +345,8 @@ mod tests {
     #[test]
     fn rows_that_end_on_the_device_are_told_with_the_next_fetch() {
         let mut meter = Meter::new(&[5, 6]);
-        for (n, losses) in [[1.0, 2.0], [3.0, f64::NAN], [5.0, 1.0], [7.0, 1.0]].iter().enumerate() {
+        for (n, losses) in [[1.0, 2.0], [3.0, f64::NAN], [5.0, 1.0], [7.0, 1.0]].iter().enumerate()
+        {
             meter.add(on_device(*losses), 1, n == 0).unwrap();
             if n != 2 {
                 meter.end_row();

@@ -94,7 +94,8 @@ fn logging(config: &Config) -> u64 {
 }
 
 fn check(config: &Config) {
-    let [ahead, direct] = [Feeding::Ahead, Feeding::Direct].map(|how| train(config, how, Duration::ZERO));
+    let [ahead, direct] =
+        [Feeding::Ahead, Feeding::Direct].map(|how| train(config, how, Duration::ZERO));
     let about = format!("{} {:?} {}", config.preset, config.log_every, config.replicas);
     let steps = steps_of(config) as u64;
     let queued = steps.div_ceil(STEPS_AT_A_TIME as u64);

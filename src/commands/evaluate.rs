@@ -7,6 +7,7 @@ use anyhow::Result;
 
 use super::trained::Trained;
 use crate::config::DeviceChoice;
+use crate::placement;
 use crate::report;
 use crate::rng::Purpose;
 use crate::run_dir::RunDir;
@@ -28,6 +29,7 @@ pub fn evaluate(
     let (run, config) = RunDir::open(path)?;
     let samples = samples.unwrap_or(config.evaluation_samples) as usize;
     let before = run.read_summary()?.map(|summary| summary.replicas).unwrap_or_default();
+    let device = placement::evaluation(&config, device, samples);
     let trained = Trained::load(&run, config, None, device)?;
     let task = Task::new(&trained.config);
     let evaluations = trained.evaluator(&task).run(Purpose::Evaluation, samples, |_| Ok(()))?;

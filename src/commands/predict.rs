@@ -9,6 +9,7 @@ use super::trained::Trained;
 use crate::config::DeviceChoice;
 use crate::error::UserError;
 use crate::evaluate::rows_at_once;
+use crate::placement;
 use crate::progress;
 use crate::run_dir::RunDir;
 use crate::sources::{Lines, Reads, Source};
@@ -46,6 +47,7 @@ pub fn predict(
         return Err(UserError::usage(error).into());
     }
     let reads = Reads::new(&config);
+    let device = placement::evaluation(&config, device, 1);
     let trained = Trained::load(&run, config, Some(replica), device)?;
     if trained.diverged.contains(&true) {
         let error = format!("--replica {replica}: has diverged, and predicts nothing");

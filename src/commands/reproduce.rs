@@ -15,7 +15,7 @@ use crate::error::UserError;
 use crate::presets::{self, Preset};
 use crate::progress::say;
 use crate::run_dir::RunDir;
-use crate::{device, memory};
+use crate::{memory, placement};
 
 /// Replicas of an experiment, also those of a quick look.
 pub const REPLICAS: i64 = 10;
@@ -49,10 +49,9 @@ pub struct Reproduce {
 /// Another run in an experiment's place, and those of the runs and of the report.
 pub fn reproduce(what: &Reproduce, out: &mut dyn Write) -> Result<ExitCode> {
     let configs = what.configs();
-    let device = device::choose(what.device)?.device;
     for config in &configs {
         config.validate().map_err(UserError::usage)?;
-        memory::check(config, device)?;
+        memory::check(config, placement::estimated(config, what.device)?.device)?;
     }
     let missing = missing(&what.out, configs)?;
     let shown = what.out.display();

@@ -18,7 +18,7 @@ use crate::disk::{Disk, Real};
 use crate::error::UserError;
 use crate::progress::say;
 use crate::run_dir::RunDir;
-use crate::{device, resolve};
+use crate::{placement, resolve};
 
 /// Which run to go on with.
 pub struct Resume {
@@ -80,7 +80,7 @@ pub(super) fn resume_until(stop: &AtomicBool, what: &Resume, out: &mut dyn Write
         None => {}
     }
 
-    let device = device::choose(what.device.unwrap_or(config.device))?;
+    let device = placement::measured(&config, what.device.unwrap_or(config.device))?;
     let mut trainer = new_trainer(&config, &device)?;
     let curves = run.curves_path();
     let bytes = whole.as_ref().map_or(0, |checkpoint| checkpoint.manifest.curves_bytes);

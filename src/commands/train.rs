@@ -12,7 +12,7 @@ use super::sitting::{Sitting, new_trainer};
 use super::stop::Stop;
 use crate::config::Config;
 use crate::curves::CsvFile;
-use crate::device;
+use crate::placement;
 use crate::run_dir::RunDir;
 
 /// What to train and where to leave it.
@@ -44,10 +44,10 @@ pub fn train(what: Train, out: &mut dyn Write) -> Result<ExitCode> {
 pub(super) fn train_until(stop: &AtomicBool, what: Train, out: &mut dyn Write) -> Result<bool> {
     let begin = Instant::now();
     let Train { config, force, quiet, .. } = what;
-    let device = device::choose(config.device)?;
     if let Some(path) = &what.out {
         RunDir::check(path, force)?;
     }
+    let device = placement::measured(&config, config.device)?;
     // The models first: no run is replaced by one whose models do not fit into memory.
     let trainer = new_trainer(&config, &device)?;
     let path = what.out.map_or_else(|| RunDir::claim(&config.preset), Ok)?;
