@@ -90,6 +90,17 @@ pub fn has_cuda() -> bool {
     tch::utils::has_cudart()
 }
 
+/// The variable by which NVIDIA's libraries are forbidden TF32, if it is 0 before they are first used.
+///
+/// From Ampere on cuDNN would otherwise round the factors of float32 products to 10 bits of mantissa,
+/// and libtorch's own switch for that is out of tch's reach.
+pub const TF32_SWITCH: &str = "NVIDIA_TF32_OVERRIDE";
+
+/// Whether float32 products may be computed as TF32 on a GPU.
+pub fn tf32() -> bool {
+    std::env::var_os(TF32_SWITCH).is_none_or(|value| value != "0")
+}
+
 /// Whether an NVIDIA kernel driver is loaded.
 pub fn driver_present() -> bool {
     ["/proc/driver/nvidia/version", "/dev/nvidiactl", "/dev/dxg"]

@@ -5,10 +5,12 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use seqlab::cli::Cli;
+use seqlab::device::TF32_SWITCH;
 use seqlab::error;
 use seqlab::progress::say;
 
 fn main() -> ExitCode {
+    switch_off_tf32();
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(|place| format!(" ({place})")).unwrap_or_default();
         let payload = panic.payload();
@@ -26,5 +28,13 @@ fn main() -> ExitCode {
             ExitCode::from(error::status(&error))
         }
         Err(_) => ExitCode::from(error::FAILURE),
+    }
+}
+
+/// Has NVIDIA's libraries multiply float32 numbers in full, unless the user decided about that.
+fn switch_off_tf32() {
+    if std::env::var_os(TF32_SWITCH).is_none() {
+        // SAFETY: this comes first in `main`, when no other thread can be reading the environment.
+        unsafe { std::env::set_var(TF32_SWITCH, "0") };
     }
 }

@@ -1,15 +1,19 @@
-//! A GPU computes what the CPU computes. Where there is none, these tests say so and pass.
+//! A GPU computes what the CPU computes. Where there is none, these tests say so and pass, after they have
+//! compared the CPU's two engines where a GPU would be compared.
 
 mod common;
 #[path = "common/training.rs"]
 mod training;
 
+use std::fs;
 use std::io::Write;
 
+use assert_cmd::Command;
 use common::Lab;
+use safetensors::SafeTensors;
 use seqlab::checkpoint;
 use seqlab::config::{Config, DeviceChoice, Dtype, EngineChoice, GateActivation};
-use seqlab::curves::CurveRow;
+use seqlab::curves::{self, CurveRow};
 use seqlab::device::{self, download, host};
 use seqlab::disk::Real;
 use seqlab::engine;
@@ -62,7 +66,7 @@ fn doctor_tells_which_of_libtorch_driver_and_gpu_is_missing() {
     }
 }
 
-/// Every preset with a small vocabulary: 20 steps and a few more, two replicas.
+/// Every preset with a small vocabulary: 20 steps and a few more, two replicas, clipped.
 fn experiments(dtype: Dtype) -> Vec<Config> {
     let small = |config: Config| {
         let id_max = config.id_max - config.vocab + 12;
@@ -71,11 +75,43 @@ fn experiments(dtype: Dtype) -> Vec<Config> {
         let warmup_steps = config.warmup_steps.map(|_| 10);
         let sizes =
             Config { vocab: 12, id_max, units: 24, samples, epochs, warmup_steps, ..config };
+        // Threads of libtorch's that wait for each other are slow on a busy machine.
+        let sizes = Config { evaluation_samples: 40, threads: Some(1), ..sizes };
         Config { dtype, replicas: 2, log_every: Some(1), global_clipnorm: Some(0.2), ..sizes }
     };
-    let all: Vec<Config> = presets::all().into_iter().map(|p| small(p.config)).collect();
-    assert!(all.iter().all(|config| config.validate().is_ok()));
-    all
+    presets::all().into_iter().map(|p| small(p.config)).collect()
+}
+
+/// The small preset of this name.
+fn experiment(name: &str, dtype: Dtype) -> Config {
+    experiments(dtype).into_iter().find(|config| config.preset == name).unwrap()
+}
+
+/// What CUDA may compute in another way than a small experiment, a few steps of it: no clipping, with more
+/// units than a block of a kernel has threads, or more ids in a batch than libtorch adds without sorting
+/// them first.
+fn larger(dtype: Dtype) -> Vec<Config> {
+    let [partial, reverse] =
+        ["partial-echo-2", "reverse"].map(|name| unclipped(experiment(name, dtype)));
+    let samples = |batches: i64| Some(batches * reverse.batch_size);
+    let larger = vec![
+        Config { units: 150, samples: samples(3), epochs: 2, ..reverse.clone() },
+        Config { units: 150, epochs: 6, ..partial.clone() },
+        Config { batch_size: 600, samples: samples(50), epochs: 2, ..reverse.clone() },
+        Config { replicas: 40, epochs: 6, ..partial },
+    ];
+    let ids = |config: &Config| config.replicas * config.batch_size * config.n_in;
+    assert!(larger.iter().all(|config| config.units > 128 || ids(config) > 3072));
+    larger
+}
+
+fn unclipped(config: Config) -> Config {
+    Config { global_clipnorm: None, ..config }
+}
+
+/// One replica with sigmoid gates, which cuDNN computes.
+fn on_cudnn(config: Config) -> Config {
+    Config { replicas: 1, gate_activation: GateActivation::Sigmoid, ..config }
 }
 
 fn weights(trainer: &Trainer) -> Vec<f64> {
@@ -96,76 +132,165 @@ fn initial_weights_are_the_same_on_every_device() {
     }
 }
 
-/// Fails where two trainings differ by more than `bound` in a row or a weight.
-fn check_same(trained: [(Trainer, Vec<CurveRow>); 2], bound: f64, about: &str) {
-    let [(got, rows), (expected, expected_rows)] = trained;
-    assert!(got.step >= 20);
-    let close = |a: f64, b: f64| (a - b).abs() <= bound;
-    assert_eq!(rows.len(), expected_rows.len());
-    for (row, expected) in rows.iter().zip(&expected_rows) {
-        let place = |row: &CurveRow| (row.replica, row.seed, row.epoch, row.step, row.samples);
-        assert_eq!(place(row), place(expected), "{about}");
-        let norms = row.grad_norm.zip(expected.grad_norm);
-        let same = close(row.loss, expected.loss) && norms.is_some_and(|(a, b)| close(a, b));
-        assert!(same, "{about}: {row:?}, expected {expected:?}");
+/// What a training leaves.
+struct Trained {
+    rows: Vec<CurveRow>,
+    weights: Vec<f64>,
+}
+
+impl Trained {
+    fn on(config: &Config, device: Device) -> Self {
+        assert_eq!(config.validate(), Ok(()), "{config:?}");
+        device::set_threads(config);
+        let (trainer, rows) = train(config, device);
+        Self { rows, weights: weights(&trainer) }
     }
-    let (got, expected) = (weights(&got), weights(&expected));
-    assert_eq!(got.len(), expected.len());
-    for (i, (&got, &expected)) in got.iter().zip(&expected).enumerate() {
-        assert!(close(got, expected), "{about}: weight {i}: {got}, {expected}");
+
+    /// What is in the run directory `run`.
+    fn read(lab: &Lab, run: &str) -> Self {
+        let bytes = lab.bytes(&lab.file(run, "checkpoint/weights.safetensors"));
+        let mut tensors = SafeTensors::deserialize(&bytes).unwrap().tensors();
+        tensors.sort_by(|(a, _), (b, _)| a.cmp(b));
+        let number = |bytes: &[u8]| f64::from(f32::from_le_bytes(bytes.try_into().unwrap()));
+        let weights = tensors.iter().flat_map(|(_, tensor)| tensor.data().chunks(4).map(number));
+        let rows = curves::read(&lab.path(run).join("curves.csv")).unwrap();
+        Self { rows, weights: weights.collect() }
+    }
+
+    /// Fails where two trainings differ by more than `bound` in a row or a weight.
+    fn check(&self, expected: &Self, bound: f64, about: &str) {
+        let close = |a: f64, b: f64| (a - b).abs() <= bound;
+        assert_eq!(self.rows.len(), expected.rows.len(), "{about}");
+        for (row, expected) in self.rows.iter().zip(&expected.rows) {
+            let place = |row: &CurveRow| (row.replica, row.seed, row.epoch, row.step, row.samples);
+            assert_eq!(place(row), place(expected), "{about}");
+            let norms = match (row.grad_norm, expected.grad_norm) {
+                (Some(a), Some(b)) => close(a, b),
+                (a, b) => a == b,
+            };
+            let same = close(row.loss, expected.loss) && norms;
+            assert!(same, "{about}: {row:?}, expected {expected:?}");
+        }
+        assert_eq!(self.weights.len(), expected.weights.len(), "{about}");
+        for (i, (&got, &expected)) in self.weights.iter().zip(&expected.weights).enumerate() {
+            assert!(close(got, expected), "{about}: weight {i}: {got}, {expected}");
+        }
     }
 }
 
-/// Trains on the GPU and with the CPU's own engine.
-fn check_training(configs: Vec<Config>, bound: f64) {
-    let Some(gpu) = gpu() else { return };
+/// Where libtorch trains: on the CPU, so that a machine without a GPU tries what compares, and on the GPU.
+fn libtorchs() -> Vec<Device> {
+    [host()].into_iter().chain(gpu()).collect()
+}
+
+/// Trains on libtorch and with the CPU's own engine.
+fn check_training(configs: impl IntoIterator<Item = Config>, bound: f64) {
+    let devices = libtorchs();
     for config in configs {
-        assert_eq!(engine::choose(config.engine, host()).unwrap(), EngineChoice::Fused);
-        check_same([train(&config, gpu), train(&config, host())], bound, &config.preset);
+        let expected =
+            Trained::on(&Config { engine: EngineChoice::Fused, ..config.clone() }, host());
+        for &device in &devices {
+            let config = Config { engine: EngineChoice::Libtorch, ..config.clone() };
+            let about = format!("{} on {}", config.preset, device::name(device));
+            Trained::on(&config, device).check(&expected, bound, &about);
+        }
     }
+}
+
+/// Every experiment clipped, some without, and the larger ones.
+fn all(dtype: Dtype) -> impl Iterator<Item = Config> {
+    let plain =
+        ["echo", "partial-echo-2", "reverse"].map(|name| unclipped(experiment(name, dtype)));
+    experiments(dtype).into_iter().chain(plain).chain(larger(dtype))
 }
 
 #[test]
 fn training_in_float64_agrees_with_the_cpu() {
-    check_training(experiments(Dtype::Float64), 1e-9);
-}
-
-#[test]
-fn training_in_float32_agrees_with_the_cpu() {
-    check_training(experiments(Dtype::Float32), 1e-3);
-}
-
-/// One replica with sigmoid gates, which cuDNN computes.
-fn on_cudnn(dtype: Dtype) -> Vec<Config> {
-    let gate_activation = GateActivation::Sigmoid;
-    let one = |config| Config { replicas: 1, gate_activation, ..config };
-    experiments(dtype).into_iter().map(one).collect()
+    check_training(all(Dtype::Float64), 1e-9);
 }
 
 #[test]
 fn training_on_cudnn_in_float64_agrees_with_the_cpu() {
-    check_training(on_cudnn(Dtype::Float64), 1e-9);
+    check_training(all(Dtype::Float64).map(on_cudnn), 1e-9);
 }
 
 #[test]
-fn training_on_cudnn_in_float32_agrees_with_the_cpu() {
-    // cuDNN multiplies float32 as TF32.
-    check_training(on_cudnn(Dtype::Float32), 2e-2);
+fn training_in_float32_agrees_with_the_cpu() {
+    check_training(all(Dtype::Float32), 1e-5);
+}
+
+/// Lets the program see the GPUs that this process sees.
+fn with_gpus(mut command: Command) -> Command {
+    match std::env::var_os("CUDA_VISIBLE_DEVICES") {
+        Some(devices) => command.env("CUDA_VISIBLE_DEVICES", devices),
+        None => command.env_remove("CUDA_VISIBLE_DEVICES"),
+    };
+    command
+}
+
+/// Trains by the command line for `epochs`, goes on to the configuration's number if that is larger, and
+/// reads the run.
+fn by_program(lab: &Lab, config: &Config, device: Device, epochs: i64) -> Trained {
+    let (run, device) =
+        (format!("run-{}", fs::read_dir(lab.path(".")).unwrap().count()), device::name(device));
+    let start = Config { epochs, ..config.clone() };
+    lab.write(&format!("{run}.toml"), toml::to_string(&start).unwrap());
+    let train = format!("train --config {run}.toml --device {device} --out {run} --quiet");
+    let go_on = format!("resume {run} --epochs {} --device {device} --quiet", config.epochs);
+    let commands = [train, go_on];
+    for words in &commands[..1 + usize::from(epochs < config.epochs)] {
+        with_gpus(lab.command(words)).assert().success();
+    }
+    Trained::read(lab, &run)
+}
+
+/// Float32 on cuDNN is tried here alone: it is the program that forbids TF32.
+#[test]
+fn the_command_line_trains_in_float32_as_the_cpu_does() {
+    let lab = Lab::new();
+    let devices = libtorchs();
+    let small = ["echo", "partial-echo-2", "reverse"].map(|name| experiment(name, Dtype::Float32));
+    let cudnn = small.clone().into_iter().chain(larger(Dtype::Float32)).map(on_cudnn);
+    for config in cudnn.chain(small.map(unclipped)) {
+        let config = Config { epochs: config.epochs.max(2), ..config };
+        let fused = Config { engine: EngineChoice::Fused, ..config.clone() };
+        let expected = by_program(&lab, &fused, host(), config.epochs);
+        for &device in &devices {
+            let config = Config { engine: EngineChoice::Libtorch, ..config.clone() };
+            let about = format!("{} on {}", config.preset, device::name(device));
+            let resumed = by_program(&lab, &config, device, config.epochs / 2);
+            resumed.check(&expected, 1e-5, &about);
+        }
+    }
+}
+
+#[test]
+fn tf32_is_forbidden_unless_the_user_decides() {
+    let lab = Lab::new();
+    for (set, expected) in [(None, "no"), (Some("0"), "no"), (Some("1"), "yes")] {
+        let mut command = lab.command("doctor");
+        command
+            .env_remove("NVIDIA_TF32_OVERRIDE")
+            .envs(set.map(|set| ("NVIDIA_TF32_OVERRIDE", set)));
+        let printed = String::from_utf8(command.output().unwrap().stdout).unwrap();
+        assert!(printed.contains(&format!(", TF32 {expected}\n")), "{set:?}: {printed}");
+    }
 }
 
 #[test]
 fn batches_that_are_uploaded_ahead_are_the_same() {
     let Some(gpu) = gpu() else { return };
-    for config in experiments(Dtype::Float64).into_iter().chain(on_cudnn(Dtype::Float64)) {
-        let trained = [Feeding::Ahead, Feeding::Direct].map(|feeding| {
+    let all = experiments(Dtype::Float64);
+    for config in all.clone().into_iter().map(on_cudnn).chain(all) {
+        let [ahead, direct] = [Feeding::Ahead, Feeding::Direct].map(|feeding| {
             let mut trainer = Trainer::new(&config, gpu).unwrap();
             assert_eq!(trainer.feeding, Feeding::Ahead);
             trainer.feeding = feeding;
             let rows = run(&mut trainer);
-            (trainer, rows)
+            Trained { rows, weights: weights(&trainer) }
         });
         // Not bit for bit: CUDA may add in another order.
-        check_same(trained, 1e-9, &config.preset);
+        ahead.check(&direct, 1e-9, &config.preset);
     }
 }
 

@@ -223,14 +223,15 @@ fn only_simd_rs_knows_processors() {
     );
 }
 
-/// Where memory is shared with libtorch or among threads, where vector instructions are chosen, and
-/// where an index a few numbers would be checked each time.
+/// Where memory is shared with libtorch or among threads, where vector instructions are chosen, where
+/// an index a few numbers would be checked each time, and where the environment is set.
 #[test]
 fn unsafe_code_is_where_it_has_to_be() {
     let allowed = [
         "fused.rs",
         "fused/gradient.rs",
         "host.rs",
+        "main.rs",
         "optim.rs",
         "product.rs",
         "real.rs",

@@ -20,12 +20,13 @@ pub fn doctor(out: &mut dyn Write) -> Result<ExitCode> {
     writeln!(out, "seqlab    {}", versions::LONG)?;
     writeln!(
         out,
-        "libtorch  {}, MKL {}, oneDNN {}, OpenMP {}, CUDA {}",
+        "libtorch  {}, MKL {}, oneDNN {}, OpenMP {}, CUDA {}, TF32 {}",
         versions::LIBTORCH,
         yes(tch::utils::has_mkl()),
         yes(tch::utils::has_mkldnn()),
         yes(tch::utils::has_openmp()),
         yes(device::has_cuda()),
+        yes(device::tf32()),
     )?;
     let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
     writeln!(out, "threads   {cores} usable, {} by libtorch's default", tch::get_num_threads())?;
@@ -90,8 +91,7 @@ fn lstm_agrees(choice: DeviceChoice, reference: &Result<Vec<f64>>) -> Result<()>
     Ok(())
 }
 
-/// The gradient of a small LSTM, computed on the device; in float64, since cuDNN rounds float32
-/// products to TF32.
+/// The gradient of a small LSTM, computed on the device; in float64, which no TF32 can touch.
 fn lstm_gradient(choice: DeviceChoice) -> Result<Vec<f64>> {
     let device = device::choose(choice)?.device;
     let specs = Lstm::specs("lstm", 5, 4);

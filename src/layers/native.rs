@@ -1,7 +1,5 @@
-//! libtorch's own LSTM: on CUDA it is cuDNN's, one kernel for all time steps.
-//!
-//! From Ampere on, cuDNN multiplies float32 numbers as TF32, with 10 bits of mantissa: libtorch's
-//! default, which `tch` cannot change and `NVIDIA_TF32_OVERRIDE=0` in the environment can.
+//! libtorch's own LSTM: on CUDA it is cuDNN's, one kernel for all time steps. It multiplies float32
+//! numbers in full only because of [`device::TF32_SWITCH`].
 
 use tch::{Device, TchError, Tensor};
 
