@@ -180,6 +180,24 @@ pub struct Checkpoint {
     files: BTreeMap<String, Vec<u8>>,
 }
 
+/// Which weights of a checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// Those at its step.
+    Last,
+    /// Those where the mean validation loss of all replicas was lowest.
+    Best,
+}
+
+impl Which {
+    fn file(self) -> &'static str {
+        match self {
+            Self::Last => WEIGHTS,
+            Self::Best => BEST,
+        }
+    }
+}
+
 /// What [`newest`] found.
 #[derive(Debug, Default)]
 pub struct Found {
@@ -251,18 +269,28 @@ impl Checkpoint {
         Ok(Self { path: path.to_owned(), manifest, files })
     }
 
-    /// Finds out whether the weights are those of `replicas` replicas of a model with these
+    /// The step whose weights these are, if it has them.
+    pub fn step(&self, which: Which) -> Option<i64> {
+        let position = &self.manifest.position;
+        match which {
+            Which::Last => Some(position.step),
+            Which::Best => position.best.map(|best| best.step),
+        }
+    }
+
+    /// Finds out whether its weights are those of `replicas` replicas of a model with these
     /// parameters.
     ///
     /// # Errors
     /// If they are not; what differs is named.
     pub fn check_weights(
         &self,
+        which: Which,
         specs: &[ParameterSpec],
         replicas: i64,
         dtype: config::Dtype,
     ) -> Result<()> {
-        self.tensors(WEIGHTS, &Layout::new(specs, replicas, dtype)).map(drop)
+        self.tensors(which.file(), &Layout::new(specs, replicas, dtype)).map(drop)
     }
 
     /// A file of weights that is laid out so.
@@ -276,8 +304,8 @@ impl Checkpoint {
     ///
     /// # Errors
     /// If they do not fit `parameters`.
-    pub fn load_weights(&self, parameters: &Parameters, replica: i64) -> Result<()> {
-        self.load_into(WEIGHTS, parameters, parameters.flat(), replica)
+    pub fn load_weights(&self, which: Which, parameters: &Parameters, replica: i64) -> Result<()> {
+        self.load_into(which, parameters, parameters.flat(), replica)
     }
 
     /// Puts `trainer`, which has the same configuration and has done nothing yet, where the training
@@ -286,12 +314,12 @@ impl Checkpoint {
     /// # Errors
     /// If the checkpoint is of another training.
     pub fn restore(&self, trainer: &mut Trainer) -> Result<()> {
-        self.load_weights(&trainer.parameters, 0)?;
+        self.load_weights(Which::Last, &trainer.parameters, 0)?;
         let file = self.path.join(TRAINING);
         self.restore_training(trainer).with_context(|| of_another(&file))?;
         if let Some(best) = self.manifest.position.best {
             let weights = trainer.parameters.flat().f_zeros_like()?;
-            self.load_into(BEST, &trainer.parameters, &weights, 0)?;
+            self.load_into(Which::Best, &trainer.parameters, &weights, 0)?;
             trainer.best = Some((best, weights));
         }
         Ok(())
@@ -319,13 +347,14 @@ impl Checkpoint {
     /// Loads a file of weights into `flat`, laid out as `parameters`.
     fn load_into(
         &self,
-        name: &str,
+        which: Which,
         parameters: &Parameters,
         flat: &Tensor,
         replica: i64,
     ) -> Result<()> {
         let config::Config { replicas, dtype, .. } = self.manifest.config;
-        let stored = self.tensors(name, &Layout::new(parameters.specs(), replicas, dtype))?;
+        let stored =
+            self.tensors(which.file(), &Layout::new(parameters.specs(), replicas, dtype))?;
         for (spec, mut place) in parameters.specs().iter().zip(parameters.split(flat)?) {
             let value = tensor(&stored.tensor(&spec.name)?)?;
             device::fill(&mut place, &value.f_narrow(0, replica, parameters.replicas())?)?;

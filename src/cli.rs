@@ -9,6 +9,7 @@ use clap::builder::PossibleValuesParser;
 use clap::{ArgGroup, Args, Parser, Subcommand};
 use serde::Serialize;
 
+use crate::checkpoint::Which;
 use crate::config::{
     CheckpointEvery, Config, DeviceChoice, Dtype, EngineChoice, Family, Feedback, GateActivation,
     LearningRateSchedule, MANY, TaskKind, within,
@@ -116,6 +117,9 @@ struct EvaluateArgs {
     /// [default: as after training]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     samples: Option<i64>,
+    /// The best weights by validation, not the last
+    #[arg(long)]
+    best: bool,
     /// Print JSON: the `replicas` list of summary.json with this evaluation
     #[arg(long)]
     json: bool,
@@ -136,6 +140,9 @@ struct PredictArgs {
     /// Which replica of the run predicts
     #[arg(long, value_name = "K", default_value_t = 0, allow_negative_numbers = true)]
     replica: i64,
+    /// The best weights by validation, not the last
+    #[arg(long)]
+    best: bool,
     /// auto, cpu, cuda or cuda:N
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: DeviceChoice,
@@ -298,6 +305,10 @@ impl Experiment {
     }
 }
 
+fn which(best: bool) -> Which {
+    if best { Which::Best } else { Which::Last }
+}
+
 impl Cli {
     /// Runs the command; what it prints as its result goes to `out`.
     ///
@@ -328,16 +339,17 @@ impl Cli {
                 return commands::reproduce(&what, out);
             }
             Command::Report(ReportArgs { runs }) => commands::report(&runs, out)?,
-            Command::Evaluate(EvaluateArgs { run, samples, json, device }) => {
+            Command::Evaluate(EvaluateArgs { run, samples, best, json, device }) => {
                 if let Some(samples) = samples {
                     within("samples", samples, 1, MANY).map_err(UserError::usage)?;
                 }
-                commands::evaluate(&run, samples, device, json, out)?
+                let which = which(best);
+                commands::evaluate(&commands::Evaluate { run, samples, which, device, json }, out)?
             }
-            Command::Predict(PredictArgs { run, source, replica, device }) => {
+            Command::Predict(PredictArgs { run, source, replica, best, device }) => {
                 let (input, typed) = (std::io::stdin(), std::io::stdin().is_terminal());
                 let prompt = typed && std::io::stderr().is_terminal();
-                let what = commands::Predict { run, source, replica, device };
+                let what = commands::Predict { run, source, replica, which: which(best), device };
                 commands::predict(&what, &mut input.lock(), prompt, out)?
             }
         }

@@ -12,7 +12,7 @@ mod train;
 mod trained;
 
 pub use doctor::doctor;
-pub use evaluate::evaluate;
+pub use evaluate::{Evaluate, evaluate};
 pub use predict::{Predict, predict};
 pub use report::report;
 pub use reproduce::{REPLICAS, Reproduce, reproduce};

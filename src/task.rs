@@ -111,6 +111,14 @@ impl Task {
         self.samples_per_epoch
     }
 
+    /// Samples of each replica that are held out of training, where others cannot be drawn.
+    pub fn held_out(&self) -> Option<usize> {
+        match &self.kind {
+            Kind::Addition(addition) => Some(addition.held_out),
+            Kind::Echo(_) | Kind::Lag(_) | Kind::Reverse(_) => None,
+        }
+    }
+
     /// How many epochs, and how many samples of each, make a fresh set of at least `samples`:
     /// whole sequences where samples are windows of one, since a stateful model reads them in
     /// order; otherwise exactly `samples`, or all that are held out where those are fewer.

@@ -7,9 +7,13 @@ use std::process::Stdio;
 
 use common::{Csv, Lab, PROGRAM, REVERSE, json};
 
-/// Learns a little, and has a validation of the very samples that it is evaluated on: those held out.
+/// Has a validation of the very questions that it is evaluated on: those held out.
 const SUMS: &str = "addition-2 --units 8 --samples 96 --evaluation-samples 40 --validation-samples \
-                    40 --epochs 2 --validate-every 1 --lr 0.01";
+                    40 --validate-every 1 --lr 0.1";
+
+fn with_sums() -> Lab {
+    Lab::with_run(&format!("{SUMS} --epochs 2"))
+}
 
 fn summary(lab: &Lab) -> serde_json::Value {
     json(&lab.read("run/summary.json"))
@@ -17,7 +21,7 @@ fn summary(lab: &Lab) -> serde_json::Value {
 
 #[test]
 fn an_evaluation_says_the_loss_of_what_it_evaluated() {
-    let lab = Lab::with_run(SUMS);
+    let lab = with_sums();
     let curves = Csv::curves(&lab, "run");
     let evaluated = json(&lab.run("evaluate run --json"))[0].clone();
     assert_eq!(evaluated, summary(&lab)["replicas"][0]);
@@ -37,7 +41,7 @@ fn an_evaluation_says_the_loss_of_what_it_evaluated() {
 
 #[test]
 fn a_summary_from_before_evaluations_had_a_loss_is_read() {
-    let lab = Lab::with_run(SUMS);
+    let lab = with_sums();
     let now = lab.read("run/summary.json");
     let loss = now.lines().find(|line| line.contains("\"loss\"")).unwrap();
     let before = now.replace(&format!("{loss}\n"), "");
@@ -167,7 +171,7 @@ fn a_terminal_is_asked_line_by_line() {
 #[test]
 fn an_addition_is_asked_and_shown_in_characters() {
     let lab = Lab::new();
-    let printed = lab.run(&format!("train {SUMS} --out run"));
+    let printed = lab.run(&format!("train {SUMS} --epochs 2 --out run"));
     let predictions = Csv::predictions(&lab, "run");
     let written = |ids: &str, backwards: bool| {
         let ids = ids.split(' ').map(|id| b"0123456789+ "[id.parse::<usize>().unwrap()] as char);
@@ -208,4 +212,54 @@ fn an_addition_is_asked_and_shown_in_characters() {
         let says = format!("error: --source: {says}");
         lab.refuses(2, &format!("predict run --source '{source}'"), &[&says]);
     }
+}
+
+#[test]
+fn the_best_weights_are_those_where_the_validation_loss_was_lowest() {
+    let lab = Lab::new();
+    // Each row's validation reads the questions that are evaluated, and epochs have a row each.
+    let training = format!("{SUMS} --replicas 2");
+    lab.train(&format!("{training} --epochs 9"), "run");
+    let curves = Csv::curves(&lab, "run");
+    let losses = [0, 1].map(|k| curves.replica(k).numbers("val_loss"));
+    let mean = |row: usize| losses[0][row] + losses[1][row];
+    let best = (0..9).min_by(|&a, &b| mean(a).total_cmp(&mean(b))).unwrap();
+    assert_ne!(best, 8, "says nothing: take another learning rate");
+
+    lab.train(&format!("{training} --epochs {}", best + 1), "short");
+    let evaluated = json(&lab.run("evaluate run --best --json"));
+    let short = json(&lab.run("evaluate short --json"));
+    for k in [0, 1] {
+        assert_eq!(evaluated[k]["evaluation"]["loss"], losses[k][best]);
+        assert_eq!(evaluated[k]["evaluation"], short[k]["evaluation"]);
+        assert!(evaluated[k]["train_loss"].is_null(), "that of the last epoch is of other weights");
+    }
+    let step = curves.column("step")[2 * best];
+    let printed = lab.run("evaluate run --best");
+    assert!(printed.starts_with(&format!("best weights, those after step {step}\n")), "{printed}");
+
+    let questions: String = (0..100).map(|n| format!("{}+{}\n", n, 99 - n)).collect();
+    let ask = |command: &str| lab.run_with_input(command, &questions);
+    let answers = ask("predict run --best --replica 1");
+    assert_eq!(answers, ask("predict short --replica 1"));
+    assert_ne!(answers, ask("predict run --replica 1"));
+}
+
+#[test]
+fn a_run_without_best_weights_says_how_to_get_them() {
+    let lab = Lab::with_run(REVERSE);
+    for command in ["evaluate run --best", "predict run --best --source '1 2 3 4 5 6'"] {
+        let hint = "train --config run/config.toml --validate-every 1` trains it again with them\n";
+        lab.refuses(2, command, &["error: --best: no row of run was validated\nhint: `", hint]);
+    }
+    lab.run("train --config run/config.toml --validate-every 1 --out again --quiet");
+    lab.run("evaluate again --best");
+}
+
+#[test]
+fn more_questions_than_were_held_out_are_refused() {
+    let lab = with_sums();
+    let says = "error: --samples 41: expected at most the 40 held out\nhint: ";
+    lab.refuses(2, "evaluate run --samples 41", &[says]);
+    assert_eq!(json(&lab.run("evaluate run --samples 40 --json")), summary(&lab)["replicas"]);
 }

@@ -413,7 +413,7 @@ fn an_addition_learns_its_questions_and_is_evaluated_on_those_held_out() {
         assert_eq!(answer.parse::<u32>().unwrap(), ids[0] + ids[2], "{source}");
     }
     // The last row's validation has read the same ten.
-    let evaluation = json(&lab.run("evaluate run --samples 1000 --json"))[0]["evaluation"].clone();
+    let evaluation = json(&lab.run("evaluate run --samples 10 --json"))[0]["evaluation"].clone();
     assert_eq!(evaluation, summary(&lab, "run")["replicas"][0]["evaluation"]);
     assert_eq!(curves.column("val_accuracy")[59], evaluation["token_accuracy"].to_string());
 }

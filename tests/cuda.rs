@@ -11,7 +11,7 @@ use std::io::Write;
 use assert_cmd::Command;
 use common::Lab;
 use safetensors::SafeTensors;
-use seqlab::checkpoint;
+use seqlab::checkpoint::{self, Which};
 use seqlab::config::{Config, DeviceChoice, Dtype, EngineChoice, GateActivation};
 use seqlab::curves::{self, CurveRow};
 use seqlab::device::{self, download, host};
@@ -332,7 +332,7 @@ fn what_a_gpu_trained_loads_and_evaluates_on_the_cpu() {
         let kind = network::kind(config.dtype);
         let parameters = Parameters::zeros(specs, config.replicas, kind, host()).unwrap();
         let saved = checkpoint::newest(&path).unwrap().whole.unwrap();
-        saved.load_weights(&parameters, 0).unwrap();
+        saved.load_weights(Which::Last, &parameters, 0).unwrap();
         assert_eq!(download(parameters.flat()).unwrap(), weights(&trainer), "{}", config.preset);
 
         let (network, task) = (Network::new(&config, &parameters).unwrap(), Task::new(&config));

@@ -1,12 +1,14 @@
 //! `seqlab evaluate`.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::PathBuf;
 
 use anyhow::Result;
 
 use super::trained::Trained;
+use crate::checkpoint::Which;
 use crate::config::DeviceChoice;
+use crate::error::UserError;
 use crate::placement;
 use crate::report;
 use crate::rng::Purpose;
@@ -14,41 +16,61 @@ use crate::run_dir::RunDir;
 use crate::summary::{Evaluation, ReplicaSummary};
 use crate::task::Task;
 
-/// Evaluates every replica of the run at `path` on fresh sequences and prints the result to `out`.
-/// With the run's own number of samples this is the evaluation of `summary.json` again.
+/// What to evaluate, and on what.
+#[derive(Debug)]
+pub struct Evaluate {
+    /// The run's directory.
+    pub run: PathBuf,
+    /// Fresh samples of each replica; `None`: as many as after the training.
+    pub samples: Option<i64>,
+    /// Which weights.
+    pub which: Which,
+    /// Where to compute.
+    pub device: DeviceChoice,
+    /// Whether to print JSON.
+    pub json: bool,
+}
+
+/// Evaluates every replica of a run on fresh sequences and prints the result to `out`. That of the
+/// last weights on as many samples as after the training is that of `summary.json`.
 ///
 /// # Errors
-/// A missing or damaged run, and libtorch's.
-pub fn evaluate(
-    path: &Path,
-    samples: Option<i64>,
-    device: DeviceChoice,
-    json: bool,
-    out: &mut dyn Write,
-) -> Result<()> {
-    let (run, config) = RunDir::open(path)?;
-    let samples = samples.unwrap_or(config.evaluation_samples) as usize;
+/// More samples than were held out, a missing or damaged run, and libtorch's.
+pub fn evaluate(what: &Evaluate, out: &mut dyn Write) -> Result<()> {
+    let &Evaluate { which, device, json, .. } = what;
+    let (run, config) = RunDir::open(&what.run)?;
+    let task = Task::new(&config);
+    let samples = what.samples.unwrap_or(config.evaluation_samples) as usize;
+    if let Some(held_out) = task.held_out().filter(|held_out| samples > *held_out) {
+        let error = format!("--samples {samples}: expected at most the {held_out} held out");
+        let hint = "--evaluation-samples of train says how many are held out";
+        return Err(UserError::usage(error).hint(hint).into());
+    }
     let before = run.read_summary()?.map(|summary| summary.replicas).unwrap_or_default();
     let device = placement::evaluation(&config, device, samples);
-    let trained = Trained::load(&run, config, None, device)?;
-    let task = Task::new(&trained.config);
+    let trained = Trained::load(&run, config, None, which, device)?;
     let evaluations = trained.evaluator(&task).run(Purpose::Evaluation, samples, |_| Ok(()))?;
     let seeds = trained.config.seeds();
     let replica = |(k, evaluation): (usize, Evaluation)| {
-        let before = before.get(k);
+        let (before, diverged) = (before.get(k), trained.diverged[k]);
+        // The training's figures are those of its last epoch.
+        let last = before.filter(|_| which == Which::Last);
         ReplicaSummary {
             seed: seeds[k],
-            diverged_at_step: before.and_then(|replica| replica.diverged_at_step),
-            train_loss: before.and_then(|replica| replica.train_loss),
-            train_accuracy: before.and_then(|replica| replica.train_accuracy),
-            evaluation: (!trained.diverged[k]).then_some(evaluation),
+            diverged_at_step: before.filter(|_| diverged).and_then(|of| of.diverged_at_step),
+            train_loss: last.and_then(|replica| replica.train_loss),
+            train_accuracy: last.and_then(|replica| replica.train_accuracy),
+            evaluation: (!diverged).then_some(evaluation),
         }
     };
     let replicas: Vec<_> = evaluations.into_iter().enumerate().map(replica).collect();
     if json {
         writeln!(out, "{}", serde_json::to_string_pretty(&replicas)?)?;
-    } else {
-        write!(out, "{}", report::results(&replicas))?;
+        return Ok(());
     }
+    if which == Which::Best {
+        writeln!(out, "best weights, those after step {}", trained.step)?;
+    }
+    write!(out, "{}", report::results(&replicas))?;
     Ok(())
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 
 use super::trained::Trained;
+use crate::checkpoint::Which;
 use crate::config::DeviceChoice;
 use crate::error::UserError;
 use crate::evaluate::rows_at_once;
@@ -23,6 +24,8 @@ pub struct Predict {
     pub source: Option<String>,
     /// Which replica of the run predicts.
     pub replica: i64,
+    /// Which weights.
+    pub which: Which,
     /// Where to compute.
     pub device: DeviceChoice,
 }
@@ -40,7 +43,7 @@ pub fn predict(
     prompt: bool,
     out: &mut dyn Write,
 ) -> Result<()> {
-    let &Predict { replica, device, .. } = what;
+    let &Predict { replica, which, device, .. } = what;
     let (run, config) = RunDir::open(&what.run)?;
     if !(0..config.replicas).contains(&replica) {
         let error = format!("--replica {replica}: expected 0 to {}", config.replicas - 1);
@@ -48,7 +51,7 @@ pub fn predict(
     }
     let reads = Reads::new(&config);
     let device = placement::evaluation(&config, device, 1);
-    let trained = Trained::load(&run, config, Some(replica), device)?;
+    let trained = Trained::load(&run, config, Some(replica), which, device)?;
     if trained.diverged.contains(&true) {
         let error = format!("--replica {replica}: has diverged, and predicts nothing");
         return Err(UserError::failure(error).into());

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use tch::Device;
 
-use crate::checkpoint::{Checkpoint, Found};
+use crate::checkpoint::{Checkpoint, Found, Which};
 use crate::config::{Config, DeviceChoice};
 use crate::device::Chosen;
 use crate::error::UserError;
@@ -37,6 +37,17 @@ fn found(run: &RunDir) -> Result<Checkpoint> {
     Err(none.hint(hint).into())
 }
 
+/// Why `run`, of this configuration, has no best weights.
+fn no_best(run: &RunDir, config: &Config) -> UserError {
+    let rows = config.rows_due(config.steps());
+    let hint = match config.validate_every {
+        Some(every) if every <= rows => format!("`{}` comes to one", run.resume_command()),
+        _ => format!("`{} --validate-every 1` trains it again with them", run.again_command()),
+    };
+    let error = format!("--best: no row of {} was validated", run.path().display());
+    UserError::usage(error).hint(hint)
+}
+
 /// What helps where a run's weights are lost.
 pub(super) fn again(run: &RunDir) -> String {
     format!("`{}` trains it again, in a new directory", run.again_command())
@@ -53,7 +64,9 @@ pub(super) fn warn(damaged: &[(PathBuf, anyhow::Error)]) {
 pub(super) struct Trained {
     /// The run's configuration, as far as `model` holds its replicas.
     pub config: Config,
-    /// Whether each replica has diverged.
+    /// The step whose weights these are.
+    pub step: i64,
+    /// Whether each replica had diverged by then.
     pub diverged: Vec<bool>,
     network: Network,
     device: Device,
@@ -63,11 +76,13 @@ impl Trained {
     /// The model of `run`, trained with `config`: all replicas of it or one.
     ///
     /// # Errors
-    /// A device that is not there, a missing or damaged checkpoint, and libtorch's.
+    /// A device that is not there, a missing or damaged checkpoint, one without such weights, and
+    /// libtorch's.
     pub fn load(
         run: &RunDir,
         mut config: Config,
         replica: Option<i64>,
+        which: Which,
         choice: DeviceChoice,
     ) -> Result<Self> {
         let Chosen { device, note } = device::choose(choice)?;
@@ -77,7 +92,8 @@ impl Trained {
         let specs = Model::new(&config).parameters();
         // Before memory is taken for a model as large as a damaged configuration makes it.
         let checkpoint = found(run)?;
-        checkpoint.check_weights(&specs, config.replicas, config.dtype)?;
+        let step = checkpoint.step(which).ok_or_else(|| no_best(run, &config))?;
+        checkpoint.check_weights(which, &specs, config.replicas, config.dtype)?;
         if let Some(replica) = replica {
             config.seed += replica;
             config.replicas = 1;
@@ -86,13 +102,13 @@ impl Trained {
         let kind = network::kind(config.dtype);
         let parameters = Parameters::zeros(specs, config.replicas, kind, device)?;
         let first = replica.unwrap_or(0);
-        checkpoint.load_weights(&parameters, first)?;
+        checkpoint.load_weights(which, &parameters, first)?;
         let mut diverged: Vec<bool> = parameters.finite()?.iter().map(|finite| !finite).collect();
         let replicas = run.read_summary()?.map(|summary| summary.replicas).unwrap_or_default();
         for (diverged, of) in diverged.iter_mut().zip(replicas.iter().skip(first as usize)) {
-            *diverged |= of.diverged_at_step.is_some();
+            *diverged |= of.diverged_at_step.is_some_and(|diverged| diverged <= step);
         }
-        Ok(Self { network: Network::new(&config, &parameters)?, config, diverged, device })
+        Ok(Self { network: Network::new(&config, &parameters)?, config, step, diverged, device })
     }
 
     /// What evaluates the model on `task`.
