@@ -4,6 +4,7 @@ mod common;
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::Stdio;
+use std::time::Duration;
 
 use common::{Csv, Lab, PROGRAM, REVERSE, json};
 
@@ -94,18 +95,19 @@ fn a_line_is_answered_as_it_comes() {
     command.args(["predict", "run"]).current_dir(lab.path(".")).stdin(Stdio::piped());
     let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
     let mut input = child.stdin.take().unwrap();
-    let mut output = BufReader::new(child.stdout.take().unwrap()).lines();
+    let output = BufReader::new(child.stdout.take().unwrap()).lines();
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || output.for_each(|line| sender.send(line.unwrap()).unwrap()));
+    let answer = || receiver.recv_timeout(Duration::from_secs(120)).unwrap();
     for source in ["1 2 3 4 5 6", "6 5 4 3 2 1"] {
         // A line is one at its end, and the next that has begun is none yet.
         write!(input, "{source}\n9 9 ").unwrap();
-        // Without an answer this waits for ever.
-        let answer = output.next().unwrap().unwrap();
-        assert_eq!(answer.split(' ').count(), 3);
+        assert_eq!(answer().split(' ').count(), 3);
         writeln!(input, "9 9 9 9").unwrap();
-        output.next().unwrap().unwrap();
+        assert_eq!(answer().split(' ').count(), 3);
     }
     drop(input);
-    assert!(output.next().is_none() && child.wait().unwrap().success());
+    assert!(receiver.recv().is_err() && child.wait().unwrap().success());
 }
 
 #[test]
@@ -118,7 +120,8 @@ fn errors_about_the_run_come_before_those_about_sources() {
 
 /// Types lines on a terminal of its own and prints what is seen there.
 const TERMINAL: &str = r#"
-import os, pty, sys, time
+import os, pty, signal, sys
+signal.alarm(120)
 pid, terminal = pty.fork()
 if pid == 0:
     os.execv(sys.argv[1], sys.argv[1:3] + ["run"])
