@@ -26,7 +26,7 @@ fn steps(criterion: &mut Criterion) {
         let mut group = criterion.benchmark_group(name);
         let batch = first_batch(&config);
 
-        device::set_threads(&config);
+        device::set_threads(device::threads(&config));
         let mut trainer = Trainer::new(&config, device::host()).expect("a trainer");
         group.bench_function("seqlab", |b| b.iter(|| trainer.learn(&batch).expect("a step")));
 

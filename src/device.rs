@@ -7,6 +7,7 @@ use tch::{Cuda, Device, Kind, TchError, Tensor};
 
 use crate::config::{Config, DeviceChoice};
 use crate::error::UserError;
+use crate::team::startable;
 
 /// A device, with the reason where it was not the obvious choice.
 #[derive(Debug)]
@@ -135,9 +136,11 @@ pub fn is_host(device: Device) -> bool {
     device == Device::Cpu
 }
 
-/// Sets the threads that libtorch's CPU operations use to [`threads`] and returns their number.
-pub fn set_threads(config: &Config) -> usize {
-    let threads = threads(config);
+/// Has libtorch's CPU operations use `threads` threads, or as many of them as the process can have
+/// beside those that it has: where OpenMP is refused a thread, it ends the process. Returns how many.
+pub fn set_threads(threads: usize) -> usize {
+    // OpenMP may start threads before the last of those that it ended are gone: twice as many.
+    let threads = startable(2 * threads - 1).div_ceil(2);
     tch::set_num_threads(threads as i32);
     threads
 }
@@ -151,6 +154,11 @@ pub fn cores() -> usize {
 pub fn work(config: &Config) -> i64 {
     let sizes = [config.batch_size, config.units, config.units];
     sizes.into_iter().fold(config.replicas, i64::saturating_mul)
+}
+
+/// The most threads that share anything: what `config` says, or every core's.
+pub fn most_threads(config: &Config) -> usize {
+    config.threads.map_or_else(cores, |threads| threads as usize)
 }
 
 /// How many threads libtorch's CPU operations use: what `config` says, or what its size makes
@@ -251,7 +259,7 @@ mod tests {
         let small = presets::all().swap_remove(0).config;
         let asked = Config { threads: Some(2), ..small.clone() };
         for (config, expected) in [(&asked, 2), (&small, 1)] {
-            assert_eq!(set_threads(config), expected);
+            assert_eq!(set_threads(threads(config)), expected);
             assert_eq!(tch::get_num_threads() as usize, expected);
         }
     }

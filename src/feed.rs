@@ -10,7 +10,7 @@ use std::vec::IntoIter;
 use anyhow::{Context, Result, anyhow};
 use tch::{Device, TchError, Tensor};
 
-use crate::config::Config;
+use crate::config::{Config, Family};
 use crate::device;
 use crate::rng::Purpose;
 use crate::task::{Batch, Task};
@@ -239,6 +239,21 @@ impl Drop for Ahead {
             let _ = worker.join();
         }
     }
+}
+
+/// Ids of a step's batch, those of all replicas.
+pub fn ids_of_a_step(config: &Config) -> i64 {
+    let forced = i64::from(config.family == Family::TeacherForced);
+    let ids = config.n_in.saturating_add(config.n_out.saturating_mul(1 + forced));
+    [config.batch_size, config.replicas].into_iter().fold(ids, i64::saturating_mul)
+}
+
+/// The most ids on the host at a time that wait to be used where they are uploaded ahead, copies of
+/// them among them.
+pub fn ids_ahead(config: &Config) -> f64 {
+    let upload = ids_of_a_step(config).max(IDS_AT_A_TIME as i64) as f64;
+    // One in use and one in the making; of the latter the batches, all of them in one, and its copy.
+    (UPLOADS_AHEAD + 1 + 3) as f64 * upload
 }
 
 /// Draws and uploads all steps of `source`, until there are no more, nobody takes them or libtorch

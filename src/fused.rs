@@ -27,15 +27,15 @@ use tch::{Kind, TchError, Tensor};
 use crate::config::Config;
 use crate::device;
 use crate::engine::{Engine, Learnt, Scored};
-use crate::feed::Step;
+use crate::feed::{self, Step};
 use crate::host::slice_mut;
 use crate::loss::{Score, Scores};
 use crate::model::{Model, Start};
 use crate::network::State;
 use crate::optim::{Adam, Memory, Update};
-use crate::pace::Pace;
+use crate::pace::{self, Pace};
 use crate::parameters::Parameters;
-use crate::product::Matrix;
+use crate::product::{Matrix, panel};
 use crate::real::Real;
 use crate::task::Batch;
 use crate::team::Team;
@@ -145,8 +145,12 @@ impl<F: Real> Fused<F> {
         let places = replicas.map(|replica| Places::new(&model, parameters, replica));
         let places = places.collect::<Result<Vec<_>, _>>()?;
         let transposed = places.iter().map(|_| Transposed::new(&model)).collect();
-        let pace = Pace::new(threads(config));
-        let team = Team::new(pace.threads());
+        let mut choices = threads(config);
+        let team = Team::new(choices.last().copied().unwrap_or(1));
+        // Perhaps of fewer than were wanted.
+        choices.iter_mut().for_each(|threads| *threads = team.threads().min(*threads));
+        choices.dedup();
+        let pace = Pace::new(choices);
         let scratch = vec![Vec::new(); team.threads()];
         let (config, blocks, places) = (config.clone(), Vec::new(), places.into());
         Ok(Self { model, config, team, pace, places, transposed, blocks, rows: 0, scratch })
@@ -230,8 +234,7 @@ fn learn_steps<F: Real>(
 
 impl<F: Real> Engine for Fused<F> {
     fn steps_at_a_time(&self) -> usize {
-        // Clipping needs the whole gradient between two steps.
-        if self.config.global_clipnorm.is_some() { 1 } else { self.pace.steps() }
+        self.pace.steps().min(most_steps(&self.config))
     }
 
     fn pace(&self) -> &Pace {
@@ -314,6 +317,18 @@ fn take_turns(config: &Config, threads: usize) -> bool {
     replicas > 1 && 4 * waiting <= replicas && config.global_clipnorm.is_none()
 }
 
+/// The most steps that are done at a time: as many as a pace asks for, and fewer where their batches
+/// are large.
+pub fn most_steps(config: &Config) -> usize {
+    // Clipping needs the whole gradient between two steps.
+    let most = if config.global_clipnorm.is_some() { 1 } else { pace::MOST_STEPS };
+    let fit = IDS_AT_A_TIME / feed::ids_of_a_step(config).max(1);
+    most.min(fit.max(1) as usize)
+}
+
+/// Ids of the steps that are done at a time, about: some megabytes.
+const IDS_AT_A_TIME: i64 = 1 << 21;
+
 /// Bytes of the buffers of one row of a batch, of a model whose dense layer answers so many steps, in
 /// numbers of so many bytes.
 pub fn row_bytes(model: &Model, answers: f64, number: f64) -> f64 {
@@ -326,6 +341,13 @@ pub fn row_bytes(model: &Model, answers: f64, number: f64) -> f64 {
     let dense = answers * (vocab + units);
     let repeated = if lstms > 1.0 { 5.0 * units } else { 0.0 };
     (recurrent + dense + repeated) * number + 8.0 * (steps + answers)
+}
+
+/// Bytes of a thread's room for a piece of the gradient of a weight of `model`.
+pub fn scratch_bytes(model: &Model) -> f64 {
+    let columns = (4 * model.units).max(model.vocab) as f64;
+    // A panel's rows, whose numbers of whatever size come to as many bytes.
+    columns * (panel::<f64>() * size_of::<f64>()) as f64
 }
 
 /// Blocks of a replica's batch of `rows` rows.

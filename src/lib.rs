@@ -73,6 +73,7 @@ pub mod writing;
 
 pub mod curves;
 pub mod device;
+pub mod orthogonal;
 pub mod product;
 pub mod real;
 pub mod schedule;

@@ -5,11 +5,13 @@ mod available;
 
 use tch::Device;
 
-use crate::config::{Config, EngineChoice, Family, GateActivation, TaskKind};
+use crate::config::{Config, EngineChoice, GateActivation, TaskKind};
 use crate::error::UserError;
 use crate::evaluate::Plan;
+use crate::feed::{ids_ahead, ids_of_a_step};
 use crate::fused::{self, transposed};
 use crate::model::{Input, LstmSpec, Model, Start};
+use crate::parameters::drawing_bytes;
 use crate::task::Task;
 use crate::{checkpoint, device, engine};
 pub use available::available;
@@ -17,8 +19,14 @@ pub use available::available;
 /// What the program takes before it trains, most of it libtorch, in bytes.
 const PROGRAM: f64 = 130e6;
 
+/// What a thread takes, in bytes: the stack as far as it is used, and what the allocator keeps for it.
+const THREAD: f64 = 1.2e5;
+
 /// Bytes of an id.
 const ID: f64 = 8.0;
+
+/// What libtorch's graph takes for a time step of an LSTM beside its numbers, in bytes.
+const STEP: f64 = 2e4;
 
 const GIB: f64 = (1u64 << 30) as f64;
 
@@ -95,7 +103,8 @@ impl Estimate {
         let total = |shares: &Vec<Share>| shares.iter().map(|share| share.bytes).sum::<f64>();
         let most = moments.into_iter().max_by(|a, b| total(a).total_cmp(&total(b)));
         let mut shares = most.unwrap_or_default();
-        shares.push(sizes.data());
+        shares.push(sizes.data(engine, on_host));
+        shares.push(sizes.threads(engine));
         shares.push(Share { what: "the program itself", bytes: PROGRAM, fields: &[] });
         shares.sort_by(|a, b| b.bytes.total_cmp(&a.bytes));
         Self { shares }
@@ -146,6 +155,7 @@ fn lowers(field: &str, config: &Config) -> bool {
         "batch_size" => config.batch_size > 1,
         "length" => config.length.is_some(),
         "samples" => config.samples.is_some(),
+        "threads" => config.threads.is_some_and(|threads| threads > 1),
         "vocab" | "n_in" => config.task != TaskKind::Addition,
         _ => true,
     }
@@ -182,18 +192,32 @@ impl<'a> Sizes<'a> {
         }
     }
 
-    /// So many of weights, gradient and Adam's two moments.
+    /// So many of weights, gradient and Adam's two moments, and with validation the best weights.
     fn moments(&self, copies: f64) -> Share {
         let what = "weights, gradient and Adam's moments";
-        Share { what, bytes: copies * self.weights, fields: &["units", "vocab", "replicas"] }
+        Share {
+            what,
+            bytes: (copies + self.best()) * self.weights,
+            fields: &["units", "vocab", "replicas"],
+        }
     }
 
-    /// A weight as it is drawn, in float64, and its copy as a tensor.
+    /// Copies of the best weights: the new ones are there before those from before go.
+    fn best(&self) -> f64 {
+        if self.config.validate_every.is_some() { 2.0 } else { 0.0 }
+    }
+
+    /// Weights as they are drawn, and their copies as tensors.
     fn drawing(&self) -> Share {
-        let one = 16.0 * self.largest;
+        let threads = device::most_threads(self.config);
+        let drawn = drawing_bytes(&self.model.parameters(), self.config.replicas, threads);
         // A leaf of the graph begins with a gradient of its own.
         let leaf = self.largest * self.replicas * self.number;
-        Share { what: "drawing the weights", bytes: one.max(leaf), fields: &["units", "vocab"] }
+        Share {
+            what: "drawing the weights",
+            bytes: drawn.max(leaf),
+            fields: &["units", "vocab", "threads"],
+        }
     }
 
     /// What clipping and a graph need beside the gradient.
@@ -206,7 +230,9 @@ impl<'a> Sizes<'a> {
 
     /// The copies that are written.
     fn checkpoint(&self) -> Share {
-        let bytes = checkpoint::COPIES as f64 * self.weights;
+        // The best weights are written as well.
+        let copies = checkpoint::COPIES as f64 + self.best() / 2.0;
+        let bytes = copies * self.weights;
         Share { what: "writing a checkpoint", bytes, fields: &["units", "vocab", "replicas"] }
     }
 
@@ -232,7 +258,7 @@ impl<'a> Sizes<'a> {
         let passing = (4.0 * longest * self.units).max(4.0 * self.answers * self.vocab);
         let kernels = 2.0 * self.largest * self.replicas * self.number;
         let mut share = self.activations((kept * all * self.units + passing) * self.number);
-        share.bytes += kernels;
+        share.bytes += kernels + STEP * all;
         share
     }
 
@@ -259,7 +285,8 @@ impl<'a> Sizes<'a> {
             Input::Repeated => 4.0 + 2.0 * lstm.steps as f64,
             Input::DecoderInput => 8.0,
         };
-        let lstm = self.model.lstms.iter().map(read).fold(0.0, f64::max) * self.units;
+        // Half as much again is what the allocator keeps of one batch for the next.
+        let lstm = 1.5 * self.model.lstms.iter().map(read).fold(0.0, f64::max) * self.units;
         // Logits and probabilities.
         let dense = 2.0 * self.answers * (self.vocab + self.units);
         let ids = 5.0 * (self.config.n_in + self.config.n_out) as f64 * ID;
@@ -285,14 +312,33 @@ impl<'a> Sizes<'a> {
         }
     }
 
-    /// Ids: what an epoch's batches are cut from, a batch, and its copy as tensors; the carried state.
-    fn data(&self) -> Share {
-        let forced = f64::from(u8::from(self.config.family == Family::TeacherForced));
-        let ids = self.config.n_in as f64 + (1.0 + forced) * self.config.n_out as f64;
+    /// Ids: what an epoch's batches are cut from, those of the steps at hand and of the next, and
+    /// copies as tensors; the carried state.
+    fn data(&self, engine: EngineChoice, on_host: bool) -> Share {
+        let step = ids_of_a_step(self.config) as f64;
+        let ids = match (engine, on_host) {
+            (EngineChoice::Fused, _) => step * (1 + fused::most_steps(self.config)) as f64,
+            (_, true) => step * 3.0,
+            (_, false) => ids_ahead(self.config),
+        };
         let carried = self.model.lstms.iter().filter(|lstm| lstm.start == Start::Carried).count();
         let state = 4.0 * carried as f64 * self.units * self.number;
-        let bytes = self.replicas * (self.sequence() + self.rows * (2.0 * ids * ID + state));
-        Share { what: "data", bytes, fields: &["length", "samples", "batch_size", "replicas"] }
+        let bytes = ids * ID + self.replicas * (self.sequence() + self.rows * state);
+        let fields = &["length", "samples", "batch_size", "n_in", "replicas"];
+        Share { what: "data", bytes, fields }
+    }
+
+    /// Threads of the team and libtorch's.
+    fn threads(&self, engine: EngineChoice) -> Share {
+        let libtorch = device::threads(self.config) as f64 * THREAD;
+        let bytes = match engine {
+            EngineChoice::Fused => {
+                let most = fused::threads(self.config).into_iter().max().unwrap_or(1);
+                libtorch + most as f64 * (THREAD + fused::scratch_bytes(&self.model))
+            }
+            _ => 2.0 * libtorch,
+        };
+        Share { what: "threads", bytes, fields: &["threads"] }
     }
 }
 

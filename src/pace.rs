@@ -8,7 +8,7 @@ use std::time::Duration;
 const AT_A_TIME: Duration = Duration::from_millis(80);
 
 /// The most steps at a time: more gain nothing.
-const MOST_STEPS: usize = 64;
+pub const MOST_STEPS: usize = 64;
 
 /// How long a number of threads is tried at a time: several turns of a scheduler, so that the mean
 /// tells what other programs take away.

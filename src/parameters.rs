@@ -1,13 +1,17 @@
 //! All trainable numbers of a model in one flat buffer, and their gradient in another.
 
+use std::cmp::Reverse;
 use std::ops::Range;
 
+use anyhow::Result;
 use rand::RngExt;
 use rand_distr::StandardNormal;
 use tch::{Device, Kind, TchError, Tensor};
 
 use crate::device;
+use crate::orthogonal::{ONE_BY_ONE, Watch, orthonormalise};
 use crate::rng::{Purpose, Stream};
+use crate::team::Team;
 
 /// What a parameter is called, how large it is and how it starts, for one replica.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,57 +51,85 @@ pub enum Init {
     Zeros,
 }
 
-impl Init {
-    /// The numbers of a `rows × columns` matrix (bias: one row), row-major.
-    fn draw(self, rows: usize, columns: usize, stream: Stream, position: u64) -> Vec<f64> {
-        let mut generator = stream.at(position);
-        let mut values = vec![0.0; rows * columns];
-        match self {
-            Self::GlorotUniform => {
-                let limit = (6.0 / (rows + columns) as f64).sqrt();
-                values.fill_with(|| generator.random_range(-limit..limit));
+/// A parameter of one replica that is to be drawn.
+#[derive(Debug, Clone, Copy)]
+struct Draw {
+    /// Its place in the model.
+    position: usize,
+    replica: usize,
+    stream: Stream,
+    init: Init,
+    /// Of a bias 1.
+    rows: usize,
+    columns: usize,
+}
+
+impl Draw {
+    fn new(spec: &ParameterSpec, position: usize, replica: usize, seed: u64) -> Self {
+        let columns = spec.shape.last().copied().unwrap_or(1);
+        let (rows, columns) = ((spec.count() / columns) as usize, columns as usize);
+        let stream = Stream::new(seed, Purpose::Weights);
+        Self { position, replica, stream, init: spec.init, rows, columns }
+    }
+
+    fn count(&self) -> usize {
+        self.rows * self.columns
+    }
+
+    /// Whether it is worth, or needs, all threads, rather than one of many drawn side by side.
+    fn is_large(&self) -> bool {
+        self.rows > ONE_BY_ONE
+    }
+
+    /// Numbers to draw or multiply by.
+    fn work(&self) -> f64 {
+        let orthogonal = if self.init == Init::Orthogonal { self.rows as f64 } else { 0.0 };
+        (1.0 + orthogonal) * self.count() as f64
+    }
+
+    /// The numbers, row-major.
+    fn values(&self, team: &Team, watch: &Watch<'_>) -> Result<Vec<f64>> {
+        let mut generator = self.stream.at(self.position as u64);
+        let mut values = vec![0.0; self.count()];
+        let mut fill = |draw: &mut dyn FnMut() -> f64| {
+            values.chunks_mut(AT_A_TIME).try_for_each(|some| {
+                some.fill_with(&mut *draw);
+                watch(some.len() as f64)
+            })
+        };
+        match self.init {
+            Init::GlorotUniform => {
+                let limit = (6.0 / (self.rows + self.columns) as f64).sqrt();
+                fill(&mut || generator.random_range(-limit..limit))?;
             }
-            Self::Orthogonal => {
-                values.fill_with(|| generator.sample(StandardNormal));
-                orthonormalise(&mut values, columns);
+            Init::Orthogonal => {
+                fill(&mut || generator.sample(StandardNormal))?;
+                orthonormalise(&mut values, self.columns, team, watch)?;
             }
-            Self::UnitForgetBias => values[columns / 4..columns / 2].fill(1.0),
-            Self::Zeros => {}
+            Init::UnitForgetBias => values[self.columns / 4..self.columns / 2].fill(1.0),
+            Init::Zeros => {}
         }
-        values
+        Ok(values)
     }
 }
 
-/// Makes the rows of `values` orthonormal, keeping the span of the first k for every k. This is
-/// `q · sign(diag r)` of the QR decomposition that Keras takes, in an order of additions that
-/// depends on neither the number of threads nor a LAPACK.
-fn orthonormalise(values: &mut [f64], columns: usize) {
-    for done in 0..values.len() / columns {
-        let (earlier, rest) = values.split_at_mut(done * columns);
-        let row = &mut rest[..columns];
-        // Once leaves errors as large as the rows were close to each other; twice is enough.
-        for _ in 0..2 {
-            for other in earlier.chunks_exact(columns) {
-                let overlap = dot(row, other);
-                row.iter_mut().zip(other).for_each(|(x, y)| *x -= overlap * y);
-            }
-        }
-        let norm = dot(row, row).sqrt();
-        row.iter_mut().for_each(|x| *x /= norm);
-    }
-}
+/// Numbers that are drawn between two looks at whether to go on.
+const AT_A_TIME: usize = 1 << 16;
 
-/// Dot product in eight interleaved sums, which the compiler can keep in vector registers.
-fn dot(a: &[f64], b: &[f64]) -> f64 {
-    let mut sums = [0.0; 8];
-    let (a8, b8) = (a.chunks_exact(8), b.chunks_exact(8));
-    let tail: f64 = a8.remainder().iter().zip(b8.remainder()).map(|(x, y)| x * y).sum();
-    for (x, y) in a8.zip(b8) {
-        for lane in 0..8 {
-            sums[lane] += x[lane] * y[lane];
-        }
-    }
-    sums.iter().sum::<f64>() + tail
+/// Work that threads are not worth starting for.
+const LITTLE: f64 = 1e7;
+
+/// Bytes that [`Parameters::initialise`] takes beside the parameters themselves: those that are drawn
+/// at the same time, in float64, and one of them once more as a tensor.
+pub fn drawing_bytes(specs: &[ParameterSpec], replicas: i64, threads: usize) -> f64 {
+    let draws = specs.iter().map(|spec| Draw::new(spec, 0, 0, 0));
+    let (large, mut small): (Vec<_>, Vec<_>) = draws.partition(Draw::is_large);
+    small.sort_by_key(|draw| Reverse(draw.count()));
+    let bytes = |draw: &Draw| 8.0 * draw.count() as f64;
+    let large = large.iter().map(|draw| 2.0 * bytes(draw)).fold(0.0, f64::max);
+    let each = small.iter().flat_map(|draw| std::iter::repeat_n(draw, replicas as usize));
+    let together: f64 = each.take(threads).map(bytes).sum();
+    large.max(together + small.first().map_or(0.0, bytes))
 }
 
 /// The parameters of R replicas: parameter by parameter, and replica by replica within each.
@@ -132,24 +164,41 @@ impl Parameters {
         Ok(parameters)
     }
 
-    /// Draws every parameter afresh; replica k's depend on `seeds[k]` alone.
+    /// Draws every parameter afresh, with up to `threads` threads; replica k's depend on `seeds[k]`
+    /// alone. `watch` is told which part of the work was just done.
     ///
     /// # Errors
-    /// libtorch's.
-    pub fn initialise(&mut self, seeds: &[u64]) -> Result<(), TchError> {
-        for (position, place) in self.split(&self.flat)?.into_iter().enumerate() {
-            let spec = &self.specs[position];
-            let (columns, rows) = spec.shape.split_last().map_or((1, &[][..]), |(c, r)| (*c, r));
-            let rows = rows.iter().product::<i64>() as usize;
-            for (replica, &seed) in seeds.iter().enumerate() {
-                let stream = Stream::new(seed, Purpose::Weights);
-                let values = spec.init.draw(rows, columns as usize, stream, position as u64);
-                let mut place = place.f_select(0, replica as i64)?;
-                let values = Tensor::f_from_slice(&values)?.f_view(place.size().as_slice())?;
-                device::fill(&mut place, &values)?;
+    /// Those of `watch`, and libtorch's.
+    pub fn initialise(&mut self, seeds: &[u64], threads: usize, watch: &Watch<'_>) -> Result<()> {
+        let of = |(position, spec)| {
+            let replicas = seeds.iter().enumerate();
+            replicas.map(move |(replica, &seed)| Draw::new(spec, position, replica, seed))
+        };
+        let mut draws: Vec<Draw> = self.specs.iter().enumerate().flat_map(of).collect();
+        let work: f64 = draws.iter().map(Draw::work).sum();
+        let watch = |done: f64| watch(done / work);
+        // Side by side those that take equally long.
+        draws.sort_by(|a, b| b.work().total_cmp(&a.work()));
+        let (large, small): (Vec<_>, Vec<_>) = draws.into_iter().partition(Draw::is_large);
+        let (team, alone) = (Team::new(if work < LITTLE { 1 } else { threads }), Team::new(1));
+        for draw in large {
+            self.place(&draw, &draw.values(&team, &watch)?)?;
+        }
+        for some in small.chunks(team.threads()) {
+            let mut drawn: Vec<_> = some.iter().map(|draw| (draw, Ok(Vec::new()))).collect();
+            team.each(&mut drawn, |(draw, values)| *values = draw.values(&alone, &watch));
+            for (draw, values) in drawn {
+                self.place(draw, &values?)?;
             }
         }
         Ok(())
+    }
+
+    fn place(&self, draw: &Draw, values: &[f64]) -> Result<(), TchError> {
+        let place = &self.split(&self.flat)?[draw.position];
+        let mut place = place.f_select(0, draw.replica as i64)?;
+        let values = Tensor::f_from_slice(values)?.f_view(place.size().as_slice())?;
+        device::fill(&mut place, &values)
     }
 
     /// What the parameters are.
@@ -243,11 +292,17 @@ fn leaf(value: &Tensor, gradient: &Tensor) -> Result<Tensor, TchError> {
 mod tests {
     use super::*;
 
+    /// A matrix drawn with a seed.
+    fn drawn(init: Init, shape: [i64; 2], seed: u64) -> Vec<f64> {
+        let spec = ParameterSpec::new("layer", "weight", &shape, init);
+        Draw::new(&spec, 1, 0, seed).values(&Team::new(1), &|_| Ok(())).unwrap()
+    }
+
     #[test]
     fn orthogonal_rows_are_orthonormal_and_keep_the_gaussian_directions() {
         let (rows, columns) = (7, 28);
-        let stream = Stream::new(3, Purpose::Weights);
-        let q = Init::Orthogonal.draw(rows, columns, stream, 1);
+        let q = drawn(Init::Orthogonal, [7, 28], 3);
+        let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
         for i in 0..rows {
             for j in 0..rows {
                 let product = dot(&q[i * columns..][..columns], &q[j * columns..][..columns]);
@@ -255,15 +310,38 @@ mod tests {
                 assert!((product - expected).abs() < 1e-14, "rows {i} and {j}: {product}");
             }
         }
-        let mut generator = stream.at(1);
+        let mut generator = Stream::new(3, Purpose::Weights).at(1);
         let first: Vec<f64> = (0..columns).map(|_| generator.sample(StandardNormal)).collect();
         let norm = dot(&first, &first).sqrt();
         assert!(q[..columns].iter().zip(&first).all(|(q, g)| (q - g / norm).abs() < 1e-14));
     }
 
+    /// Small and large ones, alone and among others, by one thread and by three.
+    #[test]
+    fn a_replica_is_drawn_alike_beside_others_and_by_any_number_of_threads() {
+        let large = ONE_BY_ONE as i64 + 1;
+        let specs = vec![
+            ParameterSpec::new("a", "kernel", &[3, 500], Init::GlorotUniform),
+            ParameterSpec::new("a", "recurrent_kernel", &[125, 500], Init::Orthogonal),
+            ParameterSpec::new("a", "bias", &[500], Init::UnitForgetBias),
+            ParameterSpec::new("b", "recurrent_kernel", &[large, large], Init::Orthogonal),
+        ];
+        let [together, alone] = [(&[5, 6][..], 3), (&[6], 1)].map(|(seeds, threads)| {
+            let (specs, replicas) = (specs.clone(), seeds.len() as i64);
+            let mut parameters =
+                Parameters::zeros(specs, replicas, Kind::Double, device::host()).unwrap();
+            parameters.initialise(seeds, threads, &|_| Ok(())).unwrap();
+            let parts = parameters.split(parameters.flat()).unwrap();
+            let last = parts.iter().map(|part| part.select(0, replicas - 1));
+            last.map(|part| device::download(&part).unwrap()).collect::<Vec<_>>()
+        });
+        assert!(together == alone);
+        assert!(together.concat().iter().all(|x| x.is_finite()));
+    }
+
     #[test]
     fn glorot_fills_its_range_evenly() {
-        let draw = Init::GlorotUniform.draw(100, 64, Stream::new(0, Purpose::Weights), 0);
+        let draw = drawn(Init::GlorotUniform, [100, 64], 0);
         let limit = (6.0f64 / 164.0).sqrt();
         assert!(draw.iter().all(|x| x.abs() <= limit));
         let mean = draw.iter().sum::<f64>() / draw.len() as f64;
@@ -274,7 +352,7 @@ mod tests {
 
     #[test]
     fn only_the_forget_gate_is_biased() {
-        let bias = Init::UnitForgetBias.draw(1, 8, Stream::new(0, Purpose::Weights), 2);
+        let bias = drawn(Init::UnitForgetBias, [1, 8], 0);
         assert_eq!(bias, [0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0]);
     }
 }

@@ -161,11 +161,12 @@ fn open(config: &Config, choice: DeviceChoice) -> Option<DeviceChoice> {
 /// Seconds of a training step on `device`, by some steps of models that are thrown away.
 ///
 /// # Errors
-/// Those of [`memory::check`] and [`Trainer::new`], and libtorch's.
+/// Those of [`memory::check`] and [`Trainer::blank`], and libtorch's.
 pub fn step_seconds(config: &Config, device: Device) -> Result<f64> {
     memory::check(config, device)?;
-    device::set_threads(config);
-    let mut trainer = Trainer::new(config, device)?;
+    device::set_threads(1);
+    let mut trainer = Trainer::blank(config, device)?;
+    device::set_threads(device::threads(config));
     let task = Task::new(config);
     let size = task.samples_per_epoch().min(config.batch_size as usize);
     let batch = task.epoch(&config.seeds(), Purpose::Training, 0).batch(0..size);

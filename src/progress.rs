@@ -1,6 +1,7 @@
 //! Progress of a training, on standard error.
 
 use std::io::{IsTerminal, Write};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
@@ -36,14 +37,25 @@ enum Shown {
     Lines { start: Instant, last: Instant },
 }
 
+impl Shown {
+    /// `bar` on a terminal.
+    fn new(quiet: bool, bar: impl FnOnce() -> ProgressBar) -> Self {
+        if quiet {
+            Self::Nothing
+        } else if std::io::stderr().is_terminal() {
+            Self::Bar(bar())
+        } else {
+            let now = Instant::now();
+            Self::Lines { start: now, last: now }
+        }
+    }
+}
+
 impl Progress {
     /// Progress of a training with `config` that goes on after `first` steps.
     pub fn new(config: &Config, first: i64, quiet: bool) -> Self {
         let steps = config.steps();
-        let now = Instant::now();
-        let shown = if quiet {
-            Shown::Nothing
-        } else if std::io::stderr().is_terminal() {
+        let shown = Shown::new(quiet, || {
             let bar = ProgressBar::new(steps as u64).with_position(first as u64);
             let template = "{bar:24} {msg}  {speed} steps/s, {eta} left";
             let style =
@@ -55,10 +67,8 @@ impl Progress {
                 },
             ));
             bar.reset_eta();
-            Shown::Bar(bar)
-        } else {
-            Shown::Lines { start: now, last: now }
-        };
+            bar
+        });
         Self { epochs: config.epochs, first, steps, shown }
     }
 
@@ -114,6 +124,66 @@ impl Progress {
     /// The training ended; what is printed next starts on a clean line.
     pub fn end(&self) {
         if let Shown::Bar(bar) = &self.shown {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// How long weights may be drawn before anything is said of it.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Progress of the drawing of initial weights, by many threads, where it takes its time.
+pub struct Drawing {
+    quiet: bool,
+    begin: Instant,
+    told: Mutex<Told>,
+}
+
+struct Told {
+    /// Of the work, from 0 to 1.
+    done: f64,
+    /// Once it has begun to be shown.
+    shown: Option<Shown>,
+}
+
+impl Drawing {
+    /// Progress of work that begins now.
+    pub fn new(quiet: bool) -> Self {
+        let told = Mutex::new(Told { done: 0.0, shown: None });
+        Self { quiet, begin: Instant::now(), told }
+    }
+
+    /// A part of the whole work was done.
+    pub fn add(&self, part: f64) {
+        let Ok(mut told) = self.told.lock() else { return };
+        told.done += part;
+        let (done, so_far) = (told.done, self.begin.elapsed());
+        if so_far < PATIENCE {
+            return;
+        }
+        let line = format!(
+            "drawing the initial weights: {:.0} %, {:.0} s left",
+            100.0 * done,
+            so_far.as_secs_f64() * (1.0 - done) / done
+        );
+        let first = told.shown.is_none();
+        match told.shown.get_or_insert_with(|| Shown::new(self.quiet, ProgressBar::new_spinner)) {
+            Shown::Nothing => {}
+            Shown::Bar(bar) => bar.set_message(line),
+            Shown::Lines { last, .. } => {
+                if first || last.elapsed() >= PAUSE {
+                    *last = Instant::now();
+                    say(line);
+                }
+            }
+        }
+    }
+
+    /// The work ended; what is printed next starts on a clean line.
+    pub fn end(&self) {
+        if let Ok(told) = self.told.lock()
+            && let Some(Shown::Bar(bar)) = &told.shown
+        {
             bar.finish_and_clear();
         }
     }

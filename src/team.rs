@@ -1,10 +1,11 @@
 //! Threads that share the items of a job.
 
 use std::any::Any;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::thread::{self, JoinHandle, Thread};
+use std::thread::{self, Builder, JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
 /// How long an idle thread watches for the next job before it sleeps: longer than what lies between
@@ -98,7 +99,7 @@ impl Team {
         });
         let start = |index| {
             let shared = Arc::clone(&shared);
-            let worker = thread::Builder::new().name(format!("seqlab-{}", index + 1));
+            let worker = Builder::new().name(format!("seqlab-{}", index + 1));
             worker.spawn(move || shared.work(index)).ok()
         };
         let workers = (0..helpers).map_while(start);
@@ -182,6 +183,43 @@ impl Team {
             resume_unwind(panic);
         }
     }
+}
+
+/// Threads that are left to the program for other work than sharing items.
+const SPARE: usize = 2;
+
+/// The stack that OpenMP's threads ask for where nothing else is said.
+const STACK: usize = 8 << 20;
+
+/// How many of `threads` threads, the caller's among them, the system would let the process have now:
+/// it may limit how many there are, and their memory. Found out by starting them.
+pub fn startable(threads: usize) -> usize {
+    startable_by(threads, |work| Builder::new().stack_size(STACK).spawn(work))
+}
+
+/// The same where `spawn` starts a thread.
+fn startable_by(
+    threads: usize,
+    spawn: impl Fn(Box<dyn FnOnce() + Send>) -> io::Result<JoinHandle<()>>,
+) -> usize {
+    let others = threads.saturating_sub(1);
+    if others == 0 {
+        return 1;
+    }
+    // Held until all are there, so that they are there at the same time.
+    let gate = Arc::new(Mutex::new(()));
+    let held = gate.lock();
+    let start = |_| {
+        let gate = Arc::clone(&gate);
+        spawn(Box::new(move || drop(gate.lock()))).ok()
+    };
+    let started: Vec<_> = (0..others + SPARE).map_while(start).collect();
+    drop(held);
+    let found = started.len();
+    for thread in started {
+        let _ = thread.join();
+    }
+    1 + found.saturating_sub(SPARE)
 }
 
 impl Shared {
@@ -278,6 +316,29 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn threads_that_the_system_refuses_are_not_counted() {
+        for (wanted, limit, expected) in
+            [(0, 9, 1), (1, 0, 1), (4, 99, 4), (4, 3 + SPARE, 4), (4, 2 + SPARE, 3), (4, 1, 1)]
+        {
+            let (there, most) = (Arc::new(AtomicUsize::new(0)), AtomicUsize::new(0));
+            let found = startable_by(wanted, |work| {
+                if there.load(Ordering::SeqCst) == limit {
+                    return Err(io::ErrorKind::WouldBlock.into());
+                }
+                most.fetch_max(there.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                let there = Arc::clone(&there);
+                thread::Builder::new().spawn(move || {
+                    work();
+                    there.fetch_sub(1, Ordering::SeqCst);
+                })
+            });
+            assert_eq!(found, expected, "{wanted} of {limit}");
+            assert!(there.load(Ordering::SeqCst) == 0, "all have ended");
+        }
+        assert_eq!(startable(2), 2);
     }
 
     #[test]

@@ -23,6 +23,7 @@ use crate::meter::{Means, Meter};
 use crate::model::Model;
 use crate::network::{self, Network, State};
 use crate::optim::Adam;
+use crate::orthogonal::Watch;
 use crate::pace::Pace;
 use crate::parameters::Parameters;
 use crate::rng::Purpose;
@@ -137,21 +138,30 @@ impl Trainer {
     /// Models with fresh weights for a validated configuration.
     ///
     /// # Errors
+    /// As [`Trainer::blank`].
+    pub fn new(config: &Config, device: Device) -> Result<Self> {
+        let mut trainer = Self::blank(config, device)?;
+        trainer.initialise(&|_| Ok(()))?;
+        Ok(trainer)
+    }
+
+    /// Models for a validated configuration whose weights are all zero.
+    ///
+    /// # Errors
     /// An engine that does not compute on the device, and libtorch's, above all when memory is
     /// short.
-    pub fn new(config: &Config, device: Device) -> Result<Self> {
+    pub fn blank(config: &Config, device: Device) -> Result<Self> {
         let chosen = engine::choose(config.engine, device)?;
         let seeds = config.seeds();
         let specs = Model::new(config).parameters();
         let kind = network::kind(config.dtype);
-        let mut parameters = Parameters::zeros(specs, config.replicas, kind, device)?;
-        parameters.initialise(&seeds)?;
+        let parameters = Parameters::zeros(specs, config.replicas, kind, device)?;
         let network = Rc::new(Network::new(config, &parameters)?);
         let engine: Box<dyn Engine> = match chosen {
             EngineChoice::Fused => fused::engine(config, &parameters)?,
             _ => {
-                let threads = device::threads(config);
-                let (team, pace) = (Team::new(threads), Pace::new(vec![threads]));
+                let team = Team::new(device::threads(config));
+                let pace = Pace::new(vec![team.threads()]);
                 Box::new(Libtorch { network: Rc::clone(&network), device, team, pace })
             }
         };
@@ -178,6 +188,14 @@ impl Trainer {
             config: config.clone(),
             seeds,
         })
+    }
+
+    /// Draws the weights. `watch` is told which part of the work was just done.
+    ///
+    /// # Errors
+    /// Those of `watch`, and libtorch's.
+    pub fn initialise(&mut self, watch: &Watch<'_>) -> Result<()> {
+        self.parameters.initialise(&self.seeds, device::most_threads(&self.config), watch)
     }
 
     /// Trains to the end of the last epoch, or until `stop` is set. Where batches are fed

@@ -141,7 +141,7 @@ struct Trained {
 impl Trained {
     fn on(config: &Config, device: Device) -> Self {
         assert_eq!(config.validate(), Ok(()), "{config:?}");
-        device::set_threads(config);
+        device::set_threads(device::threads(config));
         let (trainer, rows) = train(config, device);
         Self { rows, weights: weights(&trainer) }
     }

@@ -69,7 +69,7 @@ fn peak(lab: &Lab, arguments: &str) -> Option<f64> {
 }
 
 /// Each of these is large for another reason: activations in blocks and in a graph, weights, logits,
-/// evaluation.
+/// evaluation, ids of many steps, threads, a graph of many operations.
 #[test]
 fn a_training_takes_about_as_much_as_estimated() {
     let lab = Lab::new();
@@ -83,6 +83,13 @@ fn a_training_takes_about_as_much_as_estimated() {
         "reverse --n-in 60 --units 512 --vocab 60 --samples 32 --evaluation-samples 4096"
             .to_owned(),
         "echo --replicas 512 --units 64 --epochs 1 --evaluation-samples 40".to_owned(),
+        "reverse --replicas 100 --units 2 --n-in 20 --batch-size 1000 --samples 4000 \
+         --evaluation-samples 10"
+            .to_owned(),
+        "reverse --units 4 --threads 1024 --samples 64 --evaluation-samples 10".to_owned(),
+        "partial-echo-4 --replicas 16 --units 100 --epochs 2 --validate-every 2".to_owned(),
+        "reverse --n-in 3000 --units 8 --samples 32 --evaluation-samples 64 --engine libtorch"
+            .to_owned(),
     ] {
         let summary = lab.run(&format!("summary {arguments}"));
         let (_, estimate) = summary.rsplit_once("memory to train: about ").unwrap();

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use seqlab::config::{Config, Dtype, EngineChoice};
 use seqlab::curves::CurveRow;
-use seqlab::device::{Transfers, download, host, set_threads, transfers};
+use seqlab::device::{Transfers, download, host, set_threads, threads, transfers};
 use seqlab::feed::{Feeding, STEPS_AT_A_TIME, Source};
 use seqlab::meter::PENDING;
 use seqlab::presets;
@@ -66,7 +66,7 @@ struct Trained {
 }
 
 fn train(config: &Config, feeding: Feeding, rows_wait: Duration) -> Trained {
-    set_threads(config);
+    set_threads(threads(config));
     let mut trainer = Trainer::new(config, host()).unwrap();
     (trainer.feeding, trainer.rows_wait) = (feeding, rows_wait);
     let before = transfers();

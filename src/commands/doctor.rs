@@ -96,7 +96,7 @@ fn lstm_gradient(choice: DeviceChoice) -> Result<Vec<f64>> {
     let device = device::choose(choice)?.device;
     let specs = Lstm::specs("lstm", 5, 4);
     let mut parameters = Parameters::zeros(specs, 1, tch::Kind::Double, device)?;
-    parameters.initialise(&[0])?;
+    parameters.initialise(&[0], 1, &|_| Ok(()))?;
     let lstm = Lstm::new(&parameters, "lstm", GateActivation::Sigmoid)?;
     let ids = device::upload(&[0, 1, 2, 3, 4, 0], &[1, 2, 3], device)?;
     let (output, _) = lstm.run(&LstmInput::Ids(ids), &lstm.zero_state(2)?)?;

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
-use super::sitting::{Sitting, new_trainer};
+use super::sitting::{Sitting, draw_weights, new_trainer};
 use super::stop::Stop;
 use super::trained::{again, warn};
 use crate::checkpoint::{self, Checkpoint, Found};
@@ -87,8 +87,13 @@ pub(super) fn resume_until(stop: &AtomicBool, what: &Resume, out: &mut dyn Write
     if let Some(checkpoint) = &whole {
         checkpoint.restore(&mut trainer)?;
         CsvFile::<CurveRow>::check(&curves, bytes)?;
-    } else if !quiet {
-        say(format!("{shown}: no checkpoint yet; from the beginning"));
+    } else {
+        if !quiet {
+            say(format!("{shown}: no checkpoint yet; from the beginning"));
+        }
+        if !draw_weights(&mut trainer, stop, quiet)? {
+            return Ok(false);
+        }
     }
     // Nothing was changed up to here.
     warn(&damaged);

@@ -14,7 +14,8 @@ use crate::device::{self, Chosen};
 use crate::disk::Real;
 use crate::error::Interrupted;
 use crate::meter::Means;
-use crate::progress::{Progress, say};
+use crate::pace::Pace;
+use crate::progress::{Drawing, Progress, say};
 use crate::rng::Purpose;
 use crate::run_dir::RunDir;
 use crate::summary::{Evaluation, ReplicaSummary, Summary};
@@ -25,14 +26,37 @@ use crate::{checkpoint, memory, report, versions};
 /// Example predictions that the final summary shows.
 const EXAMPLES: usize = 10;
 
-/// Models with fresh weights on a device, if there is memory for their training.
+/// Models without weights on a device, if there is memory for their training.
 ///
 /// # Errors
-/// Those of [`memory::check`] and [`Trainer::new`].
+/// Those of [`memory::check`] and [`Trainer::blank`].
 pub(super) fn new_trainer(config: &Config, device: &Chosen) -> Result<Trainer> {
     memory::check(config, device.device)?;
-    device::set_threads(config);
-    Trainer::new(config, device.device)
+    // Those of the team come first; libtorch's have to do with what is left.
+    device::set_threads(1);
+    let trainer = Trainer::blank(config, device.device)?;
+    device::set_threads(device::threads(config));
+    Ok(trainer)
+}
+
+/// Draws the weights of a training that begins. Returns false if `stop` was set meanwhile.
+///
+/// # Errors
+/// Those of [`Trainer::initialise`].
+pub(super) fn draw_weights(trainer: &mut Trainer, stop: &AtomicBool, quiet: bool) -> Result<bool> {
+    let drawing = Drawing::new(quiet);
+    let drawn = trainer.initialise(&|part| {
+        drawing.add(part);
+        go_on(stop)
+    });
+    drawing.end();
+    match drawn {
+        Err(error) if error.is::<Interrupted>() => {
+            say("interrupted before the first step; nothing was written");
+            Ok(false)
+        }
+        drawn => drawn.map(|()| true),
+    }
 }
 
 /// A training that is about to begin or to go on.
@@ -67,7 +91,7 @@ impl Sitting {
         if !quiet {
             let note = note.map(|note| format!(" ({note})")).unwrap_or_default();
             let (preset, engine) = (&config.preset, trainer.chosen);
-            let threads = trainer.pace();
+            let threads = threads_in_words(&config, trainer.pace());
             let after = if first > 0 { format!(" after step {first}") } else { String::new() };
             say(format!(
                 "{verb} {preset}{after} on {name}{note}, engine: {engine}, threads: {threads}; \
@@ -117,6 +141,16 @@ impl Sitting {
             writeln!(out, "{shown}: {files}")?;
         }
         Ok(true)
+    }
+}
+
+/// How many threads a training has, and what is odd about it.
+fn threads_in_words(config: &Config, pace: &Pace) -> String {
+    let (asked, cores) = (config.threads.unwrap_or(1) as usize, device::cores());
+    match pace.threads() {
+        threads if threads < asked => format!("{threads}, as the system refuses more"),
+        threads if threads > cores => format!("{threads}, more than the {cores} cores"),
+        _ => pace.to_string(),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::thread::Builder;
 
 use anyhow::{Context, Result};
 use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
@@ -10,6 +11,7 @@ use signal_hook::flag;
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::exit;
 
+use crate::error::UserError;
 use crate::progress::say;
 
 /// Whether the user, or the system, asked for an end.
@@ -29,7 +31,7 @@ impl Stop {
         let (now, first) = (Arc::clone(&stop.now), Arc::clone(&stop.signal));
         let mut signals =
             Signals::new([SIGINT, SIGTERM]).context("cannot handle SIGINT and SIGTERM")?;
-        std::thread::spawn(move || {
+        let watch = move || {
             for signal in signals.forever() {
                 if now.load(Ordering::Relaxed) {
                     exit(status(signal).into());
@@ -38,7 +40,8 @@ impl Stop {
                 now.store(true, Ordering::Release);
                 say("interrupted: finishing the step; once more ends at once");
             }
-        });
+        };
+        Builder::new().name("signals".to_owned()).spawn(watch).map_err(no_thread)?;
         // A file that reaches its size limit is then an error of the write, not the end.
         flag::register(SIGXFSZ, Arc::default()).context("cannot handle SIGXFSZ")?;
         Ok(stop)
@@ -48,6 +51,12 @@ impl Stop {
     pub fn status(&self) -> ExitCode {
         ExitCode::from(status(self.signal.load(Ordering::Relaxed)))
     }
+}
+
+/// That the thread which waits for signals could not be started, for `reason`.
+fn no_thread(reason: std::io::Error) -> UserError {
+    let error = UserError::failure(format!("cannot start a thread: {reason}"));
+    error.hint("end other programs, or raise the limit on processes (ulimit -u)")
 }
 
 /// What a shell tells of a process that the signal ended.

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 
-use super::sitting::{Sitting, new_trainer};
+use super::sitting::{Sitting, draw_weights, new_trainer};
 use super::stop::Stop;
 use crate::config::Config;
 use crate::curves::CsvFile;
@@ -49,7 +49,10 @@ pub(super) fn train_until(stop: &AtomicBool, what: Train, out: &mut dyn Write) -
     }
     let device = placement::measured(&config, config.device)?;
     // The models first: no run is replaced by one whose models do not fit into memory.
-    let trainer = new_trainer(&config, &device)?;
+    let mut trainer = new_trainer(&config, &device)?;
+    if !draw_weights(&mut trainer, stop, quiet)? {
+        return Ok(false);
+    }
     let path = what.out.map_or_else(|| RunDir::claim(&config.preset), Ok)?;
     let run = RunDir::create(&path, &config, force)?;
     let curves = CsvFile::create(&run.curves_path())?;

@@ -98,7 +98,7 @@ impl Trained {
             config.seed += replica;
             config.replicas = 1;
         }
-        device::set_threads(&config);
+        device::set_threads(device::threads(&config));
         let kind = network::kind(config.dtype);
         let parameters = Parameters::zeros(specs, config.replicas, kind, device)?;
         let first = replica.unwrap_or(0);

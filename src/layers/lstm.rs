@@ -193,7 +193,7 @@ mod tests {
         let (inputs, units, rows, steps) = (5, 3, 4, 6);
         let specs = Lstm::specs("lstm", inputs, units);
         let mut parameters = Parameters::zeros(specs, 1, Kind::Double, device::host()).unwrap();
-        parameters.initialise(&[7]).unwrap();
+        parameters.initialise(&[7], 1, &|_| Ok(())).unwrap();
         let kernel = Tensor::arange(rows * steps, (Kind::Int64, device::host())) * 3;
         let ids = kernel.remainder(inputs).view([1, rows, steps]);
         let wide = Tensor::linspace(-1.0, 1.0, rows * inputs, (Kind::Double, device::host()));
