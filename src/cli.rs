@@ -1,35 +1,44 @@
 //! The command line: the only module that knows clap.
 
+mod usage;
+
+use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::builder::PossibleValuesParser;
-use clap::{ArgGroup, Args, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{Arg, ArgGroup, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 use serde::Serialize;
+use toml::{Table, Value};
 
 use crate::checkpoint::Which;
 use crate::config::{
-    CheckpointEvery, Config, DeviceChoice, Dtype, EngineChoice, Family, Feedback, GateActivation,
+    self, Config, DeviceChoice, Dtype, EngineChoice, Family, Feedback, GateActivation, Invalid,
     LearningRateSchedule, MANY, TaskKind, within,
 };
-use crate::error::UserError;
+use crate::error::{USAGE, UserError};
+use crate::input::quoted;
 use crate::memory::Estimate;
+use crate::progress::say;
+use crate::resolve::Given;
+use crate::run_dir::RunDir;
 use crate::{commands, device, engine, placement, presets, report, resolve, run_dir, versions};
 
 /// Trains LSTM sequence-to-sequence experiments on libtorch, with Keras's numbers.
 #[derive(Debug, Parser)]
-#[command(version = versions::LONG, max_term_width = 100)]
-pub struct Cli {
+#[command(name = "seqlab", bin_name = "seqlab", version = versions::LONG, max_term_width = 100)]
+struct Cli {
     #[command(subcommand)]
-    command: Command,
+    command: Action,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum Action {
     /// Show the published experiments: family, size and published numbers
-    List,
+    List(ListArgs),
     /// Train an experiment, evaluate it and write a run directory
     Train(TrainArgs),
     /// Go on with a run that was interrupted, to exactly where it would have come
@@ -38,29 +47,43 @@ enum Command {
     Reproduce(ReproduceArgs),
     /// Make the report of a directory of runs again
     Report(ReportArgs),
-    /// Evaluate a run on fresh sequences, free-running
+    /// Evaluate a run on fresh sequences, free-running: fed what it said itself, never the target
     Evaluate(EvaluateArgs),
     /// Predict targets with a trained run, a line for each source, as it comes
     Predict(PredictArgs),
     /// Show a model's layers, Keras-layout shapes and parameter counts
-    Summary(Experiment),
+    Summary(SummaryArgs),
     /// Check libtorch, CUDA, cuDNN and threads; each failure comes with its fix
     Doctor,
 }
 
 #[derive(Debug, Args)]
+struct ListArgs {
+    /// Print JSON: every preset with its configuration and the published figures
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("what").required(true).args(["preset", "config"])))]
 struct TrainArgs {
-    #[command(flatten)]
-    experiment: Experiment,
+    /// Published experiment, as it is or with any field changed
+    #[arg(value_parser = PossibleValuesParser::new(presets::names()))]
+    preset: Option<String>,
+    /// TOML file with the configuration, such as a run's config.toml
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// Run directory to write [default: a new one under runs/]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Replace a run that is in the directory
-    #[arg(long)]
+    #[arg(long, requires = "out")]
     force: bool,
     /// Print neither progress nor result
     #[arg(long, short)]
     quiet: bool,
+    #[command(flatten)]
+    fields: Fields,
 }
 
 #[derive(Debug, Args)]
@@ -69,10 +92,10 @@ struct ResumeArgs {
     #[arg(value_name = "RUN")]
     run: PathBuf,
     /// Epochs of the whole run, to go on with one that is finished [default: the run's]
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = number("epochs"))]
     epochs: Option<i64>,
     /// auto, cpu, cuda or cuda:N [default: the run's]
-    #[arg(long, value_name = "DEVICE")]
+    #[arg(long, value_name = "DEVICE", value_parser = device)]
     device: Option<DeviceChoice>,
     /// Print neither progress nor result
     #[arg(long, short)]
@@ -84,21 +107,31 @@ struct ReproduceArgs {
     /// Published experiments [default: all]
     #[arg(value_name = "PRESET", value_parser = PossibleValuesParser::new(presets::names()))]
     presets: Vec<String>,
-    /// Seeds of each experiment [default: 10]
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    /// Seeds of each experiment [default: 10, or 2 with --quick]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = number("replicas"))]
     replicas: Option<i64>,
     /// Seed of every experiment's first replica; replica k has this plus k
-    #[arg(long, value_name = "N", default_value_t = 1, allow_negative_numbers = true)]
-    base_seed: i64,
+    #[arg(
+        long,
+        visible_alias = "base-seed",
+        value_name = "N",
+        default_value = "1",
+        allow_negative_numbers = true,
+        value_parser = number("seed")
+    )]
+    seed: i64,
     /// A look within two minutes, no result: 2 replicas, and not the slowest experiments
     #[arg(long)]
     quick: bool,
     /// auto, cpu, cuda or cuda:N
-    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    #[arg(long, value_name = "DEVICE", default_value = "auto", value_parser = device)]
     device: DeviceChoice,
     /// Directory of all runs and of the report; experiments that are finished there stay
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
+    /// Print neither progress nor result; the report is written
+    #[arg(long, short)]
+    quiet: bool,
 }
 
 #[derive(Debug, Args)]
@@ -106,6 +139,9 @@ struct ReportArgs {
     /// Directory of runs, such as reproduce --out wrote
     #[arg(value_name = "DIR")]
     runs: PathBuf,
+    /// Print JSON: what report.json says
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -115,7 +151,12 @@ struct EvaluateArgs {
     run: PathBuf,
     /// Fresh samples a replica, rounded up to whole sequences; at most those held out (addition)
     /// [default: as after training]
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    #[arg(
+        long,
+        value_name = "N",
+        allow_negative_numbers = true,
+        value_parser = whole("samples", 1, MANY)
+    )]
     samples: Option<i64>,
     /// The best weights by validation, not the last
     #[arg(long)]
@@ -124,7 +165,7 @@ struct EvaluateArgs {
     #[arg(long)]
     json: bool,
     /// auto, cpu, cuda or cuda:N
-    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    #[arg(long, value_name = "DEVICE", default_value = "auto", value_parser = device)]
     device: DeviceChoice,
 }
 
@@ -138,215 +179,331 @@ struct PredictArgs {
     #[arg(long, allow_hyphen_values = true)]
     source: Option<String>,
     /// Which replica of the run predicts
-    #[arg(long, value_name = "K", default_value_t = 0, allow_negative_numbers = true)]
+    #[arg(
+        long,
+        value_name = "K",
+        default_value = "0",
+        allow_negative_numbers = true,
+        value_parser = whole("replica", 0, config::range("replicas").1 - 1)
+    )]
     replica: i64,
     /// The best weights by validation, not the last
     #[arg(long)]
     best: bool,
     /// auto, cpu, cuda or cuda:N
-    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    #[arg(long, value_name = "DEVICE", default_value = "auto", value_parser = device)]
     device: DeviceChoice,
 }
 
-/// What to train: a preset or a TOML file, with any field overridden.
 #[derive(Debug, Args)]
-#[command(group(ArgGroup::new("experiment").required(true).args(["preset", "config"])))]
-struct Experiment {
-    /// Published experiment
-    #[arg(value_parser = PossibleValuesParser::new(presets::names()))]
-    preset: Option<String>,
+#[command(group(ArgGroup::new("what").required(true).args(["experiment", "config"])))]
+struct SummaryArgs {
+    /// Published experiment, or run directory
+    #[arg(value_name = "PRESET|RUN")]
+    experiment: Option<OsString>,
     /// TOML file with the configuration, such as a run's config.toml
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Print JSON: layers, shapes, parameters, and the bytes of memory to train
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     fields: Fields,
 }
 
 /// The fields of `Config` as flags; what is not given stays as it is.
 #[derive(Debug, Args, Serialize)]
-#[command(next_help_heading = "Configuration", allow_negative_numbers = true)]
+#[command(
+    next_help_heading = "Configuration (what is left out is the preset's, or the file's)",
+    allow_negative_numbers = true
+)]
 struct Fields {
     /// What the model learns
-    #[arg(long, value_parser = PossibleValuesParser::new(TaskKind::WORDS))]
+    #[arg(long, value_name = "WORD", value_parser = PossibleValuesParser::new(TaskKind::WORDS))]
     task: Option<String>,
     /// V: ids are below it
     #[arg(long, value_name = "N")]
-    vocab: Option<i64>,
+    vocab: Option<String>,
     /// Smallest id in sequences
     #[arg(long, value_name = "ID")]
-    id_min: Option<i64>,
-    /// Largest id in sequences [follows --vocab]
+    id_min: Option<String>,
+    /// Largest id in sequences; follows --vocab
     #[arg(long, value_name = "ID")]
-    id_max: Option<i64>,
+    id_max: Option<String>,
     /// Ids in the sequence that an epoch's windows are cut from (echo, lag)
     #[arg(long, value_name = "N")]
-    length: Option<i64>,
+    length: Option<String>,
     /// Samples in an epoch (reverse), or those trained on in every epoch (addition)
     #[arg(long, value_name = "N")]
-    samples: Option<i64>,
-    /// Ids in a source [follows --n-out (addition)]
+    samples: Option<String>,
+    /// Ids in a source; follows --n-out (addition)
     #[arg(long, value_name = "N")]
-    n_in: Option<i64>,
-    /// Ids in a target
+    n_in: Option<String>,
+    /// Ids in a target; follows --n-in where the LSTM answers every step
     #[arg(long, value_name = "N")]
-    n_out: Option<i64>,
+    n_out: Option<String>,
     /// How many steps before the last source id the target lies (lag)
     #[arg(long, value_name = "N")]
-    lag: Option<i64>,
+    lag: Option<String>,
     /// Architecture
-    #[arg(long, value_parser = PossibleValuesParser::new(Family::WORDS))]
+    #[arg(long, value_name = "WORD", value_parser = PossibleValuesParser::new(Family::WORDS))]
     family: Option<String>,
     /// LSTM units
     #[arg(long, value_name = "N")]
-    units: Option<i64>,
+    units: Option<String>,
     /// Whether a batch continues the state of the one before; reset every epoch (lstm, repeat_vector)
     #[arg(long, value_name = "BOOL")]
-    stateful: Option<bool>,
+    stateful: Option<String>,
     /// Whether the LSTM answers every step or only the last (lstm)
     #[arg(long, value_name = "BOOL")]
-    return_sequences: Option<bool>,
+    return_sequences: Option<String>,
     /// What the gates pass through
-    #[arg(long, value_parser = PossibleValuesParser::new(GateActivation::WORDS))]
+    #[arg(long, value_name = "WORD", value_parser = PossibleValuesParser::new(GateActivation::WORDS))]
     gate_activation: Option<String>,
-    /// What the free-running decoder is fed (teacher_forced)
-    #[arg(long, value_parser = PossibleValuesParser::new(Feedback::WORDS))]
+    /// What the decoder is fed free-running, where no target is given to it (teacher_forced)
+    #[arg(long, value_name = "WORD", value_parser = PossibleValuesParser::new(Feedback::WORDS))]
     feedback: Option<String>,
     /// Samples in a batch of one replica
     #[arg(long, value_name = "N")]
-    batch_size: Option<i64>,
+    batch_size: Option<String>,
     /// Passes over fresh data, or over the same in a new order (addition)
     #[arg(long, value_name = "N")]
-    epochs: Option<i64>,
+    epochs: Option<String>,
     /// Adam's step size
     #[arg(long, visible_alias = "lr", value_name = "X", allow_hyphen_values = true)]
-    learning_rate: Option<f64>,
+    learning_rate: Option<String>,
     /// How the learning rate changes from step to step
     #[arg(
         long,
         visible_alias = "lr-schedule",
+        value_name = "WORD",
         value_parser = PossibleValuesParser::new(LearningRateSchedule::WORDS)
     )]
     learning_rate_schedule: Option<String>,
-    /// Where the schedule ends (cosine [default: 0], exponential)
+    /// Where the schedule ends (cosine, exponential) [default: 0 for cosine]
     #[arg(long, value_name = "X", allow_hyphen_values = true)]
-    final_learning_rate: Option<f64>,
-    /// Steps in which the learning rate first rises linearly [default: none]
+    final_learning_rate: Option<String>,
+    /// Steps in which the learning rate first rises linearly
     #[arg(long, value_name = "STEPS")]
-    warmup_steps: Option<i64>,
+    warmup_steps: Option<String>,
     /// Adam's decay of the gradient's mean
     #[arg(long = "beta-1", value_name = "X", allow_hyphen_values = true)]
-    beta_1: Option<f64>,
+    beta_1: Option<String>,
     /// Adam's decay of the squared gradient's mean
     #[arg(long = "beta-2", value_name = "X", allow_hyphen_values = true)]
-    beta_2: Option<f64>,
+    beta_2: Option<String>,
     /// Adam's ε, where Keras adds it
     #[arg(long, value_name = "X", allow_hyphen_values = true)]
-    epsilon: Option<f64>,
-    /// Scale a replica's whole gradient down to this norm, and log the norm
+    epsilon: Option<String>,
+    /// Scale a replica's whole gradient down to this norm, and log the norm [default: off]
     #[arg(long, value_name = "X", allow_hyphen_values = true)]
-    global_clipnorm: Option<f64>,
+    global_clipnorm: Option<String>,
     /// Element type
-    #[arg(long, value_parser = PossibleValuesParser::new(Dtype::WORDS))]
+    #[arg(long, value_name = "WORD", value_parser = PossibleValuesParser::new(Dtype::WORDS))]
     dtype: Option<String>,
-    /// Seed; replica k has this plus k
-    #[arg(long, value_name = "N")]
-    seed: Option<i64>,
+    /// Seed of the first replica; replica k has this plus k
+    #[arg(long, visible_alias = "base-seed", value_name = "N")]
+    seed: Option<String>,
     /// Independent models trained side by side
     #[arg(long, value_name = "N")]
-    replicas: Option<i64>,
-    /// Steps between rows of curves.csv [default: an epoch's]
+    replicas: Option<String>,
+    /// Steps between rows of curves.csv; a row an epoch where nothing says
     #[arg(long, value_name = "STEPS")]
-    log_every: Option<i64>,
+    log_every: Option<String>,
     /// Fill the validation columns of every so many rows [default: never]
     #[arg(long, value_name = "ROWS")]
-    validate_every: Option<i64>,
+    validate_every: Option<String>,
     /// Samples behind a row's validation columns, the same for every row; at most those held out
-    /// (addition)
+    /// (addition); with --validate-every
     #[arg(long, value_name = "N")]
-    validation_samples: Option<i64>,
+    validation_samples: Option<String>,
     /// Fresh samples that the trained model is evaluated on; so many are held out (addition)
     #[arg(long, value_name = "N")]
-    evaluation_samples: Option<i64>,
+    evaluation_samples: Option<String>,
     /// auto, cpu, cuda or cuda:N; only auto falls back to the CPU
-    #[arg(long)]
-    device: Option<DeviceChoice>,
+    #[arg(long, value_name = "DEVICE")]
+    device: Option<String>,
     /// What computes the training steps; auto: fused on a CPU, libtorch on a GPU
-    #[arg(long, value_parser = PossibleValuesParser::new(EngineChoice::WORDS))]
+    #[arg(long, value_name = "WORD", value_parser = PossibleValuesParser::new(EngineChoice::WORDS))]
     engine: Option<String>,
-    /// CPU threads [default: by size]
+    /// CPU threads [default: as many as are measured to be fastest]
     #[arg(long, value_name = "N")]
-    threads: Option<i64>,
-    /// Save the state every so many steps, or so much time (30s, 5m), or never but at the end
-    /// [default: 30s]
+    threads: Option<String>,
+    /// Save the state every so many steps, or so much time (30s, 5m, 1h), or never but at the end
     #[arg(long, value_name = "STEPS|TIME")]
-    checkpoint_every: Option<CheckpointEvery>,
-    /// Checkpoints to keep, the last ones [default: 2]
+    checkpoint_every: Option<String>,
+    /// Checkpoints to keep, the last ones
     #[arg(long, value_name = "N")]
-    keep_checkpoints: Option<i64>,
+    keep_checkpoints: Option<String>,
 }
 
-impl Experiment {
-    /// The whole configuration, validated.
-    fn resolve(&self) -> Result<Config> {
-        let mut given = match &self.config {
-            Some(path) => run_dir::read_table(path)?,
-            None => toml::Table::new(),
+impl Fields {
+    /// The whole configuration, validated: what `from` says, changed by these flags.
+    fn resolve(&self, from: Given) -> Result<Config> {
+        resolve::resolve(from.with_flags(&resolve::table(self)?)?)
+    }
+}
+
+impl TrainArgs {
+    fn config(&self) -> Result<Config> {
+        let from = match (&self.preset, &self.config) {
+            (Some(name), _) => Given::preset(name),
+            (None, Some(path)) => run_dir::read_given(path)?,
+            (None, None) => Given::default(),
         };
-        if let Some(preset) = &self.preset {
-            given.insert("preset".to_owned(), preset.as_str().into());
-        }
-        let flags = resolve::table(&self.fields)?;
-        resolve::give_way(&mut given, &flags);
-        given.extend(flags);
-        resolve::resolve(given).map_err(|error| match &self.config {
-            Some(path) => error.context(path.display().to_string()),
-            None => error,
+        self.fields.resolve(from)
+    }
+}
+
+impl SummaryArgs {
+    fn config(&self) -> Result<Config> {
+        let names = presets::names();
+        let from = match (&self.experiment, &self.config) {
+            (Some(name), _) => match names.iter().find(|preset| *name == **preset) {
+                Some(preset) => Given::preset(preset),
+                None if Path::new(name).is_dir() => {
+                    let (run, _) = RunDir::open(Path::new(name))?;
+                    run_dir::read_given(&run.config_path())?
+                }
+                None => {
+                    let (name, names) = (quoted(&name.to_string_lossy()), names.join(", "));
+                    let error = format!("{name}: expected a run directory or one of {names}");
+                    return Err(UserError::usage(error).into());
+                }
+            },
+            (None, Some(path)) => run_dir::read_given(path)?,
+            (None, None) => Given::default(),
+        };
+        self.fields.resolve(from)
+    }
+}
+
+/// The whole number `text`, for `flag`, which takes those from `low` to `high`.
+fn whole(flag: &'static str, low: i64, high: i64) -> impl Fn(&str) -> Result<i64, Invalid> + Clone {
+    move |text| {
+        let number = text.parse();
+        number.map_err(|_| {
+            Invalid::new(flag, quoted(text), format!("a whole number from {low} to {high}"))
         })
     }
 }
 
+/// Which weights are meant.
 fn which(best: bool) -> Which {
     if best { Which::Best } else { Which::Last }
 }
 
-impl Cli {
-    /// Runs the command; what it prints as its result goes to `out`.
-    ///
-    /// # Errors
-    /// Those of the command; `crate::error` tells what they look like and how to exit.
-    pub fn run(self, out: &mut dyn Write) -> Result<ExitCode> {
-        match self.command {
-            Command::List => write!(out, "{}", report::list())?,
-            Command::Summary(experiment) => {
-                let config = experiment.resolve()?;
+/// As [`whole`], for the flag of a field.
+fn number(field: &'static str) -> impl Fn(&str) -> Result<i64, Invalid> + Clone {
+    let (low, high) = config::range(field);
+    whole(field, low, high)
+}
+
+/// The device `text`.
+fn device(text: &str) -> Result<DeviceChoice, Invalid> {
+    let invalid = |_| Invalid::new("device", quoted(text), DeviceChoice::EXPECTED);
+    text.parse().map_err(invalid)
+}
+
+/// The command line's grammar, where the help of every field ends with its default.
+fn grammar() -> Command {
+    let tables: Vec<Table> =
+        presets::all().iter().flat_map(|preset| resolve::table(&preset.config)).collect();
+    let with_default = |arg: Arg| {
+        let name = arg.get_id().as_str();
+        let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+        if config::field(name).is_none() || help.contains("[default: ") {
+            return arg;
+        }
+        let default = common(name, &tables).unwrap_or("the preset's".to_owned());
+        arg.help(format!("{help} [default: {default}]"))
+    };
+    ["train", "summary"].into_iter().fold(Cli::command(), |command, name| {
+        command.mut_subcommand(name, |subcommand| subcommand.mut_args(with_default))
+    })
+}
+
+/// The value of the field `name`, if it is the same in all `tables`.
+fn common(name: &str, tables: &[Table]) -> Option<String> {
+    let value = tables.first()?.get(name)?;
+    let same = tables.iter().all(|table| table.get(name) == Some(value));
+    let text = match value {
+        Value::Float(number) => format!("{number:?}"),
+        Value::String(word) => word.clone(),
+        other => other.to_string(),
+    };
+    same.then_some(text)
+}
+
+/// Runs the command that the process was called with; what it prints as its result goes to `out`.
+///
+/// # Errors
+/// Those of the command; `crate::error` tells what they look like and how to exit.
+pub fn run(out: &mut dyn Write) -> Result<ExitCode> {
+    let mut grammar = grammar();
+    let parsed = grammar.try_get_matches_from_mut(std::env::args_os());
+    match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
+        Ok(cli) => cli.command.run(out),
+        Err(help) if !help.use_stderr() => {
+            write!(out, "{}", help.render())?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(error) if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            say(error.render());
+            Ok(ExitCode::from(USAGE))
+        }
+        Err(error) => Err(usage::explain(&error, &grammar).into()),
+    }
+}
+
+impl Action {
+    fn run(self, out: &mut dyn Write) -> Result<ExitCode> {
+        match self {
+            Self::List(ListArgs { json: true }) => write!(out, "{}", report::list_json()?)?,
+            Self::List(ListArgs { json: false }) => write!(out, "{}", report::list())?,
+            Self::Summary(what) => {
+                let config = what.config()?;
                 let device = placement::estimated(&config, config.device)?.device;
                 let engine = engine::choose(config.engine, device)?;
                 let memory = Estimate::training(&config, engine, device::is_host(device));
-                write!(out, "{}", report::architecture(&config, engine, &memory))?
+                let text = match what.json {
+                    true => report::architecture_json(&config, engine, &memory)?,
+                    false => report::architecture(&config, engine, &memory),
+                };
+                write!(out, "{text}")?
             }
-            Command::Doctor => return commands::doctor(out),
-            Command::Train(TrainArgs { experiment, out: path, force, quiet }) => {
-                let config = experiment.resolve()?;
+            Self::Doctor => return commands::doctor(out),
+            Self::Train(what) => {
+                let config = what.config()?;
+                let TrainArgs { out: path, force, quiet, .. } = what;
                 return commands::train(commands::Train { config, out: path, force, quiet }, out);
             }
-            Command::Resume(ResumeArgs { run, epochs, device, quiet }) => {
+            Self::Resume(ResumeArgs { run, epochs, device, quiet }) => {
                 return commands::resume(&commands::Resume { run, epochs, device, quiet }, out);
             }
-            Command::Reproduce(args) => {
-                let ReproduceArgs { presets, replicas, base_seed, quick, device, out: path } = args;
-                let what =
-                    commands::Reproduce { presets, replicas, base_seed, quick, device, out: path };
+            Self::Reproduce(args) => {
+                let ReproduceArgs { presets, replicas, seed, quick, device, out: path, quiet } =
+                    args;
+                let what = commands::Reproduce {
+                    presets,
+                    replicas,
+                    seed,
+                    quick,
+                    device,
+                    out: path,
+                    quiet,
+                };
                 return commands::reproduce(&what, out);
             }
-            Command::Report(ReportArgs { runs }) => commands::report(&runs, out)?,
-            Command::Evaluate(EvaluateArgs { run, samples, best, json, device }) => {
+            Self::Report(ReportArgs { runs, json }) => commands::report(&runs, json, out)?,
+            Self::Evaluate(EvaluateArgs { run, samples, best, json, device }) => {
                 if let Some(samples) = samples {
                     within("samples", samples, 1, MANY).map_err(UserError::usage)?;
                 }
                 let which = which(best);
                 commands::evaluate(&commands::Evaluate { run, samples, which, device, json }, out)?
             }
-            Command::Predict(PredictArgs { run, source, replica, best, device }) => {
+            Self::Predict(PredictArgs { run, source, replica, best, device }) => {
                 let (input, typed) = (std::io::stdin(), std::io::stdin().is_terminal());
                 let prompt = typed && std::io::stderr().is_terminal();
                 let what = commands::Predict { run, source, replica, which: which(best), device };

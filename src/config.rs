@@ -1,6 +1,7 @@
 //! The configuration of a run: what `config.toml` holds and what the flags of `train` set.
 
 mod checkpoints;
+mod fields;
 mod validate;
 
 use std::fmt;
@@ -9,7 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::input::quoted;
 pub use checkpoints::CheckpointEvery;
-pub use validate::{Invalid, MANY, within};
+pub use fields::{FIELDS, Field, MANY, alternatives, field, range};
+pub use validate::{Invalid, NOT_GIVEN, within};
 
 /// Defines an enum of words that are spelled alike in TOML, on the command line and in messages.
 macro_rules! words {
@@ -125,6 +127,11 @@ pub enum DeviceChoice {
     Cuda(usize),
 }
 
+impl DeviceChoice {
+    /// The words that are choices.
+    pub const EXPECTED: &'static str = "auto, cpu, cuda or cuda:N";
+}
+
 impl fmt::Display for DeviceChoice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -159,9 +166,7 @@ impl std::str::FromStr for DeviceChoice {
                 .strip_prefix("cuda:")
                 .and_then(|index| index.parse().ok())
                 .map(Self::Cuda)
-                .ok_or_else(|| {
-                    format!("device '{}' is none of auto, cpu, cuda, cuda:N", quoted(word))
-                }),
+                .ok_or_else(|| format!("device '{}': expected {}", quoted(word), Self::EXPECTED)),
         }
     }
 }

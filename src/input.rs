@@ -107,7 +107,10 @@ pub fn quoted(text: &str) -> String {
         if i == QUOTED {
             return shown + "…";
         }
-        shown.extend(character.escape_debug());
+        match character {
+            '\'' | '"' => shown.push(character),
+            other => shown.extend(other.escape_debug()),
+        }
     }
     shown
 }

@@ -96,5 +96,7 @@ pub mod rng;
 
 pub mod error;
 pub mod input;
+pub mod output;
 pub mod shell;
+pub mod spelling;
 pub mod versions;

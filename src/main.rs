@@ -1,13 +1,12 @@
 //! `seqlab`: parse, run, print the error, exit.
 
-use std::io;
+use std::io::Write;
 use std::process::ExitCode;
 
-use clap::Parser;
-use seqlab::cli::Cli;
 use seqlab::device::TF32_SWITCH;
-use seqlab::error;
+use seqlab::output::Output;
 use seqlab::progress::say;
+use seqlab::{cli, error};
 
 fn main() -> ExitCode {
     switch_off_tf32();
@@ -19,7 +18,13 @@ fn main() -> ExitCode {
         say(format!("error: a defect of seqlab{place}: {what}"));
         say("hint: please report it with the command that led here");
     }));
-    let done = std::panic::catch_unwind(|| Cli::parse().run(&mut io::stdout().lock()));
+    let done = std::panic::catch_unwind(|| {
+        let mut out = Output::standard();
+        let status = cli::run(&mut out)?;
+        // What is left unwritten at the exit is lost without an error.
+        out.flush()?;
+        anyhow::Ok(status)
+    });
     match done {
         Ok(Ok(status)) => status,
         Ok(Err(error)) if error::is_broken_pipe(&error) => ExitCode::SUCCESS,

@@ -1,12 +1,14 @@
 //! The published experiments: what they train and what was published.
 
+use serde::Serialize;
+
 use crate::config::{
     CheckpointEvery, Config, DeviceChoice, Dtype, EngineChoice, Family, Feedback, GateActivation,
     LearningRateSchedule, TaskKind,
 };
 
 /// A published figure, or the range of several runs of the same script.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Published {
     /// Smallest.
     pub low: f64,
@@ -41,7 +43,7 @@ const PARTIAL_ECHO_4: [f64; 20] = [
 ];
 
 /// A published experiment.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Preset {
     /// Its name on the command line.
     pub name: &'static str,

@@ -2,10 +2,14 @@
 
 use std::fmt::Display;
 
+use anyhow::Result;
+use serde_json::json;
+
 use crate::config::{Config, EngineChoice};
 use crate::curves::PredictionRow;
 use crate::memory::{Estimate, gib};
-use crate::model::Model;
+use crate::model::{LayerSpec, Model};
+use crate::parameters::ParameterSpec;
 use crate::presets;
 use crate::summary::ReplicaSummary;
 
@@ -57,6 +61,45 @@ pub fn list() -> String {
     }
     let about = presets::all().into_iter().map(|p| vec![p.name.to_owned(), p.about.to_owned()]);
     format!("{}\n{}", table(&rows), table(&about.collect::<Vec<_>>()))
+}
+
+/// [`list`] as JSON, with every preset's configuration.
+///
+/// # Errors
+/// None that a preset can have.
+pub fn list_json() -> Result<String> {
+    Ok(serde_json::to_string_pretty(&presets::all())? + "\n")
+}
+
+/// [`architecture`] as JSON.
+///
+/// # Errors
+/// None that a valid configuration can have.
+pub fn architecture_json(
+    config: &Config,
+    engine: EngineChoice,
+    memory: &Estimate,
+) -> Result<String> {
+    let layers = Model::new(config).layers(config.batch_size);
+    let count = |layer: &LayerSpec| layer.parameters.iter().map(ParameterSpec::count).sum::<i64>();
+    let weight = |weight: &ParameterSpec| json!({ "name": weight.name, "shape": weight.shape, "parameters": weight.count() });
+    let layer = |layer: &LayerSpec| {
+        json!({
+            "name": layer.name,
+            "type": layer.kind,
+            "output_shape": layer.output,
+            "parameters": count(layer),
+            "weights": layer.parameters.iter().map(weight).collect::<Vec<_>>(),
+        })
+    };
+    let whole = json!({
+        "preset": config.preset,
+        "engine": engine,
+        "layers": layers.iter().map(layer).collect::<Vec<_>>(),
+        "parameters": layers.iter().map(count).sum::<i64>(),
+        "memory_bytes": memory.bytes() as u64,
+    });
+    Ok(serde_json::to_string_pretty(&whole)? + "\n")
 }
 
 /// Layers, shapes in Keras's layout and parameter counts of the model of `config`, the `engine` that

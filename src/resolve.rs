@@ -1,24 +1,18 @@
 //! From what the user gave (a preset, a TOML file, flags) to a whole, validated configuration.
 
+mod given;
+
 use anyhow::{Context, Result};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
 use crate::config::{self, CUSTOM, Config, Family, LearningRateSchedule, TaskKind};
-use crate::error::UserError;
-use crate::input::{clipped, quoted};
-use crate::presets;
-
-/// The fields in `bytes`, a TOML file.
-///
-/// # Errors
-/// If it is none, with the place.
-pub fn parse(bytes: &[u8]) -> Result<Table> {
-    let text =
-        std::str::from_utf8(bytes).map_err(|e| UserError::usage(format!("no UTF-8: {e}")))?;
-    text.parse().map_err(|e: toml::de::Error| UserError::usage(clipped(&e.to_string())).into())
-}
+use crate::input::quoted;
+use crate::presets::{self, Preset};
+use crate::spelling::nearest;
+use given::Origin;
+pub use given::{Given, parse};
 
 /// The configuration that `given` describes: its fields as they are, the others from the preset
 /// that it names.
@@ -28,26 +22,45 @@ pub fn parse(bytes: &[u8]) -> Result<Table> {
 /// `n_in` to `n_out` in an addition.
 ///
 /// # Errors
-/// A field that is missing, unknown, of the wrong type or invalid.
-pub fn resolve(mut given: Table) -> Result<Config> {
-    match given.get("preset").and_then(Value::as_str) {
-        None | Some(CUSTOM) => {}
-        Some(name) => {
-            let preset = presets::find(name).ok_or_else(|| {
-                let known = presets::names().join(", ");
-                let name = quoted(name);
-                UserError::usage(format!("preset \"{name}\": expected {CUSTOM} or one of {known}"))
-            })?;
-            complete(&mut given, &preset.config)?;
+/// A field that is missing, unknown, of the wrong type or invalid, and a flag that changes nothing.
+pub fn resolve(mut given: Given) -> Result<Config> {
+    given.check()?;
+    if let Some(preset) = preset(&given)? {
+        complete(&mut given, &preset)?;
+    }
+    let missing = |e: toml::de::Error| {
+        let hint = "give it a value, or say preset = \"echo\" or another to start from";
+        given.complaint(e.message()).hint(hint)
+    };
+    let config: Config = given.fields.clone().try_into().map_err(missing)?;
+    config.validate().map_err(|invalid| given.blame(invalid))?;
+    match config.idle().into_iter().find(|idle| given.by_flag(idle.field)) {
+        Some(idle) => Err(given.blame(idle).into()),
+        None => Ok(config),
+    }
+}
+
+/// The preset that `given` names, if it names one.
+fn preset(given: &Given) -> Result<Option<Preset>> {
+    let name = match given.fields.get("preset") {
+        None => return Ok(None),
+        Some(Value::String(name)) if name == CUSTOM => return Ok(None),
+        Some(name) => name,
+    };
+    match name.as_str().and_then(presets::find) {
+        Some(preset) => Ok(Some(preset)),
+        None => {
+            let (shown, known) = (quoted(&name.to_string()), presets::names());
+            let expected = known.join(", ");
+            let error = format!("preset {shown}: expected {CUSTOM} or one of {expected}");
+            let error = given.at("preset", error);
+            Err(match name.as_str().and_then(|name| nearest(name, known)) {
+                Some(near) => error.hint(format!("did you mean \"{near}\"?")),
+                None => error,
+            }
+            .into())
         }
     }
-    let wrong = |e: toml::de::Error| {
-        // Its second line names the field.
-        UserError::usage(clipped(&e.to_string()).replace('\n', " "))
-    };
-    let config: Config = given.try_into().map_err(wrong)?;
-    config.validate().map_err(UserError::usage)?;
-    Ok(config)
 }
 
 /// `value`'s fields, without those that are `None`.
@@ -76,7 +89,7 @@ pub fn flags(config: &Config) -> Result<String> {
 }
 
 /// Takes out of `base` the fields that apply to it and, once it is overridden by `change`, do not.
-pub fn give_way(base: &mut Table, change: &Table) {
+fn give_way(base: &mut Table, change: &Table) {
     let before = base.clone();
     let mut after = base.clone();
     after.extend(change.clone());
@@ -99,31 +112,37 @@ fn word<T: DeserializeOwned>(table: &Table, field: &str) -> Option<T> {
 }
 
 /// Adds to `given` the fields of `preset` that it leaves open.
-fn complete(given: &mut Table, preset: &Config) -> Result<()> {
+fn complete(given: &mut Given, Preset { name, config: preset, .. }: &Preset) -> Result<()> {
     let mut base = table(preset)?;
-    give_way(&mut base, given);
-    let task = word(given, "task").unwrap_or(preset.task);
-    let family = word(given, "family").unwrap_or(preset.family);
-    let int = |field: &str| given.get(field).and_then(Value::as_integer);
+    give_way(&mut base, &given.fields);
+    let task = word(&given.fields, "task").unwrap_or(preset.task);
+    let family = word(&given.fields, "family").unwrap_or(preset.family);
+    let int = |field: &str| given.fields.get(field).and_then(Value::as_integer);
+    let mut tied: Vec<(&str, Value, &'static str)> = Vec::new();
     if let Some(vocab) = int("vocab") {
-        base.insert("id_max".into(), vocab.saturating_sub(preset.vocab - preset.id_max).into());
+        let id_max = vocab.saturating_sub(preset.vocab - preset.id_max);
+        tied.push(("id_max", id_max.into(), "--vocab"));
     }
-    let every_step = given.get("return_sequences").or(base.get("return_sequences"));
+    let every_step = given.fields.get("return_sequences").or(base.get("return_sequences"));
     if let (Some(n_in), Some(Value::Boolean(true))) = (int("n_in"), every_step) {
-        base.insert("n_out".into(), n_in.into());
+        tied.push(("n_out", n_in.into(), "--n-in"));
     }
     if let (Some(n_out), TaskKind::Addition) = (int("n_out"), task) {
-        base.insert("n_in".into(), n_out.saturating_mul(2).saturating_sub(1).into());
+        let n_in = n_out.saturating_mul(2).saturating_sub(1);
+        tied.push(("n_in", n_in.into(), "--n-out"));
+    }
+    for (field, value, flag) in tied {
+        given.set_open(field, value, Origin::Follows(flag));
     }
     for (field, value) in base {
-        given.entry(field).or_insert(value);
+        given.set_open(&field, value, Origin::Preset((*name).to_owned()));
     }
-    if family == Family::Lstm && !given.contains_key("return_sequences") {
-        let same = given.get("n_in") == given.get("n_out");
-        given.insert("return_sequences".into(), same.into());
+    if family == Family::Lstm {
+        let same = given.fields.get("n_in") == given.fields.get("n_out");
+        given.set_open("return_sequences", same.into(), Origin::Follows("--n-in and --n-out"));
     }
-    if family == Family::TeacherForced && !given.contains_key("feedback") {
-        given.insert("feedback".into(), "softmax".into());
+    if family == Family::TeacherForced {
+        given.set_open("feedback", "softmax".into(), Origin::Follows("--family"));
     }
     Ok(())
 }
@@ -133,7 +152,7 @@ mod tests {
     use super::*;
 
     fn given(text: &str) -> Result<Config> {
-        resolve(text.parse().unwrap())
+        resolve(parse("c.toml", text.as_bytes())?)
     }
 
     fn complaint(text: &str) -> String {
@@ -144,7 +163,8 @@ mod tests {
     fn a_resolved_configuration_resolves_to_itself() {
         for preset in presets::all() {
             let config = Config { units: 7, global_clipnorm: Some(0.5), ..preset.config };
-            assert_eq!(resolve(table(&config).unwrap()).unwrap(), config);
+            let text = table(&config).unwrap().to_string();
+            assert_eq!(given(&text).unwrap(), config);
         }
     }
 
@@ -183,10 +203,14 @@ mod tests {
 
     /// What the file `base` gives once the flags are `change`.
     fn overridden(base: &str, change: &str) -> Result<Config> {
-        let (mut base, change): (Table, Table) = (base.parse().unwrap(), change.parse().unwrap());
-        give_way(&mut base, &change);
-        base.extend(change);
-        resolve(base)
+        let change: Table = change.parse().unwrap();
+        let text = |(field, value): (String, Value)| {
+            (field, value.as_str().map_or(value.to_string(), str::to_owned).into())
+        };
+        resolve(
+            parse("c.toml", base.as_bytes())?
+                .with_flags(&change.into_iter().map(text).collect())?,
+        )
     }
 
     #[test]
@@ -209,9 +233,10 @@ mod tests {
     #[test]
     fn what_is_given_and_does_not_apply_is_refused() {
         assert!(
-            complaint("preset = 'echo'\nsamples = 9").starts_with("--samples 9: expected nothing")
+            complaint("preset = 'echo'\nsamples = 9")
+                .starts_with("c.toml, line 2, column 1: samples = 9: expected nothing")
         );
-        assert!(complaint("preset = 'reverse'\nlag = 1").starts_with("--lag 1: expected nothing"));
+        assert!(complaint("preset = 'reverse'\nlag = 1").contains("lag = 1: expected nothing"));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::curves::{self, CurveRow};
 use crate::disk::{self, Real};
 use crate::error::UserError;
 use crate::lock::Lock;
+use crate::resolve::Given;
 use crate::summary::Summary;
 use crate::{input, resolve, shell};
 
@@ -139,8 +140,8 @@ impl RunDir {
     fn read_config(&self) -> Result<Config> {
         let file = self.config_path();
         let bytes = self.read(&file, input::CONFIG)?;
-        let config = resolve::parse(&bytes).and_then(resolve::resolve);
-        let damaged = |e: anyhow::Error| UserError::failure(format!("{}: {e:#}", file.display()));
+        let config = resolve::parse(&file.display().to_string(), &bytes).and_then(resolve::resolve);
+        let damaged = |e: anyhow::Error| UserError::failure(format!("{e:#}"));
         Ok(config.map_err(damaged)?)
     }
 
@@ -272,15 +273,15 @@ impl RunDir {
     }
 }
 
-/// The TOML file `path` that a user named.
+/// What the TOML file `path` that a user named says.
 ///
 /// # Errors
 /// If it cannot be read or is no TOML.
-pub fn read_table(path: &Path) -> Result<toml::Table> {
-    let shown = path.display();
+pub fn read_given(path: &Path) -> Result<Given> {
+    let shown = path.display().to_string();
     let bytes = input::read(path, input::CONFIG)
         .map_err(|e| UserError::usage(format!("cannot read {shown}: {e}")))?;
-    resolve::parse(&bytes).map_err(|e| UserError::usage(format!("{shown}: {e}")).into())
+    resolve::parse(&shown, &bytes)
 }
 
 /// `path` spelled so that no command line takes it for a flag.

@@ -279,7 +279,7 @@ fn messages_quote_no_more_of_bad_input_than_helps() {
     fails(&lab, 2, source, &["error: --source: '\\u{1b}[31m1' is no id"]);
     for text in [format!("units = {long}"), format!("preset = '{long}'"), format!("{long} = 1")] {
         lab.write("c.toml", text);
-        fails(&lab, 2, "train --config c.toml --out new", &["error: c.toml: "]);
+        fails(&lab, 2, "train --config c.toml --out new", &["error: c.toml, line 1, column "]);
     }
 }
 

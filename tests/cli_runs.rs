@@ -728,7 +728,7 @@ fn an_interrupted_run_is_saved() {
         let manifest =
             json(&lab.read(&lab.file("run", "checkpoint/manifest.json")))["position"].clone();
         let saved = format!(
-            "interrupted after step {}; state saved in run\nresume with: seqlab resume run\n",
+            "interrupted after step {}; state saved in run\nresume with: {PROGRAM} resume run\n",
             manifest["step"]
         );
         assert!(stderr.ends_with(&saved), "{stderr}");

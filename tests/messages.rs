@@ -7,7 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use common::{ECHO, Lab, PROGRAM};
+use common::{ECHO, Lab, PROGRAM, json};
 
 /// What the command between the backquotes of the only hint in `said` is.
 fn hinted(said: &str) -> &str {
@@ -116,4 +116,256 @@ fn a_run_that_cannot_go_on_hints_at_a_command_that_trains_it_again() {
     let file = lab.file("my run", "checkpoint/manifest.json");
     lab.write(&file, "{}");
     give(&lab, hinted(&said(&lab, 1, "resume 'my run'")));
+}
+
+/// Commands with the first line of what each says and, where there is one, the hint.
+fn each_says(lab: &Lab, cases: &[(&str, &str)]) {
+    for (command, expected) in cases {
+        let said = said(lab, 2, command);
+        assert!(said.starts_with(&format!("error: {expected}")), "{command}\n{said}");
+    }
+}
+
+#[test]
+fn a_value_that_nobody_gave_is_called_the_preset_s_with_the_flag_to_give() {
+    let lab = Lab::new();
+    each_says(
+        &lab,
+        &[
+            (
+                "train partial-echo-4-tuned --epochs 100",
+                "warmup_steps 500 of preset partial-echo-4-tuned: expected 1 to 100, the optimiser \
+                 steps of the run\nhint: give --warmup-steps as well: 1 to 100\n",
+            ),
+            (
+                "train reverse --n-in 2",
+                "n_out 3 of preset reverse: expected 1 to 2, the ids of a source (--n-in)\n\
+                 hint: give --n-out as well: 1 to 2\n",
+            ),
+            (
+                "train echo --vocab 50 --id-min 49",
+                "id_max 48, which follows --vocab: expected a whole number from 49 to 49\n\
+                 hint: give --id-max as well: a whole number from 49 to 49\n",
+            ),
+            (
+                "train reverse --task echo",
+                "--length (not given): expected a value: tasks echo and lag need",
+            ),
+            ("train echo --units 0", "--units 0: expected a whole number from 1 to 1000000\n"),
+        ],
+    );
+    lab.run("summary partial-echo-4-tuned --epochs 100 --warmup-steps 100");
+    lab.run("summary reverse --n-in 2 --n-out 2");
+}
+
+#[test]
+fn a_value_of_a_file_is_named_with_its_place() {
+    let lab = Lab::new();
+    lab.write("c.toml", "# mine\npreset = 'echo'\n\nlength = 10\nn_in = 5\n");
+    each_says(
+        &lab,
+        &[
+            (
+                "train --config c.toml --n-in 20",
+                "c.toml, line 4, column 1: length = 10: expected 20 to 1000000, so that it holds a \
+                 window (--n-in 20)\nhint: give --length as well: 20 to 1000000\n",
+            ),
+            ("train --config c.toml --units 0", "--units 0: expected a whole number"),
+        ],
+    );
+    lab.write("c.toml", "task = 'addition'\nevaluation_sample = 3\n");
+    each_says(
+        &lab,
+        &[(
+            "train --config c.toml",
+            "c.toml, line 2, column 1: unknown field `evaluation_sample`\n\
+             hint: did you mean `evaluation_samples`?\n",
+        )],
+    );
+}
+
+#[test]
+fn epochs_that_a_run_cannot_have_are_not_blamed_on_another_field() {
+    let lab = Lab::new();
+    lab.train("echo --epochs 3 --warmup-steps 12 --evaluation-samples 20", "run");
+    let says = "--epochs 2: warmup_steps 12 of the run: expected 1 to 8, the optimiser steps";
+    each_says(&lab, &[("resume run --epochs 2", says)]);
+}
+
+#[test]
+fn every_value_is_refused_in_one_style_with_what_is_possible() {
+    let lab = Lab::new();
+    let size = "a whole number from 1 to 1000000\n";
+    for text in ["1e3", "1_000", "0", "-1", "1.5", "nan", "inf", "many"] {
+        let says = format!("--units {text}: expected {size}");
+        each_says(&lab, &[(&format!("train echo --units {text}"), &says)]);
+    }
+    for (command, flag) in [
+        ("train echo", "--batch-size"),
+        ("train echo", "--evaluation-samples"),
+        ("evaluate run", "--samples"),
+    ] {
+        let says = format!("{flag} 1e3: expected {size}");
+        each_says(&lab, &[(&format!("{command} {flag} 1e3"), &says)]);
+    }
+    each_says(
+        &lab,
+        &[
+            ("train echo --task foo", "--task foo: expected echo, lag, reverse or addition\n"),
+            ("train echo --dtype f32", "--dtype f32: expected float32 or float64\n"),
+            ("train echo --device gpu", "--device gpu: expected auto, cpu, cuda or cuda:N\n"),
+            (
+                "reproduce --out x --device gpu",
+                "--device gpu: expected auto, cpu, cuda or cuda:N\n",
+            ),
+            (
+                "train echo --checkpoint-every 1d",
+                "--checkpoint-every 1d: expected steps (1000), a time (30s, 5m, 1h) or never\n",
+            ),
+            ("train echo --stateful 1", "--stateful 1: expected true or false\n"),
+            ("resume run --epochs 1e3", "--epochs 1e3: expected a whole number from 1 to "),
+            ("reproduce --out x --base-seed 1e3", "--seed 1e3: expected a whole number from 0 to "),
+            ("predict run --replica last", "--replica last: expected a whole number from 0 to "),
+        ],
+    );
+}
+
+#[test]
+fn only_what_is_near_is_suggested() {
+    let lab = Lab::new();
+    for (command, near) in [
+        ("train echo --unit 3", "--units"),
+        ("train echo --batchsize 3", "--batch-size"),
+        ("train echo --clipnorm 3", "--global-clipnorm"),
+        ("train ecko", "echo"),
+        ("evalute run", "evaluate"),
+    ] {
+        let said = said(&lab, 2, command);
+        assert!(said.ends_with(&format!("\nhint: did you mean '{near}'?\n")), "{said}");
+    }
+    let said = said(&lab, 2, "train echo --beam 3");
+    assert!(!said.contains("--beta"), "{said}");
+    let shown = give(&lab, hinted(&said));
+    assert!(shown.contains("--batch-size <N>"), "{shown}");
+}
+
+#[test]
+fn a_flag_that_changes_nothing_is_refused() {
+    let lab = Lab::new();
+    each_says(
+        &lab,
+        &[
+            (
+                "train echo --validation-samples 40",
+                "--validation-samples 40: expected nothing without --validate-every\n",
+            ),
+            (
+                "train echo --epochs 9 --validate-every 10",
+                "--validate-every 10: expected 1 to 9, the rows of curves.csv\n",
+            ),
+            ("train echo --force", "the following required arguments were not provided: --out"),
+            ("reproduce echo --quick --replicas 3 --out x", "--quick: expected nothing with"),
+        ],
+    );
+    // What a run wrote for itself stays readable.
+    lab.train(ECHO, "run");
+    lab.run("summary --config run/config.toml --units 4");
+}
+
+#[test]
+fn an_output_that_cannot_be_written_is_named() {
+    let lab = Lab::with_run(ECHO);
+    for command in [
+        "list",
+        "doctor",
+        "summary echo",
+        "evaluate run",
+        "predict run --source '1 2 3 4 5 6'",
+        "report .",
+        "resume run",
+        "train echo --epochs 1 --evaluation-samples 20",
+        "--help",
+        "train --help",
+        "--version",
+    ] {
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let mut program = Command::new(PROGRAM);
+        let words = lab.command(command);
+        program.args(words.get_args()).current_dir(lab.path(".")).stdout(full);
+        let output = program.env("CUDA_VISIBLE_DEVICES", "-1").output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{command}\n{stderr}");
+        let says = "error: cannot write standard output: No space left on device";
+        assert!(stderr.contains(says), "{command}\n{stderr}");
+    }
+}
+
+#[test]
+fn every_flag_tells_its_default_and_every_line_of_help_fits() {
+    let lab = Lab::new();
+    for command in ["train", "summary", "reproduce", "evaluate", "predict", "report", "resume"] {
+        let help = lab.run(&format!("{command} --help"));
+        assert!(help.lines().all(|line| line.chars().count() <= 100), "{help}");
+        let Some((_, fields)) = help.split_once("\nConfiguration") else { continue };
+        let flags: Vec<&str> = fields.split("\n      --").skip(1).collect();
+        assert_eq!(flags.len(), 37, "{help}");
+        for flag in flags {
+            assert!(flag.contains("[default:"), "{command} --{flag}");
+        }
+    }
+    let help = lab.run("train --help");
+    for default in ["[default: 0.999]", "[default: 1e-7]", "[default: 30s]", "[default: float32]"] {
+        assert!(help.contains(default), "{default} in {help}");
+    }
+    assert!(lab.run("evaluate --help").contains("free-running: fed what it said itself"));
+}
+
+#[test]
+fn a_summary_is_of_a_preset_a_run_or_a_file() {
+    let lab = Lab::with_run("echo --units 7 --epochs 1 --evaluation-samples 20");
+    let of_run = lab.run("summary run");
+    assert_eq!(of_run, lab.run("summary --config run/config.toml"));
+    assert_eq!(of_run, lab.run("summary echo --units 7"));
+    assert_eq!(lab.run("summary run --units 16"), lab.run("summary echo"));
+    lab.write("echo/config.toml", "");
+    assert_eq!(lab.run("summary run --units 16"), lab.run("summary echo"));
+    lab.refuses(1, "summary ./echo", &["error: ./echo/config.toml: missing field `task`"]);
+    lab.write("data/notes.txt", "");
+    lab.refuses(2, "summary data", &["error: data: no run"]);
+}
+
+#[test]
+fn json_says_what_the_tables_say() {
+    let lab = Lab::with_run(ECHO);
+    let list = json(&lab.run("list --json"));
+    assert_eq!(list[0]["name"], "echo");
+    assert_eq!(list[0]["config"]["units"], 16);
+    assert_eq!(list[0]["loss"]["low"], 1.7123);
+    let summary = json(&lab.run("summary echo-tutorial --json"));
+    assert_eq!(summary["parameters"], 11_780);
+    assert_eq!(summary["layers"][1]["output_shape"], json("[7, 5, 20]"));
+    let report = lab.run("report . --json");
+    assert_eq!(report, lab.read("report.json"));
+}
+
+#[test]
+fn one_name_of_a_seed_is_as_good_as_the_other() {
+    let lab = Lab::new();
+    lab.train(&format!("{ECHO} --base-seed 7"), "run");
+    assert!(lab.read("run/config.toml").contains("seed = 7\n"));
+    let quick = "reproduce echo-current --replicas 1 --quiet";
+    for (flag, out) in [("--seed", "one"), ("--base-seed", "other")] {
+        let output = lab.command(&format!("{quick} {flag} 7 --out {out}")).output().unwrap();
+        assert_eq!([output.stdout, output.stderr].concat(), b"");
+        assert!(lab.read(&format!("{out}/echo-current/config.toml")).contains("seed = 7\n"));
+        assert!(lab.path(out).join("report.md").exists());
+    }
+}
+
+#[test]
+fn checkpoints_may_be_hours_apart() {
+    let lab = Lab::new();
+    lab.train(&format!("{ECHO} --checkpoint-every 2h"), "run");
+    assert!(lab.read("run/config.toml").contains("checkpoint_every = \"2h\"\n"));
+    lab.run("resume run --epochs 3");
 }

@@ -144,7 +144,7 @@ fn only_device_rs_names_a_device() {
 #[test]
 fn only_the_command_line_names_clap() {
     forbid(
-        outside(&["cli.rs", "main.rs"]),
+        |path| module(path) != "cli",
         |line| names_crate(line, "clap"),
         "hand a Config or plain values on from src/cli.rs:",
     );

@@ -34,13 +34,15 @@ pub struct Reproduce {
     /// R; `None`: [`REPLICAS`], or fewer in a quick look.
     pub replicas: Option<i64>,
     /// The seed of every experiment's replica 0.
-    pub base_seed: i64,
+    pub seed: i64,
     /// Whether a quick look is enough.
     pub quick: bool,
     /// Which device to compute on.
     pub device: DeviceChoice,
     /// The directory of all runs.
     pub out: PathBuf,
+    /// Whether to print neither progress nor result.
+    pub quiet: bool,
 }
 
 /// Trains every experiment that is not yet there, each into a directory of its own, and reports.
@@ -48,6 +50,11 @@ pub struct Reproduce {
 /// # Errors
 /// Another run in an experiment's place, and those of the runs and of the report.
 pub fn reproduce(what: &Reproduce, out: &mut dyn Write) -> Result<ExitCode> {
+    if what.quick && what.replicas.is_some() && !what.presets.is_empty() {
+        let error = "--quick: expected nothing with --replicas and experiments, which it chooses";
+        return Err(UserError::usage(error).into());
+    }
+    let quiet = what.quiet;
     let configs = what.configs();
     for config in &configs {
         config.validate().map_err(UserError::usage)?;
@@ -59,8 +66,10 @@ pub fn reproduce(what: &Reproduce, out: &mut dyn Write) -> Result<ExitCode> {
     let stop = Stop::on_signal()?;
     let total = missing.len();
     for (n, (path, config)) in missing.into_iter().enumerate() {
-        say(format!("[{}/{total}]", n + 1));
-        let (quiet, nowhere) = (false, &mut std::io::sink());
+        if !quiet {
+            say(format!("[{}/{total}]", n + 1));
+        }
+        let nowhere = &mut std::io::sink();
         let finished = if path.exists() {
             let run = Resume { run: path, epochs: None, device: None, quiet };
             resume_until(&stop.now, &run, nowhere)?
@@ -73,7 +82,8 @@ pub fn reproduce(what: &Reproduce, out: &mut dyn Write) -> Result<ExitCode> {
             return Ok(stop.status());
         }
     }
-    report(&what.out, out)?;
+    let out: &mut dyn Write = if quiet { &mut std::io::sink() } else { out };
+    report(&what.out, false, out)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -86,7 +96,7 @@ impl Reproduce {
         };
         let most = if self.quick { QUICK_REPLICAS } else { REPLICAS };
         let config = |preset: Preset| Config {
-            seed: self.base_seed,
+            seed: self.seed,
             replicas: self.replicas.unwrap_or(most),
             log_every: log_every(&preset.config),
             device: self.device,

@@ -12,7 +12,7 @@ use super::sitting::{Sitting, draw_weights, new_trainer};
 use super::stop::Stop;
 use super::trained::{again, warn};
 use crate::checkpoint::{self, Checkpoint, Found};
-use crate::config::{Config, DeviceChoice, LearningRateSchedule};
+use crate::config::{Config, DeviceChoice, Invalid, LearningRateSchedule};
 use crate::curves::{CsvFile, CurveRow};
 use crate::disk::{Disk, Real};
 use crate::error::UserError;
@@ -61,7 +61,7 @@ pub(super) fn resume_until(stop: &AtomicBool, what: &Resume, out: &mut dyn Write
         }
         return Ok(true);
     }
-    config.validate().map_err(UserError::usage)?;
+    config.validate().map_err(|invalid| refused(&invalid, &config))?;
     let found = checkpoint::newest(&run.checkpoint_path());
     let Found { whole, damaged } = found.map_err(|error| {
         let cannot = format!("{shown} cannot be resumed");
@@ -103,6 +103,16 @@ pub(super) fn resume_until(stop: &AtomicBool, what: &Resume, out: &mut dyn Write
     run.reopen(&config)?;
     let curves = CsvFile::go_on(&curves, bytes)?;
     Sitting { begin, run, trainer, curves, device, quiet }.go_on("resuming", stop, out)
+}
+
+/// Why the run cannot have the epochs of `config`, the one thing in it that is new.
+fn refused(invalid: &Invalid, config: &Config) -> UserError {
+    let Invalid { field, found, .. } = invalid;
+    if *field == "epochs" {
+        return UserError::usage(invalid);
+    }
+    let (epochs, expectation) = (config.epochs, invalid.expectation());
+    UserError::usage(format!("--epochs {epochs}: {field} {found} of the run: {expectation}"))
 }
 
 /// Finds out whether a run of `config` would have passed through `checkpoint`.

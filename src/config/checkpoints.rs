@@ -24,6 +24,9 @@ pub enum CheckpointEvery {
 }
 
 impl CheckpointEvery {
+    /// The words that are choices.
+    pub const EXPECTED: &'static str = "steps (1000), a time (30s, 5m, 1h) or never";
+
     /// Whether one is due after `step` steps, `elapsed` after the last.
     pub fn is_due(self, step: i64, elapsed: Duration) -> bool {
         match self {
@@ -65,6 +68,7 @@ impl fmt::Display for CheckpointEvery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Steps(steps) => write!(f, "{steps}"),
+            Self::Seconds(seconds) if seconds % 3600 == 0 => write!(f, "{}h", seconds / 3600),
             Self::Seconds(seconds) if seconds % 60 == 0 => write!(f, "{}m", seconds / 60),
             Self::Seconds(seconds) => write!(f, "{seconds}s"),
             Self::Never => f.write_str("never"),
@@ -82,14 +86,14 @@ impl FromStr for CheckpointEvery {
             let number = digits.parse::<i64>().ok().and_then(|n| n.checked_mul(unit));
             number.filter(|n| (1..=MOST).contains(n))
         };
-        let every = match (word.strip_suffix('s'), word.strip_suffix('m')) {
-            (Some(seconds), _) => number(seconds, 1).map(Self::Seconds),
-            (_, Some(minutes)) => number(minutes, 60).map(Self::Seconds),
-            _ => number(word, 1).map(Self::Steps),
+        let units = [('s', 1), ('m', 60), ('h', 3600)];
+        let time = units.iter().find_map(|&(name, unit)| Some((word.strip_suffix(name)?, unit)));
+        let every = match time {
+            Some((digits, unit)) => number(digits, unit).map(Self::Seconds),
+            None => number(word, 1).map(Self::Steps),
         };
         every.ok_or_else(|| {
-            let word = quoted(word);
-            format!("checkpoint_every '{word}': expected steps (1000), a time (30s, 5m) or never")
+            format!("checkpoint_every '{}': expected {}", quoted(word), Self::EXPECTED)
         })
     }
 }
@@ -104,12 +108,14 @@ mod tests {
             ("1000", CheckpointEvery::Steps(1000)),
             ("90s", CheckpointEvery::Seconds(90)),
             ("5m", CheckpointEvery::Seconds(300)),
+            ("2h", CheckpointEvery::Seconds(7200)),
             ("never", CheckpointEvery::Never),
         ] {
             assert_eq!(word.parse(), Ok(every));
             assert_eq!(every.to_string(), word);
         }
-        for word in ["", "0", "-1", "s", "0s", "1.5s", "1h", "Never", "99999999999999999999m"] {
+        for word in ["", "0", "-1", "s", "0s", "1.5s", "h", "1d", "Never", "99999999999999999999m"]
+        {
             assert!(word.parse::<CheckpointEvery>().is_err(), "{word}");
         }
         // What fuzzing found: a message that moves the terminal's cursor.

@@ -4,11 +4,12 @@ use std::fmt;
 
 use thiserror::Error;
 
+use super::fields::{FRACTION, MANY, POSITIVE, range};
 use super::{Config, Dtype, Family, LearningRateSchedule, TaskKind, scope};
 
 /// A value that no run can have.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("--{} {found}: expected {expected}", field.replace('_', "-"))]
+#[error("{} {found}: {}", self.flag(), self.expectation())]
 pub struct Invalid {
     /// The field's name in `config.toml`; its flag has hyphens for underscores.
     pub field: &'static str,
@@ -16,20 +17,37 @@ pub struct Invalid {
     pub found: String,
     /// The values that are possible.
     pub expected: String,
+    /// Why no others are, where it has to be said; behind `expected`.
+    pub why: String,
 }
 
 impl Invalid {
-    fn new(field: &'static str, found: impl ToString, expected: impl Into<String>) -> Self {
-        Self { field, found: found.to_string(), expected: expected.into() }
+    /// A value that is not as `expected`.
+    pub fn new(field: &'static str, found: impl ToString, expected: impl Into<String>) -> Self {
+        Self { field, found: found.to_string(), expected: expected.into(), why: String::new() }
+    }
+
+    /// The same with the reason.
+    fn because(self, why: impl Into<String>) -> Self {
+        Self { why: why.into(), ..self }
+    }
+
+    /// The field's flag.
+    pub fn flag(&self) -> String {
+        format!("--{}", self.field.replace('_', "-"))
+    }
+
+    /// What was expected, and why.
+    pub fn expectation(&self) -> String {
+        let Self { expected, why, .. } = self;
+        format!("expected {expected}{why}")
     }
 }
 
-/// The largest size of anything that is counted in memory: keeps products of sizes within `i64`.
-pub const MANY: i64 = 1_000_000;
+/// What is found where a field has no value.
+pub const NOT_GIVEN: &str = "(not given)";
 /// The most ids of a batch, or of a sequence, of all replicas.
 const LARGE: i64 = 1_000_000_000;
-/// The largest number of anything that is only counted.
-const COUNT: i64 = 1_000_000_000_000;
 /// The most digits of a number to add, those of the published experiments.
 const DIGITS: i64 = 5;
 /// So few different questions that all of them are found at once.
@@ -49,14 +67,14 @@ impl Config {
     }
 
     fn validate_sizes(&self) -> Result<(), Invalid> {
-        within("vocab", self.vocab, 2, MANY)?;
+        whole("vocab", self.vocab)?;
         within("id_min", self.id_min, 0, self.vocab - 1)?;
         within("id_max", self.id_max, self.id_min, self.vocab - 1)?;
-        within("n_in", self.n_in, 1, MANY)?;
-        within("n_out", self.n_out, 1, MANY)?;
-        within("units", self.units, 1, MANY)?;
-        within("batch_size", self.batch_size, 1, MANY)?;
-        within("replicas", self.replicas, 1, 65_536)?;
+        whole("n_in", self.n_in)?;
+        whole("n_out", self.n_out)?;
+        whole("units", self.units)?;
+        whole("batch_size", self.batch_size)?;
+        whole("replicas", self.replicas)?;
         within("seed", self.seed, 0, i64::MAX - self.replicas)
     }
 
@@ -64,30 +82,26 @@ impl Config {
         self.applies("length", self.length)?;
         self.applies("samples", self.samples)?;
         self.applies("lag", self.lag)?;
-        if let Some(lag) = self.lag {
-            within("lag", lag, 1, MANY)?;
-        }
-        if let Some(samples) = self.samples {
-            within("samples", samples, 1, COUNT)?;
-        }
+        self.lag.map_or(Ok(()), |lag| whole("lag", lag))?;
+        self.samples.map_or(Ok(()), |samples| whole("samples", samples))?;
         if let Some(length) = self.length {
             let least = self.n_in.max(self.lag.unwrap_or(0)) + i64::from(self.lag.is_some());
             let least = least.max(2);
             if !(least..=MANY).contains(&length) {
-                let why =
-                    format!("{least} to {MANY}, so that it holds a window (--n-in {})", self.n_in);
-                return Err(Invalid::new("length", length, why));
+                let why = format!(", so that it holds a window (--n-in {})", self.n_in);
+                let invalid = Invalid::new("length", length, format!("{least} to {MANY}"));
+                return Err(invalid.because(why));
             }
         }
         match self.task {
             TaskKind::Lag if self.n_out != 1 => {
-                Err(Invalid::new("n_out", self.n_out, "1, the one id that task lag asks for"))
+                let invalid = Invalid::new("n_out", self.n_out, "1");
+                Err(invalid.because(", the one id that task lag asks for"))
             }
-            _ if self.n_out > self.n_in => Err(Invalid::new(
-                "n_out",
-                self.n_out,
-                format!("1 to {}, the ids of a source (--n-in)", self.n_in),
-            )),
+            _ if self.n_out > self.n_in => {
+                let invalid = Invalid::new("n_out", self.n_out, format!("1 to {}", self.n_in));
+                Err(invalid.because(", the ids of a source (--n-in)"))
+            }
             TaskKind::Addition => self.validate_addition(),
             _ => Ok(()),
         }
@@ -96,8 +110,9 @@ impl Config {
     /// The sizes, ids and model of sums that are written as characters.
     fn validate_addition(&self) -> Result<(), Invalid> {
         if !(2..=DIGITS + 1).contains(&self.n_out) {
-            let sum = "a digit more than each of the numbers that task addition adds";
-            return Err(Invalid::new("n_out", self.n_out, format!("2 to {}, {sum}", DIGITS + 1)));
+            let sum = ", a digit more than each of the numbers that task addition adds";
+            let invalid = Invalid::new("n_out", self.n_out, format!("2 to {}", DIGITS + 1));
+            return Err(invalid.because(sum));
         }
         let source = "so that a source holds two numbers of a digit less than --n-out and a +";
         let ids = "since task addition has the digits as ids 0 to 9, + as 10 and the space as 11";
@@ -108,17 +123,18 @@ impl Config {
             ("id_max", self.id_max, 11, ids),
         ] {
             if found != expected {
-                return Err(Invalid::new(field, found, format!("{expected}, {why}")));
+                let invalid = Invalid::new(field, found, expected.to_string());
+                return Err(invalid.because(format!(", {why}")));
             }
         }
         if self.family != Family::RepeatVector {
-            let why = "repeat_vector: in task addition a sum is shorter than its question (lstm) and \
-                       no id is left to start a decoder (teacher_forced)";
-            return Err(Invalid::new("family", self.family, why));
+            let why = ": in task addition a sum is shorter than its question (lstm) and no id is \
+                       left to start a decoder (teacher_forced)";
+            return Err(Invalid::new("family", self.family, "repeat_vector").because(why));
         }
         if self.stateful {
-            let why = "false: no question of task addition continues another";
-            return Err(Invalid::new("stateful", true, why));
+            let why = ": no question of task addition continues another";
+            return Err(Invalid::new("stateful", true, "false").because(why));
         }
         self.validate_questions()
     }
@@ -134,15 +150,13 @@ impl Config {
         let held_out = self.evaluation_samples;
         within("evaluation_samples", held_out, 1, most - 1)?;
         match self.samples {
-            Some(samples) if samples > most - held_out => Err(Invalid::new(
-                "samples",
-                samples,
-                format!(
-                    "1 to {}: task addition draws at most {most} questions, of which \
-                     --evaluation-samples {held_out} are held out",
-                    most - held_out
-                ),
-            )),
+            Some(samples) if samples > most - held_out => {
+                let left = format!("1 to {}", most - held_out);
+                Err(Invalid::new("samples", samples, left).because(format!(
+                    ": task addition draws at most {most} questions, of which \
+                     --evaluation-samples {held_out} are held out"
+                )))
+            }
             _ => Ok(()),
         }
     }
@@ -152,32 +166,24 @@ impl Config {
         self.applies("return_sequences", self.return_sequences)?;
         self.applies("feedback", self.feedback)?;
         match self.return_sequences {
-            Some(true) if self.n_out != self.n_in => Err(Invalid::new(
-                "n_out",
-                self.n_out,
-                format!(
-                    "{}, as many as --n-in, since the LSTM answers every step (--return-sequences true)",
-                    self.n_in
-                ),
-            )),
-            Some(false) if self.n_out != 1 => Err(Invalid::new(
-                "n_out",
-                self.n_out,
-                "1, since the LSTM answers its last step only (--return-sequences false)",
-            )),
-            _ if forced && self.stateful => Err(Invalid::new(
-                "stateful",
-                true,
-                "false: the decoder of family teacher_forced starts from its encoder's state",
-            )),
-            _ if forced && self.id_min == 0 => Err(Invalid::new(
-                "id_min",
-                0,
-                format!(
-                    "1 to {}: id 0 starts the decoder of family teacher_forced",
-                    self.vocab - 1
-                ),
-            )),
+            Some(true) if self.n_out != self.n_in => {
+                let why = ", as many as --n-in, since the LSTM answers every step \
+                           (--return-sequences true)";
+                Err(Invalid::new("n_out", self.n_out, self.n_in.to_string()).because(why))
+            }
+            Some(false) if self.n_out != 1 => {
+                let why = ", since the LSTM answers its last step only (--return-sequences false)";
+                Err(Invalid::new("n_out", self.n_out, "1").because(why))
+            }
+            _ if forced && self.stateful => {
+                let why = ": the decoder of family teacher_forced starts from its encoder's state";
+                Err(Invalid::new("stateful", true, "false").because(why))
+            }
+            _ if forced && self.id_min == 0 => {
+                let why = ": id 0 starts the decoder of family teacher_forced";
+                let invalid = Invalid::new("id_min", 0, format!("1 to {}", self.vocab - 1));
+                Err(invalid.because(why))
+            }
             _ => Ok(()),
         }
     }
@@ -198,9 +204,10 @@ impl Config {
             );
             return Err(Invalid::new("batch_size", self.batch_size, expected));
         }
-        within("epochs", self.epochs, 1, COUNT)?;
+        whole("epochs", self.epochs)?;
         if self.epochs.checked_mul(samples).is_none_or(|total| total > i64::MAX / 2) {
-            return Err(Invalid::new("epochs", self.epochs, "fewer, for so many samples each"));
+            let invalid = Invalid::new("epochs", self.epochs, "fewer");
+            return Err(invalid.because(", for so many samples each"));
         }
         self.positive("learning_rate", self.learning_rate)?;
         self.validate_schedule()?;
@@ -213,14 +220,12 @@ impl Config {
         for (field, value) in
             [("log_every", self.log_every), ("validate_every", self.validate_every)]
         {
-            if let Some(every) = value {
-                within(field, every, 1, COUNT)?;
-            }
+            value.map_or(Ok(()), |every| whole(field, every))?;
         }
-        within("validation_samples", self.validation_samples, 1, MANY)?;
-        within("evaluation_samples", self.evaluation_samples, 1, MANY)?;
-        within("keep_checkpoints", self.keep_checkpoints, 1, MANY)?;
-        self.threads.map_or(Ok(()), |threads| within("threads", threads, 1, 1024))
+        whole("validation_samples", self.validation_samples)?;
+        whole("evaluation_samples", self.evaluation_samples)?;
+        whole("keep_checkpoints", self.keep_checkpoints)?;
+        self.threads.map_or(Ok(()), |threads| whole("threads", threads))
     }
 
     fn validate_schedule(&self) -> Result<(), Invalid> {
@@ -234,15 +239,14 @@ impl Config {
             }
             (LearningRateSchedule::Exponential, Some(end)) => self.positive(field, end)?,
             (LearningRateSchedule::Exponential, None) => {
-                let expected = "a value: learning-rate schedule exponential needs it";
-                return Err(Invalid::new(field, "(not given)", expected));
+                return Err(missing(field, "learning-rate schedule exponential"));
             }
         }
         let steps = self.steps();
         match self.warmup_steps {
             Some(warmup) if !(1..=steps).contains(&warmup) => {
-                let expected = format!("1 to {steps}, the optimiser steps of the run");
-                Err(Invalid::new("warmup_steps", warmup, expected))
+                let invalid = Invalid::new("warmup_steps", warmup, format!("1 to {steps}"));
+                Err(invalid.because(", the optimiser steps of the run"))
             }
             _ => Ok(()),
         }
@@ -252,11 +256,10 @@ impl Config {
     fn applies(&self, field: &'static str, value: Option<impl fmt::Debug>) -> Result<(), Invalid> {
         let found = value.map(|value| format!("{value:?}").to_lowercase());
         match (scope(field, self.task, self.family, self.learning_rate_schedule), found) {
-            (Some((whom, true)), None) => {
-                Err(Invalid::new(field, "(not given)", format!("a value: {whom} needs it")))
-            }
+            (Some((whom, true)), None) => Err(missing(field, whom)),
             (Some((whom, false)), Some(found)) => {
-                Err(Invalid::new(field, found, format!("nothing: it applies to {whom} only")))
+                let why = format!(": it applies to {whom} only");
+                Err(Invalid::new(field, found, "nothing").because(why))
             }
             _ => Ok(()),
         }
@@ -271,7 +274,7 @@ impl Config {
         if seen.is_finite() && seen > 0.0 {
             return Ok(());
         }
-        Err(Invalid::new(field, value, format!("a finite number above 0 in {dtype}")))
+        Err(Invalid::new(field, value, POSITIVE).because(format!(" in {dtype}")))
     }
 
     /// The ids of a batch, those of a sequence, and the questions of an addition, each as large as an
@@ -285,9 +288,39 @@ impl Config {
         if self.replicas <= LARGE / ids {
             return Ok(());
         }
-        let why = "so that the data of every replica fit into memory";
-        Err(Invalid::new("replicas", self.replicas, format!("at most {}, {why}", LARGE / ids)))
+        let invalid = Invalid::new("replicas", self.replicas, format!("at most {}", LARGE / ids));
+        Err(invalid.because(", so that the data of every replica fit into memory"))
     }
+
+    /// The values that a run can have but that change nothing in it.
+    pub fn idle(&self) -> Vec<Invalid> {
+        let mut idle = Vec::new();
+        let rows = self.rows_due(self.steps());
+        match self.validate_every {
+            None => {
+                let invalid =
+                    Invalid::new("validation_samples", self.validation_samples, "nothing");
+                idle.push(invalid.because(" without --validate-every"));
+            }
+            Some(every) if every > rows => {
+                let invalid = Invalid::new("validate_every", every, format!("1 to {rows}"));
+                idle.push(invalid.because(", the rows of curves.csv"));
+            }
+            Some(_) => {}
+        }
+        idle
+    }
+}
+
+/// Nothing where `whom` needs a value.
+fn missing(field: &'static str, whom: &str) -> Invalid {
+    Invalid::new(field, NOT_GIVEN, "a value").because(format!(": {whom} needs it"))
+}
+
+/// `value` is in the range of whole numbers that the field takes.
+fn whole(field: &'static str, value: i64) -> Result<(), Invalid> {
+    let (low, high) = range(field);
+    within(field, value, low, high)
 }
 
 /// `value` is from `low` to `high`.
@@ -305,5 +338,5 @@ fn fraction(field: &'static str, value: f64) -> Result<(), Invalid> {
     if (0.0..1.0).contains(&value) {
         return Ok(());
     }
-    Err(Invalid::new(field, value, "a number from 0 to below 1"))
+    Err(Invalid::new(field, value, FRACTION))
 }

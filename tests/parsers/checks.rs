@@ -22,14 +22,14 @@ pub fn readable<E: std::fmt::Display>(error: E) {
 }
 
 pub fn config(bytes: &[u8]) {
-    match resolve::parse(bytes).and_then(resolve::resolve) {
+    match resolve::parse("c.toml", bytes).and_then(resolve::resolve) {
         Err(error) => readable(error),
         Ok(config) => {
             let engine = config.engine;
             assert!(Estimate::training(&config, engine, true).bytes().is_finite());
             resolve::flags(&config).unwrap();
             let text = resolve::table(&config).unwrap().to_string();
-            let again = resolve::parse(text.as_bytes()).and_then(resolve::resolve);
+            let again = resolve::parse("c.toml", text.as_bytes()).and_then(resolve::resolve);
             assert_eq!(again.unwrap(), config, "{text}");
         }
     }

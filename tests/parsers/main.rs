@@ -231,7 +231,7 @@ proptest! {
     #[test]
     fn configurations_are_read_as_they_were_written(config in any_config()) {
         let text = resolve::table(&config).unwrap().to_string();
-        let read = resolve::parse(text.as_bytes()).and_then(resolve::resolve).unwrap();
+        let read = resolve::parse("c.toml", text.as_bytes()).and_then(resolve::resolve).unwrap();
         prop_assert_eq!(read, config);
     }
 
@@ -281,7 +281,7 @@ proptest! {
 
 #[test]
 fn every_whole_file_is_read() {
-    assert!(resolve::parse(echo().as_bytes()).and_then(resolve::resolve).is_ok());
+    assert!(resolve::parse("c.toml", echo().as_bytes()).and_then(resolve::resolve).is_ok());
     assert!(Manifest::parse(&parsers()[1].1).is_ok());
     assert!(Summary::parse(SUMMARY.as_bytes()).is_ok());
     assert_eq!(curves::parse(CURVES.as_bytes()).unwrap().len(), 2);

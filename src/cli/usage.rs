@@ -1,0 +1,85 @@
+//! Errors of the command line, told as all others are.
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Command, Error};
+
+use crate::config::{Invalid, alternatives};
+use crate::error::UserError;
+use crate::input::quoted;
+use crate::shell;
+use crate::spelling::nearest;
+
+/// What `error`, which parsing the arguments of `program` gave, looks like to the user.
+pub(super) fn explain(error: &Error, program: &Command) -> UserError {
+    let word = std::env::args_os().nth(1).unwrap_or_default();
+    let command = word.to_str().and_then(|name| program.find_subcommand(name));
+    let told = UserError::usage(message(error));
+    if let Some(near) = suggestion(error, command.unwrap_or(program)) {
+        return told.hint(format!("did you mean '{near}'?"));
+    }
+    let help = "--help".as_ref();
+    match (error.kind(), command) {
+        // The message says what is possible.
+        (ErrorKind::InvalidValue | ErrorKind::ValueValidation, _) => told,
+        (_, Some(_)) => told.hint(format!("`{}` shows its flags", shell::command(&[&word, help]))),
+        (_, None) => told.hint(format!("`{}` shows the commands", shell::command(&[help]))),
+    }
+}
+
+fn message(error: &Error) -> String {
+    let source = std::error::Error::source(error);
+    if let Some(invalid) = source.and_then(|source| source.downcast_ref::<Invalid>()) {
+        return invalid.to_string();
+    }
+    let (argument, value) =
+        (text(error, ContextKind::InvalidArg), text(error, ContextKind::InvalidValue));
+    if let (ErrorKind::InvalidValue, Some(argument), Some(value)) = (error.kind(), argument, value)
+        && !value.is_empty()
+    {
+        let name = argument.split(' ').next().unwrap_or(argument);
+        let name = name.trim_matches(['[', ']', '<', '>', '.']).replace("PRESET", "preset");
+        return format!("{name} {}: expected {}", quoted(value), alternatives(&choices(error)));
+    }
+    // Its first paragraph says what is wrong; the others are usage and suggestions.
+    let whole = error.render().to_string();
+    let first = whole.split("\n\n").next().unwrap_or_default();
+    let lines: Vec<&str> = first.trim_start_matches("error: ").lines().map(str::trim).collect();
+    lines.join(" ")
+}
+
+/// What the user may have meant.
+fn suggestion<'a>(error: &'a Error, command: &'a Command) -> Option<String> {
+    match error.kind() {
+        ErrorKind::UnknownArgument => {
+            let word = text(error, ContextKind::InvalidArg)?.strip_prefix("--")?;
+            let flags =
+                command.get_arguments().filter_map(|flag| flag.get_long_and_visible_aliases());
+            nearest(word, flags.flatten()).map(|near| format!("--{near}"))
+        }
+        ErrorKind::InvalidSubcommand => {
+            let word = text(error, ContextKind::InvalidSubcommand)?;
+            let names = command.get_subcommands().map(Command::get_name);
+            nearest(word, names).map(str::to_owned)
+        }
+        ErrorKind::InvalidValue => {
+            let word = text(error, ContextKind::InvalidValue)?;
+            nearest(word, choices(error)).map(str::to_owned)
+        }
+        _ => None,
+    }
+}
+
+fn text(error: &Error, kind: ContextKind) -> Option<&str> {
+    match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text),
+        _ => None,
+    }
+}
+
+/// The values that were possible.
+fn choices(error: &Error) -> Vec<&str> {
+    match error.get(ContextKind::ValidValue) {
+        Some(ContextValue::Strings(words)) => words.iter().map(String::as_str).collect(),
+        _ => Vec::new(),
+    }
+}
