@@ -158,7 +158,7 @@ struct EvaluateArgs {
         value_parser = whole("samples", 1, MANY)
     )]
     samples: Option<i64>,
-    /// The best weights by validation, not the last
+    /// The weights where val_loss was lowest, not the last; of a run with --validate-every
     #[arg(long)]
     best: bool,
     /// Print JSON: the `replicas` list of summary.json with this evaluation
@@ -187,7 +187,7 @@ struct PredictArgs {
         value_parser = whole("replica", 0, config::range("replicas").1 - 1)
     )]
     replica: i64,
-    /// The best weights by validation, not the last
+    /// The weights where val_loss was lowest, not the last; of a run with --validate-every
     #[arg(long)]
     best: bool,
     /// auto, cpu, cuda or cuda:N
@@ -313,8 +313,8 @@ struct Fields {
     /// Fill the validation columns of every so many rows [default: never]
     #[arg(long, value_name = "ROWS")]
     validate_every: Option<String>,
-    /// Samples behind a row's validation columns, the same for every row; at most those held out
-    /// (addition); with --validate-every
+    /// Samples behind a row's validation columns, the same for every row; with --validate-every; at
+    /// most --evaluation-samples, which it follows (addition)
     #[arg(long, value_name = "N")]
     validation_samples: Option<String>,
     /// Fresh samples that the trained model is evaluated on; so many are held out (addition)

@@ -19,7 +19,7 @@ pub use given::{Given, parse};
 ///
 /// A field of the preset gives way where what was given makes it meaningless, and follows where it
 /// was tied: the id range to the vocabulary, `n_out` to `n_in` where an LSTM answers every step, and
-/// `n_in` to `n_out` in an addition.
+/// in an addition `n_in` to `n_out` and `validation_samples` to `evaluation_samples`.
 ///
 /// # Errors
 /// A field that is missing, unknown, of the wrong type or invalid, and a flag that changes nothing.
@@ -130,6 +130,10 @@ fn complete(given: &mut Given, Preset { name, config: preset, .. }: &Preset) -> 
     if let (Some(n_out), TaskKind::Addition) = (int("n_out"), task) {
         let n_in = n_out.saturating_mul(2).saturating_sub(1);
         tied.push(("n_in", n_in.into(), "--n-out"));
+    }
+    if let (Some(held_out), TaskKind::Addition) = (int("evaluation_samples"), task) {
+        let samples = held_out.min(preset.validation_samples);
+        tied.push(("validation_samples", samples.into(), "--evaluation-samples"));
     }
     for (field, value, flag) in tied {
         given.set_open(field, value, Origin::Follows(flag));

@@ -265,4 +265,15 @@ fn more_questions_than_were_held_out_are_refused() {
     let says = "error: --samples 41: expected at most the 40 held out\nhint: ";
     lab.refuses(2, "evaluate run --samples 41", &[says]);
     assert_eq!(json(&lab.run("evaluate run --samples 40 --json")), summary(&lab)["replicas"]);
+
+    let fewer = "train addition-2 --samples 96 --evaluation-samples 40 --validate-every 1";
+    let says = "error: --validation-samples 41: expected 1 to 40, the questions held out";
+    lab.refuses(2, &format!("{fewer} --validation-samples 41 --out new"), &[says]);
+    lab.run(&format!("{fewer} --epochs 1 --units 8 --out new --quiet"));
+    let config = lab.read("new/config.toml");
+    assert!(config.contains("\nvalidation_samples = 40\n"), "it follows: {config}");
+    // As it was written before it followed.
+    lab.write("c.toml", config.replace("validation_samples = 40", "validation_samples = 500"));
+    lab.run("train --config c.toml --out again --quiet");
+    assert_eq!(lab.bytes("again/predictions.csv"), lab.bytes("new/predictions.csv"));
 }

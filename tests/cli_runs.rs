@@ -396,7 +396,7 @@ fn evaluate_takes_another_number_of_samples() {
 fn an_addition_learns_its_questions_and_is_evaluated_on_those_held_out() {
     let lab = Lab::with_run(
         "addition-2 --n-out 2 --samples 45 --evaluation-samples 10 --units 32 --batch-size 15 \
-         --epochs 60 --lr 0.01 --validate-every 20 --validation-samples 40",
+         --epochs 60 --lr 0.01 --validate-every 20 --validation-samples 10",
     );
     let curves = Csv::curves(&lab, "run");
     let (loss, accuracy) = (curves.numbers("loss"), curves.numbers("accuracy"));

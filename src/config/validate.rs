@@ -308,6 +308,11 @@ impl Config {
             }
             Some(_) => {}
         }
+        let (held_out, more) = (self.evaluation_samples, self.validation_samples);
+        if self.task == TaskKind::Addition && more > held_out {
+            let invalid = Invalid::new("validation_samples", more, format!("1 to {held_out}"));
+            idle.push(invalid.because(", the questions held out (--evaluation-samples)"));
+        }
         idle
     }
 }
