@@ -139,6 +139,9 @@ struct ReportArgs {
     /// Directory of runs, such as reproduce --out wrote
     #[arg(value_name = "DIR")]
     runs: PathBuf,
+    /// Set changed experiments, too, beside the curve that was published of their preset
+    #[arg(long)]
+    published_curves: bool,
     /// Print JSON: what report.json says
     #[arg(long)]
     json: bool,
@@ -449,7 +452,7 @@ pub fn run(out: &mut dyn Write) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Err(error) if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            say(error.render());
+            error.render().to_string().lines().for_each(say);
             Ok(ExitCode::from(USAGE))
         }
         Err(error) => Err(usage::explain(&error, &grammar).into()),
@@ -495,7 +498,9 @@ impl Action {
                 };
                 return commands::reproduce(&what, out);
             }
-            Self::Report(ReportArgs { runs, json }) => commands::report(&runs, json, out)?,
+            Self::Report(ReportArgs { runs, published_curves, json }) => {
+                commands::report(&commands::Report { runs, published_curves, json }, out)?
+            }
             Self::Evaluate(EvaluateArgs { run, samples, best, json, device }) => {
                 if let Some(samples) = samples {
                     within("samples", samples, 1, MANY).map_err(UserError::usage)?;

@@ -14,7 +14,7 @@ mod trained;
 pub use doctor::doctor;
 pub use evaluate::{Evaluate, evaluate};
 pub use predict::{Predict, predict};
-pub use report::report;
+pub use report::{Report, report};
 pub use reproduce::{REPLICAS, Reproduce, reproduce};
 pub use resume::{Resume, resume};
 pub use train::{Train, train};

@@ -4,6 +4,8 @@ use std::fmt;
 
 use tch::TchError;
 
+use crate::input::printable;
+
 /// Exit status for a failure in the run: I/O, divergence, out of memory.
 pub const FAILURE: u8 = 1;
 /// Exit status for bad usage or input.
@@ -52,8 +54,13 @@ pub fn describe(error: &anyhow::Error) -> String {
     let causes: Vec<String> = error.chain().map(message).collect();
     let hint = known(error).and_then(|known| known.hint.clone());
     let hint = hint.or_else(|| error.chain().find_map(shortage));
-    let hint = hint.map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
-    format!("error: {}{hint}", causes.join(": "))
+    let hint = hint.map(|hint| format!("\nhint: {}", lines(&hint))).unwrap_or_default();
+    format!("error: {}{hint}", lines(&causes.join(": ")))
+}
+
+/// `text` [`printable`], its further lines set in, so that none of it passes for a line of ours.
+fn lines(text: &str) -> String {
+    text.lines().map(printable).collect::<Vec<_>>().join("\n  ")
 }
 
 /// The exit status that `error` leads to.
@@ -104,6 +111,14 @@ mod tests {
              hint: memory is short: lower --batch-size, --units or --replicas"
         );
         assert_eq!(status(&error), FAILURE);
+    }
+
+    #[test]
+    fn no_name_of_a_file_passes_for_a_message_or_moves_the_cursor() {
+        let name = "\u{1b}[2Ja\nerror: b\rhint: c\u{202e}";
+        let error = UserError::usage(format!("{name}: no run")).hint(name).into();
+        let shown = "\\u{1b}[2Ja\n  error: b\\rhint: c\\u{202e}";
+        assert_eq!(describe(&error), format!("error: {shown}: no run\nhint: {shown}"));
     }
 
     #[test]

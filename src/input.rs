@@ -100,23 +100,51 @@ fn invalid(message: impl Into<String>) -> io::Error {
     io::Error::new(ErrorKind::InvalidData, message.into())
 }
 
-/// `text` fit for a message: control characters but line ends escaped, and no more of it than helps.
+/// `text` fit for a terminal: what would move its cursor, change its colours or show other characters in
+/// another order than they have is escaped, line ends too.
+pub fn printable(text: &str) -> String {
+    let mut shown = String::new();
+    text.chars().for_each(|character| push(&mut shown, character));
+    shown
+}
+
+/// The name of a file, [`printable`].
+pub fn shown(path: &Path) -> String {
+    printable(&path.to_string_lossy())
+}
+
+/// Appends a character as [`printable`] shows it.
+fn push(shown: &mut String, character: char) {
+    if is_control(character) {
+        shown.extend(character.escape_debug());
+    } else {
+        shown.push(character);
+    }
+}
+
+/// Whether a character is no mark on paper but tells a terminal what to do: the control characters, and
+/// of Unicode's those that end a line, set the direction of writing or stand for nothing.
+fn is_control(character: char) -> bool {
+    let format = matches!(character,
+        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}');
+    format || character.is_control()
+}
+
+/// `text` fit for a message: [`printable`], and no more of it than helps.
 pub fn quoted(text: &str) -> String {
     let mut shown = String::new();
     for (i, character) in text.chars().enumerate() {
         if i == QUOTED {
             return shown + "…";
         }
-        match character {
-            '\'' | '"' => shown.push(character),
-            other => shown.extend(other.escape_debug()),
-        }
+        push(&mut shown, character);
     }
     shown
 }
 
-/// The message of a parser, which may show a line of what it read: control characters but line ends
-/// escaped, and every line cut to what helps.
+/// The message of a parser, which may show a line of what it read: every line [`printable`] and cut to
+/// what helps.
 pub fn clipped(message: &str) -> String {
     let lines = message.trim_end().lines();
     lines.take(LINES).map(clip).collect::<Vec<_>>().join("\n")
@@ -126,11 +154,10 @@ pub fn clipped(message: &str) -> String {
 fn clip(line: &str) -> String {
     let mut shown = String::new();
     for character in line.chars() {
-        match character {
-            _ if shown.len() >= LINE => return shown + "…",
-            c if c.is_control() => shown.extend(c.escape_default()),
-            c => shown.push(c),
+        if shown.len() >= LINE {
+            return shown + "…";
         }
+        push(&mut shown, character);
     }
     shown
 }
@@ -149,6 +176,22 @@ mod tests {
         assert_eq!(lines.len(), LINES);
         assert_eq!(lines[1], format!(" {}…", "x".repeat(LINE - 1)));
         assert_eq!([lines[0], lines[2]], ["one", "\\u{1b}three"]);
+    }
+
+    #[test]
+    fn what_is_printed_keeps_its_order_and_its_line() {
+        for plain in ["a b-c_1.csv", "\"it's\\\"", "é e\u{301} 日本 👩\u{200d}🚀", "שלום"]
+        {
+            assert_eq!(printable(plain), plain);
+        }
+        for (text, shown) in [
+            ("one\r\n\ttwo", "one\\r\\n\\ttwo"),
+            ("\u{9b}2J\u{7f}\u{7}", "\\u{9b}2J\\u{7f}\\u{7}"),
+            ("gnp\u{202e}.exe\u{2066}", "gnp\\u{202e}.exe\\u{2066}"),
+            ("\u{2028}\u{feff}\u{200b}\u{e0041}", "\\u{2028}\\u{feff}\\u{200b}\\u{e0041}"),
+        ] {
+            assert_eq!(printable(text), shown);
+        }
     }
 
     #[test]

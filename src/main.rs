@@ -29,7 +29,7 @@ fn main() -> ExitCode {
         Ok(Ok(status)) => status,
         Ok(Err(error)) if error::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Ok(Err(error)) => {
-            say(error::describe(&error));
+            error::describe(&error).lines().for_each(say);
             ExitCode::from(error::status(&error))
         }
         Err(_) => ExitCode::from(error::FAILURE),

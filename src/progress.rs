@@ -8,10 +8,11 @@ use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
 use crate::config::Config;
 use crate::curves::CurveRow;
+use crate::input::printable;
 
-/// Prints a line on standard error. Nobody reading there is no reason to end a run.
+/// Prints a line on standard error, [`printable`]. Nobody reading there is no reason to end a run.
 pub fn say(line: impl std::fmt::Display) {
-    let _ = writeln!(std::io::stderr(), "{line}");
+    let _ = writeln!(std::io::stderr(), "{}", printable(&line.to_string()));
 }
 
 /// Asks for a line on standard error, where it is typed behind the question.

@@ -7,14 +7,17 @@ use serde_json::json;
 
 use crate::config::{Config, EngineChoice};
 use crate::curves::PredictionRow;
+use crate::input::printable;
 use crate::memory::{Estimate, gib};
 use crate::model::{LayerSpec, Model};
 use crate::parameters::ParameterSpec;
 use crate::presets;
 use crate::summary::ReplicaSummary;
 
-/// Columns of text, each as wide as its widest cell; the first row is the header.
+/// Columns of text, [`printable`], each as wide as its widest cell; the first row is the header.
 pub fn table(rows: &[Vec<String>]) -> String {
+    let shown = |row: &Vec<String>| row.iter().map(|cell| printable(cell)).collect();
+    let rows: Vec<Vec<String>> = rows.iter().map(shown).collect();
     let columns = rows.first().map_or(0, Vec::len);
     let width = |c: usize| rows.iter().map(|row| row[c].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns).map(width).collect();

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail};
 use serde::Serialize;
 
-use crate::config::{CUSTOM, Config};
+use crate::config::{CUSTOM, Config, TaskKind};
 use crate::curves::CurveRow;
 use crate::error::UserError;
 use crate::presets::{self, CURVE_EVERY, Preset};
@@ -63,6 +63,9 @@ pub struct Experiment {
     pub units: i64,
     /// Epochs.
     pub epochs: i64,
+    /// The flags that make another training of the preset's, one whose figures are not set beside the
+    /// published ones; `None` if it trains what the preset trains, or started from none.
+    pub changed: Option<String>,
     /// Optimiser steps of each replica.
     pub steps: i64,
     /// Wall time of the training loop.
@@ -81,7 +84,7 @@ pub struct Experiment {
     pub libtorch: String,
     /// What the replicas came to.
     pub measured: Measured,
-    /// What was published, beside it.
+    /// What was published, beside it: of a changed experiment at the most the curve.
     pub published: Option<Figures>,
     /// What an independent implementation gave, where the run is the preset as it is.
     pub reference: Option<Comparison>,
@@ -159,11 +162,12 @@ pub struct Against {
 }
 
 impl Reproduction {
-    /// The runs in the directories right below `path`.
+    /// The runs in the directories right below `path`; `curves` also sets changed experiments beside
+    /// the curve that was published of their preset.
     ///
     /// # Errors
     /// If there is no finished run, or one is damaged.
-    pub fn read(path: &Path) -> Result<Self> {
+    pub fn read(path: &Path, curves: bool) -> Result<Self> {
         let mut found = Self { experiments: Vec::new(), unfinished: Vec::new() };
         for directory in directories(path)? {
             let (run, config) = RunDir::open(&directory)?;
@@ -172,7 +176,7 @@ impl Reproduction {
                 None => found.unfinished.push(name),
                 Some(summary) => {
                     let rows = run.read_curves()?;
-                    let experiment = Experiment::new(name, &config, &summary, &rows);
+                    let experiment = Experiment::new(name, &config, &summary, &rows, curves);
                     let damaged = || format!("{} is damaged", directory.display());
                     found.experiments.push(experiment.with_context(damaged)?);
                 }
@@ -263,7 +267,8 @@ fn round(value: &mut serde_json::Value) {
 }
 
 impl Experiment {
-    /// The run called `name`, of this configuration.
+    /// The run called `name`, of this configuration. A changed one is set beside its preset's published
+    /// curve if `curves` asks for it.
     ///
     /// # Errors
     /// If the summary or the rows are not of its replicas.
@@ -272,15 +277,24 @@ impl Experiment {
         config: &Config,
         summary: &Summary,
         rows: &[CurveRow],
+        curves: bool,
     ) -> Result<Self> {
         fits(config, summary, rows)?;
         let flags = resolve::flags(config)?;
         let what = if config.preset == CUSTOM { "--config config.toml" } else { &config.preset };
         let preset = presets::find(&config.preset);
         let measured = Measured::new(config, summary, rows);
-        let same = preset.as_ref().is_some_and(|preset| same_training(config, &preset.config));
+        let changed = preset.as_ref().map(|preset| changed(config, &preset.config)).transpose()?;
+        let changed = changed.flatten();
+        let figures = |preset: &Preset| match changed {
+            None => Figures::new(preset, &measured, rows),
+            Some(_) => {
+                Some(Figures::of_curve(preset, rows)).filter(|f| curves && f.curve.is_some())
+            }
+        };
         let compare = |seeds: Option<Vec<Seed>>| {
-            seeds.filter(|_| same).map(|seeds| Comparison::new(&seeds, &measured))
+            let seeds = seeds.filter(|_| changed.is_none());
+            seeds.map(|seeds| Comparison::new(&seeds, &measured))
         };
         let version = |of: &str| summary.versions.get(of).cloned().unwrap_or_default();
         Ok(Self {
@@ -301,19 +315,25 @@ impl Experiment {
             threads: summary.threads,
             seqlab: format!("{} at {}", version("seqlab"), summary.git_commit),
             libtorch: version("libtorch"),
-            published: preset.as_ref().and_then(|preset| Figures::new(preset, &measured, rows)),
+            published: preset.as_ref().and_then(figures),
             reference: compare(reference::find(&config.preset)),
             reference_again: compare(reference::again(&config.preset)),
+            changed,
             measured,
         })
     }
 }
 
-/// Whether both train the same model on the same data, seeds aside.
-fn same_training(config: &Config, preset: &Config) -> bool {
+/// The flags that make `config` train another model than `preset`, or on other data, seeds aside;
+/// `None` if there are none.
+fn changed(config: &Config, preset: &Config) -> Result<Option<String>> {
     let Config { seed, replicas, log_every, validate_every, validation_samples, .. } = *preset;
-    let Config { evaluation_samples, device, engine, threads, .. } = *preset;
-    let Config { checkpoint_every, keep_checkpoints, .. } = *preset;
+    let Config { device, engine, threads, checkpoint_every, keep_checkpoints, .. } = *preset;
+    // Which questions are held out decides which are left to train on.
+    let evaluation_samples = match config.task {
+        TaskKind::Addition => config.evaluation_samples,
+        TaskKind::Echo | TaskKind::Lag | TaskKind::Reverse => preset.evaluation_samples,
+    };
     let like = Config {
         seed,
         replicas,
@@ -328,52 +348,55 @@ fn same_training(config: &Config, preset: &Config) -> bool {
         keep_checkpoints,
         ..config.clone()
     };
-    like == *preset
+    Ok(if like == *preset { None } else { Some(resolve::flags(&like)?.trim_start().to_owned()) })
 }
 
 impl Measured {
     fn new(config: &Config, summary: &Summary, rows: &[CurveRow]) -> Self {
-        let all = summary.replicas.iter().enumerate();
-        let left: Vec<(usize, &ReplicaSummary)> =
-            all.filter(|(_, replica)| replica.diverged_at_step.is_none()).collect();
-        let of = |value: fn(&ReplicaSummary) -> Option<f64>| {
-            let values: Option<Vec<f64>> = left.iter().map(|(_, replica)| value(replica)).collect();
-            values.and_then(|values| Distribution::of(&values))
+        let mut curves = vec![Vec::new(); summary.replicas.len()];
+        rows.iter().for_each(|row| curves[row.replica].push(row));
+        let all = summary.replicas.iter().zip(&curves);
+        let left: Vec<(&ReplicaSummary, &Curve)> =
+            all.filter(|(replica, _)| replica.diverged_at_step.is_none()).collect();
+        let each = |value: fn(&ReplicaSummary) -> Option<f64>| -> Option<Vec<f64>> {
+            left.iter().map(|(replica, _)| value(replica)).collect()
         };
         let first = (config.epochs - LATE_EPOCHS).max(0) * config.steps_per_epoch();
-        let late = |value: fn(&CurveRow) -> f64| {
-            let mean = |&(replica, _): &(usize, _)| late_mean(rows, replica, first, value);
-            let means: Option<Vec<f64>> = left.iter().map(mean).collect();
-            means.and_then(|means| Distribution::of(&means))
+        let late = |value: fn(&CurveRow) -> f64| -> Option<Vec<f64>> {
+            left.iter().map(|(_, curve)| late_mean(curve, first, value)).collect()
         };
-        let evaluations = || left.iter().filter_map(|(_, replica)| replica.evaluation.as_ref());
+        let losses = |values: Option<Vec<f64>>| Distribution::of_losses(&values?);
+        let shares = |values: Option<Vec<f64>>| Distribution::of_shares(&values?);
+        let evaluations = || left.iter().filter_map(|(replica, _)| replica.evaluation.as_ref());
         let right = |evaluation: &Evaluation| {
             (evaluation.sequence_accuracy * evaluation.samples as f64).round() as u64
         };
         let tried: usize = evaluations().map(|evaluation| evaluation.samples).sum();
         Self {
-            loss: of(|replica| replica.train_loss),
-            accuracy: of(|replica| replica.train_accuracy),
-            late_loss: late(|row| row.loss),
-            late_accuracy: late(|row| row.accuracy),
-            token_accuracy: of(|replica| Some(replica.evaluation.as_ref()?.token_accuracy)),
-            sequence_accuracy: of(|replica| Some(replica.evaluation.as_ref()?.sequence_accuracy)),
+            loss: losses(each(|replica| replica.train_loss)),
+            accuracy: shares(each(|replica| replica.train_accuracy)),
+            late_loss: losses(late(|row| row.loss)),
+            late_accuracy: shares(late(|row| row.accuracy)),
+            token_accuracy: shares(each(|replica| {
+                Some(replica.evaluation.as_ref()?.token_accuracy)
+            })),
+            sequence_accuracy: shares(each(|replica| {
+                Some(replica.evaluation.as_ref()?.sequence_accuracy)
+            })),
             sequences: Proportion::new(evaluations().map(right).sum(), tried as u64),
         }
     }
 }
 
-/// The mean of `value` over the samples of `replica` after step `first`; `None` unless a row ends
-/// there.
-fn late_mean(
-    rows: &[CurveRow],
-    replica: usize,
-    first: i64,
-    value: fn(&CurveRow) -> f64,
-) -> Option<f64> {
+/// The rows of one replica.
+type Curve<'a> = Vec<&'a CurveRow>;
+
+/// The mean of `value` over the samples of a replica after step `first`; `None` unless a row of its
+/// curve ends there.
+fn late_mean(curve: &Curve, first: i64, value: fn(&CurveRow) -> f64) -> Option<f64> {
     let (mut step, mut samples, mut begun) = (0, 0, false);
     let (mut sum, mut weight) = (0.0, 0.0);
-    for row in rows.iter().filter(|row| row.replica == replica) {
+    for row in curve {
         begun |= step == first;
         if begun {
             let own = (row.samples - samples) as f64;
@@ -391,15 +414,24 @@ impl Figures {
         let judged = |published, measured: &Option<Distribution>, good| {
             Some(judge(published?, measured.as_ref()?, good))
         };
-        let points = preset.curve().iter().zip(1..).map(|(&loss, n)| (n * CURVE_EVERY, loss));
-        let curve: Vec<(i64, f64)> = points.collect();
         (preset.loss.is_some() || preset.accuracy.is_some()).then(|| Self {
-            source: preset.source.to_owned(),
             loss: judged(preset.loss, &measured.loss, Good::Low),
             accuracy: judged(preset.accuracy, &measured.accuracy, Good::High),
+            ..Self::of_curve(preset, rows)
+        })
+    }
+
+    /// No figure, only the curve if there is one.
+    fn of_curve(preset: &Preset, rows: &[CurveRow]) -> Self {
+        let points = preset.curve().iter().zip(1..).map(|(&loss, n)| (n * CURVE_EVERY, loss));
+        let curve: Vec<(i64, f64)> = points.collect();
+        Self {
+            source: preset.source.to_owned(),
+            loss: None,
+            accuracy: None,
             curve_distance: CurveDistance::new(&curve, rows),
             curve: (!curve.is_empty()).then_some(curve),
-        })
+        }
     }
 }
 
@@ -429,21 +461,24 @@ fn curve_distance(published: &[(i64, f64)], rows: &[CurveRow]) -> Option<f64> {
     Some(Distribution::of(&squares?)?.mean.sqrt())
 }
 
+impl Against {
+    fn new(distribution: Option<Distribution>, measured: &Option<Distribution>) -> Self {
+        let both = measured.as_ref().zip(distribution.as_ref());
+        let standard_errors = both.and_then(|(measured, own)| measured.standard_errors_above(own));
+        Self { distribution, standard_errors }
+    }
+}
+
 impl Comparison {
     fn new(seeds: &[Seed], measured: &Measured) -> Self {
-        let against = |value: fn(&Seed) -> f64, measured: &Option<Distribution>| {
-            let distribution = Distribution::of(&seeds.iter().map(value).collect::<Vec<_>>());
-            let standard_errors = match (measured, &distribution) {
-                (Some(measured), Some(reference)) => measured.standard_errors_above(reference),
-                _ => None,
-            };
-            Against { distribution, standard_errors }
-        };
+        let each = |value: fn(&Seed) -> f64| seeds.iter().map(value).collect::<Vec<_>>();
+        let share = |value, measured| Against::new(Distribution::of_shares(&each(value)), measured);
+        let loss = Distribution::of_losses(&each(|seed| seed.loss));
         Self {
-            loss: against(|seed| seed.loss, &measured.late_loss),
-            accuracy: against(|seed| seed.accuracy, &measured.late_accuracy),
-            token_accuracy: against(|seed| seed.token_accuracy, &measured.token_accuracy),
-            sequence_accuracy: against(|seed| seed.sequence_accuracy, &measured.sequence_accuracy),
+            loss: Against::new(loss, &measured.late_loss),
+            accuracy: share(|seed| seed.accuracy, &measured.late_accuracy),
+            token_accuracy: share(|seed| seed.token_accuracy, &measured.token_accuracy),
+            sequence_accuracy: share(|seed| seed.sequence_accuracy, &measured.sequence_accuracy),
         }
     }
 }
@@ -474,7 +509,8 @@ mod tests {
     #[test]
     fn the_late_mean_weighs_rows_by_their_samples_and_begins_where_it_should() {
         let rows = [row(0, 1, 4, 9.0), row(1, 1, 4, 5.0), row(0, 2, 6, 1.0), row(0, 3, 12, 5.0)];
-        let mean = |first| late_mean(&rows, 0, first, |row| row.loss);
+        let curve = rows.iter().filter(|row| row.replica == 0).collect();
+        let mean = |first| late_mean(&curve, first, |row| row.loss);
         assert_eq!(mean(4), Some((1.0 * 2.0 + 5.0 * 6.0) / 8.0));
         assert_eq!(mean(6), Some(5.0));
         assert_eq!(mean(0), Some((9.0 * 4.0 + 1.0 * 2.0 + 5.0 * 6.0) / 12.0));
@@ -516,10 +552,51 @@ mod tests {
     }
 
     #[test]
-    fn only_the_preset_s_own_training_is_compared_with_the_reference() {
-        let preset = presets::find("echo").unwrap().config;
-        let more = Config { replicas: 7, seed: 3, log_every: Some(5), ..preset.clone() };
-        assert!(same_training(&more, &preset));
-        assert!(!same_training(&Config { units: 17, ..more }, &preset));
+    fn what_trains_another_model_than_the_preset_is_told() {
+        let flags = |preset: &str, change: fn(Config) -> Config| {
+            let preset = presets::find(preset).unwrap().config;
+            changed(&change(preset.clone()), &preset).unwrap()
+        };
+        let more = |c| Config { replicas: 7, seed: 3, log_every: Some(5), threads: Some(1), ..c };
+        assert_eq!(flags("echo", more), None);
+        let units = |c| Config { units: 17, replicas: 7, ..c };
+        assert_eq!(flags("echo", units).unwrap(), "--units 17");
+        let evaluation = |c| Config { evaluation_samples: 100, ..c };
+        assert_eq!(flags("echo", evaluation), None);
+        assert_eq!(flags("addition-2", evaluation).unwrap(), "--evaluation-samples 100");
+    }
+
+    /// As many rows as are read in a fraction of a second, of as many replicas as there may be.
+    #[test]
+    fn rows_of_many_replicas_are_gone_through_once() {
+        let replicas = 65_536;
+        let config = presets::find("reverse").unwrap().config;
+        let config = Config { replicas: replicas as i64, epochs: 8, ..config };
+        let rows = |step| (0..replicas).map(move |k| row(k, step, step * 3125, 1.0));
+        let rows: Vec<CurveRow> = (1..=8).flat_map(rows).collect();
+        let replica = |seed| ReplicaSummary {
+            seed,
+            diverged_at_step: None,
+            train_loss: Some(1.0),
+            train_accuracy: Some(0.5),
+            evaluation: None,
+        };
+        let summary = Summary {
+            preset: config.preset.clone(),
+            steps: config.steps(),
+            train_seconds: 1.0,
+            startup_seconds: 1.0,
+            device: "cpu".to_owned(),
+            engine: "fused".to_owned(),
+            machine: String::new(),
+            threads: 1,
+            versions: std::collections::BTreeMap::new(),
+            git_commit: String::new(),
+            replicas: (0..replicas as u64).map(replica).collect(),
+        };
+        let begin = std::time::Instant::now();
+        let measured = Measured::new(&config, &summary, &rows);
+        assert_eq!(measured.late_loss.unwrap().n, replicas);
+        assert!(begin.elapsed().as_secs() < 10, "{:?}", begin.elapsed());
     }
 }

@@ -1,5 +1,7 @@
 //! What a handful of measured numbers tells about where they come from.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use statrs::distribution::{ContinuousCDF, Normal, StudentsT};
 
@@ -57,6 +59,28 @@ impl Distribution {
         })
     }
 
+    /// [`Distribution::of`] losses, none of which is below 0.
+    pub fn of_losses(values: &[f64]) -> Option<Self> {
+        Self::of(values).map(|all| all.bounded(0.0, f64::INFINITY))
+    }
+
+    /// [`Distribution::of`] shares: accuracies and the like, from 0 to 1.
+    pub fn of_shares(values: &[f64]) -> Option<Self> {
+        Self::of(values).map(|all| all.bounded(0.0, 1.0))
+    }
+
+    /// The distribution of numbers that cannot lie below `low` or above `high`: an interval that a
+    /// few of them draw further ends there. What is cut off could hold neither their mean nor another
+    /// of them, so that the interval holds it as often as before.
+    fn bounded(self, low: f64, high: f64) -> Self {
+        let cut = |interval: [f64; 2]| interval.map(|end| end.clamp(low, high));
+        Self {
+            confidence_95: self.confidence_95.map(cut),
+            prediction_95: self.prediction_95.map(cut),
+            ..self
+        }
+    }
+
     /// The mean's standard error, sd / √n.
     pub fn standard_error(&self) -> Option<f64> {
         self.sd.map(|sd| sd / (self.n as f64).sqrt())
@@ -69,6 +93,14 @@ impl Distribution {
         let difference = self.mean - other.mean;
         let error = self.standard_error()?.hypot(other.standard_error()?);
         if difference == 0.0 { Some(0.0) } else { (error > 0.0).then(|| difference / error) }
+    }
+}
+
+/// Mean ± standard deviation.
+impl fmt::Display for Distribution {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.4}", self.mean)?;
+        self.sd.map_or(Ok(()), |sd| write!(f, " ± {sd:.4}"))
     }
 }
 
@@ -152,6 +184,27 @@ mod tests {
         assert_eq!(equal.prediction_95, Some([0.1, 0.1]));
         assert_eq!(Distribution::of(&[]), None);
         assert_eq!(Distribution::of(&[1.0, f64::NAN]), None);
+    }
+
+    #[test]
+    fn no_interval_holds_what_cannot_be() {
+        let few = [0.9, 1.0];
+        let wide = Distribution::of(&few).unwrap();
+        assert!(wide.confidence_95.unwrap()[1] > 1.0 && wide.prediction_95.unwrap()[0] < 0.0);
+        let shares = Distribution::of_shares(&few).unwrap();
+        assert_eq!(shares.prediction_95, Some([0.0, 1.0]));
+        assert_eq!(shares.confidence_95, Some([wide.confidence_95.unwrap()[0], 1.0]));
+        let losses = Distribution::of_losses(&[0.1, 4.0]).unwrap();
+        assert_eq!(losses.confidence_95.unwrap()[0], 0.0);
+        assert!(losses.confidence_95.unwrap()[1] > 26.0);
+        assert_eq!((shares.mean, shares.sd), (wide.mean, wide.sd));
+    }
+
+    #[test]
+    fn a_distribution_is_shown_as_its_mean_and_deviation() {
+        let shown = |values: &[f64]| Distribution::of(values).unwrap().to_string();
+        assert_eq!(shown(&[1.0, 3.0]), "2.0000 ± 1.4142");
+        assert_eq!(shown(&[0.5]), "0.5000");
     }
 
     #[test]

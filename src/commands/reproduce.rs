@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 
-use super::report;
+use super::report::{Report, report};
 use super::resume::{Resume, resume_until};
 use super::stop::Stop;
 use super::train::{Train, train_until};
@@ -83,7 +83,7 @@ pub fn reproduce(what: &Reproduce, out: &mut dyn Write) -> Result<ExitCode> {
         }
     }
     let out: &mut dyn Write = if quiet { &mut std::io::sink() } else { out };
-    report(&what.out, false, out)?;
+    report(&Report { runs: what.out.clone(), published_curves: false, json: false }, out)?;
     Ok(ExitCode::SUCCESS)
 }
 

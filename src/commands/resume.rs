@@ -18,7 +18,7 @@ use crate::disk::{Disk, Real};
 use crate::error::UserError;
 use crate::progress::say;
 use crate::run_dir::RunDir;
-use crate::{placement, resolve};
+use crate::{input, placement, resolve};
 
 /// Which run to go on with.
 pub struct Resume {
@@ -51,7 +51,7 @@ pub(super) fn resume_until(stop: &AtomicBool, what: &Resume, out: &mut dyn Write
     let begin = Instant::now();
     let &Resume { epochs, quiet, .. } = what;
     let (run, before) = RunDir::open_to_write(&what.run)?;
-    let shown = what.run.display();
+    let shown = input::shown(&what.run);
     let finished = run.read_summary()?.is_some();
     let config = Config { epochs: epochs.unwrap_or(before.epochs), ..before.clone() };
     if finished && config == before {

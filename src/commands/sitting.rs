@@ -21,7 +21,7 @@ use crate::run_dir::RunDir;
 use crate::summary::{Evaluation, ReplicaSummary, Summary};
 use crate::train::{Observer, Outcome, Trainer, go_on};
 use crate::writing::Writing;
-use crate::{checkpoint, memory, report, versions};
+use crate::{checkpoint, input, memory, report, versions};
 
 /// Example predictions that the final summary shows.
 const EXAMPLES: usize = 10;
@@ -85,7 +85,7 @@ impl Sitting {
     pub fn go_on(self, verb: &str, stop: &AtomicBool, out: &mut dyn Write) -> Result<bool> {
         let Self { begin, run, mut trainer, curves, device, quiet } = self;
         let (config, first) = (trainer.config().clone(), trainer.step);
-        let shown = run.path().display();
+        let shown = input::shown(run.path());
         let Chosen { device, note } = device;
         let name = device::name(device);
         if !quiet {

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use super::{
     Against, BREAK, ENOUGH_REPLICAS, Experiment, Figures, Judged, LATE_EPOCHS, Reproduction, SOLVED,
 };
+use crate::input::printable;
 use crate::report::{table, thousands};
 use crate::statistics::Distribution;
 
@@ -15,8 +16,8 @@ impl Reproduction {
     /// The text of `report.md`.
     pub fn markdown(&self) -> String {
         let mut text = "# Published beside measured\n\n".to_owned();
-        let sections =
-            [self.caveats(), self.overview(), self.curves(), self.lengths(), EACH.to_owned()];
+        let caveats = self.caveats(escaped);
+        let sections = [caveats, self.overview(), self.curves(), self.lengths(), EACH.to_owned()];
         for section in sections {
             text += &section;
         }
@@ -28,17 +29,20 @@ impl Reproduction {
 
     /// The verdicts and the comparison with an independent implementation, in Markdown.
     pub fn overview(&self) -> String {
-        format!("{VERDICTS}{}{}", pipes(&self.verdicts()), self.references())
+        let changed = if self.has_changed() { CHANGED } else { "" };
+        let verdicts = pipes(&self.verdicts(escaped));
+        format!("{VERDICTS}{changed}\n{verdicts}{}", self.references())
     }
 
     /// The table for the terminal.
     pub fn table(&self) -> String {
-        self.caveats() + &table(&self.verdicts())
+        self.caveats(printable) + &table(&self.verdicts(printable))
     }
 
-    /// What keeps the runs from being a result.
-    fn caveats(&self) -> String {
-        let few: Vec<&str> = self.names(|e| e.replicas < ENOUGH_REPLICAS);
+    /// What keeps the runs from being a result, their names as `shown`.
+    fn caveats(&self, shown: fn(&str) -> String) -> String {
+        let few = self.experiments.iter().filter(|e| e.replicas < ENOUGH_REPLICAS);
+        let few: Vec<String> = few.map(|e| shown(&e.name)).collect();
         let mut text = String::new();
         if !few.is_empty() {
             let few = few.join(", ");
@@ -48,17 +52,19 @@ impl Reproduction {
             );
         }
         if !self.unfinished.is_empty() {
-            let _ = writeln!(text, "Not finished: {}.\n", self.unfinished.join(", "));
+            let names: Vec<String> = self.unfinished.iter().map(|name| shown(name)).collect();
+            let _ = writeln!(text, "Not finished: {}.\n", names.join(", "));
         }
         text
     }
 
-    fn names(&self, which: impl Fn(&Experiment) -> bool) -> Vec<&str> {
-        self.experiments.iter().filter(|e| which(e)).map(|e| e.name.as_str()).collect()
+    fn has_changed(&self) -> bool {
+        self.experiments.iter().any(|experiment| experiment.changed.is_some())
     }
 
-    /// A row an experiment, a header above.
-    fn verdicts(&self) -> Vec<Vec<String>> {
+    /// A row an experiment, a header above, names as `shown`. Where presets were changed, the last
+    /// column says how.
+    fn verdicts(&self, shown: fn(&str) -> String) -> Vec<Vec<String>> {
         let header = [
             "experiment",
             "published loss",
@@ -70,6 +76,8 @@ impl Reproduction {
             "exact sequences",
         ];
         let mut rows = vec![header.map(str::to_owned).to_vec()];
+        let has_changed = self.has_changed();
+        rows[0].extend(has_changed.then(|| "changed".to_owned()));
         for experiment in &self.experiments {
             let measured = &experiment.measured;
             let figure = |of: fn(&Figures) -> Option<Judged>| {
@@ -79,8 +87,8 @@ impl Reproduction {
             };
             let [loss, loss_verdict] = figure(|figures| figures.loss);
             let [accuracy, accuracy_verdict] = figure(|figures| figures.accuracy);
-            rows.push(vec![
-                experiment.name.clone(),
+            let mut row = vec![
+                shown(&experiment.name),
                 loss,
                 spread(measured.loss.as_ref()),
                 loss_verdict,
@@ -88,7 +96,10 @@ impl Reproduction {
                 spread(measured.accuracy.as_ref()),
                 accuracy_verdict,
                 spread(measured.sequence_accuracy.as_ref()),
-            ]);
+            ];
+            let changed = experiment.changed.as_deref().unwrap_or(NOTHING);
+            row.extend(has_changed.then(|| changed.to_owned()));
+            rows.push(row);
         }
         rows
     }
@@ -96,9 +107,9 @@ impl Reproduction {
     /// The comparison with an independent implementation, if any.
     fn references(&self) -> String {
         let mut rows = Vec::new();
-        let first = self.experiments.iter().map(|e| (e, e.name.clone(), &e.reference));
+        let first = self.experiments.iter().map(|e| (e, escaped(&e.name), &e.reference));
         let again = self.experiments.iter();
-        let again = again.map(|e| (e, format!("{}, again", e.name), &e.reference_again));
+        let again = again.map(|e| (e, format!("{}, again", escaped(&e.name)), &e.reference_again));
         for (experiment, name, reference) in first.chain(again) {
             let Some(reference) = reference else { continue };
             let measured = &experiment.measured;
@@ -136,7 +147,7 @@ impl Reproduction {
             let Some(distance) = figures.and_then(|figures| figures.curve_distance) else {
                 continue;
             };
-            let mut row = vec![experiment.name.clone(), experiment.preset.clone()];
+            let mut row = vec![escaped(&experiment.name), experiment.preset.clone()];
             let parts = [distance.whole, distance.before, distance.after];
             row.extend(parts.map(|distance| format!("{distance:.3}")));
             rows.push(row);
@@ -199,7 +210,11 @@ free-running. Measured figures are mean ± standard deviation over replicas. A p
 `reproduced` if it lies among the replicas' or inside their 95 % prediction interval; otherwise what was
 measured is `better` or `worse`. Behind the verdict: from the measured mean to the published figure, in
 standard deviations over replicas.
+";
 
+const CHANGED: &str = "\
+What trains something else than its preset, by the flags under `changed`, is not the published experiment:
+it gets no verdict.
 ";
 
 const REFERENCES: &str = "
@@ -238,18 +253,18 @@ impl Experiment {
         let mut text = format!(
             "\n### {}\n\n```sh\n{}\n```\n\n{} replicas, seeds {} to {last}, {} steps each in {:.1} s; \
              seqlab {} with libtorch {}, {} engine, {} thread(s) on {}: {}.\n\n",
-            self.name,
-            self.command,
+            escaped(&self.name),
+            printable(&self.command),
             self.replicas,
             self.seed,
             thousands(self.steps),
             self.train_seconds,
-            self.seqlab,
-            self.libtorch,
-            self.engine,
+            escaped(&self.seqlab),
+            escaped(&self.libtorch),
+            escaped(&self.engine),
             self.threads,
-            self.device,
-            self.machine,
+            escaped(&self.device),
+            escaped(&self.machine),
         );
         if self.diverged > 0 {
             let _ = writeln!(
@@ -280,7 +295,9 @@ impl Experiment {
             thousands(sequences.right as i64),
             thousands(sequences.tried as i64),
         );
-        if let Some(figures) = &self.published {
+        if let Some(changed) = &self.changed {
+            let _ = writeln!(text, "Changed: `{}` with `{changed}`.", self.preset);
+        } else if let Some(figures) = &self.published {
             let figure =
                 |judged: &Option<Judged>| judged.as_ref().map_or(NOTHING.into(), published);
             let (loss, accuracy) = (figure(&figures.loss), figure(&figures.accuracy));
@@ -307,11 +324,7 @@ fn cells(what: &str, distribution: &Distribution) -> Vec<String> {
 
 /// Mean ± standard deviation.
 fn spread(distribution: Option<&Distribution>) -> String {
-    match distribution {
-        None => NOTHING.to_owned(),
-        Some(Distribution { mean, sd: None, .. }) => format!("{mean:.4}"),
-        Some(Distribution { mean, sd: Some(sd), .. }) => format!("{mean:.4} ± {sd:.4}"),
-    }
+    distribution.map_or(NOTHING.to_owned(), Distribution::to_string)
 }
 
 fn published(judged: &Judged) -> String {
@@ -329,10 +342,39 @@ fn signed(x: f64) -> String {
     if x.abs() < 0.05 { "0.0".to_owned() } else { format!("{x:+.1}") }
 }
 
+/// What Markdown would take for more than a character.
+const MARKUP: &str = "\\`*_[]<>|#&~!$";
+
+/// Foreign `text` as Markdown that shows it as it is.
+fn escaped(text: &str) -> String {
+    let text: Vec<char> = printable(text).chars().collect();
+    let is_letter = |i: usize| text.get(i).is_some_and(|c| c.is_alphanumeric());
+    let mut escaped = String::new();
+    for (i, &character) in text.iter().enumerate() {
+        let in_a_word = character == '_' && is_letter(i.wrapping_sub(1)) && is_letter(i + 1);
+        escaped.extend((MARKUP.contains(character) && !in_a_word).then_some('\\'));
+        escaped.push(character);
+    }
+    escaped
+}
+
 /// Rows as a Markdown table, the first its header.
 fn pipes(rows: &[Vec<String>]) -> String {
     let line = |row: &Vec<String>| format!("| {} |\n", row.join(" | "));
     let rule = |row: &Vec<String>| format!("|{}\n", " --- |".repeat(row.len()));
     let header = rows.first().map(|row| line(row) + &rule(row));
     header.unwrap_or_default() + &rows.iter().skip(1).map(line).collect::<String>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn foreign_text_is_no_markup() {
+        assert_eq!(escaped("a-b.c x86_64"), "a-b.c x86_64");
+        let image = "![x](http://y) | <b>`*_";
+        assert_eq!(escaped(image), "\\!\\[x\\](http://y) \\| \\<b\\>\\`\\*\\_");
+        assert_eq!(escaped("one\n# two\u{202e}"), "one\\\\n\\# two\\\\u{202e}");
+    }
 }

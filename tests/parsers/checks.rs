@@ -54,7 +54,7 @@ pub fn report(bytes: &[u8]) {
     let rows = curves::parse(rows.get(1..).unwrap_or_default());
     let (Ok(summary), Ok(rows)) = (Summary::parse(summary), rows) else { return };
     let config = presets::find("echo").map(|preset| preset.config).unwrap();
-    let experiment = Experiment::new("run".to_owned(), &config, &summary, &rows);
+    let experiment = Experiment::new("run".to_owned(), &config, &summary, &rows, true);
     if let Ok(experiment) = experiment.map_err(readable) {
         let found = Reproduction { experiments: vec![experiment], unfinished: Vec::new() };
         found.json().unwrap();
