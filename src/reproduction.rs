@@ -15,10 +15,10 @@ use crate::curves::CurveRow;
 use crate::error::UserError;
 use crate::presets::{self, CURVE_EVERY, Preset};
 use crate::reference::{self, Seed};
-use crate::resolve;
 use crate::run_dir::{RunDir, write_whole};
 use crate::statistics::{Distribution, Proportion};
 use crate::summary::{Evaluation, ReplicaSummary, Summary};
+use crate::{resolve, shell};
 pub use verdict::{Good, Judged, Verdict, judge};
 
 /// Epochs that the late means are over.
@@ -298,7 +298,10 @@ impl Experiment {
         };
         let version = |of: &str| summary.versions.get(of).cloned().unwrap_or_default();
         Ok(Self {
-            command: format!("scripts/seqlab train {what}{flags} --out DIR/{name}"),
+            command: format!(
+                "scripts/seqlab train {what}{flags} --out {}",
+                shell::quoted(format!("DIR/{name}").as_ref())
+            ),
             name,
             preset: config.preset.clone(),
             seed: config.seed,

@@ -160,6 +160,7 @@ fn foreign_text_is_no_markup_in_a_report() {
     let name = r"a\\u{1b}\[2J\\nhint: b\\u{202e}\*c\*\|";
     assert!(report.contains(&format!("\n| {name} | ")), "{report}");
     assert!(report.contains(&format!("\n### {name}\n")), "{report}");
+    assert!(report.contains(r"--out $'DIR/a\x1b[2J\x0ahint: b\xe2\x80\xae*c*|'"), "{report}");
     let machine = r"\!\[x\](http://y)\\n\\n\# \<b\>\`two\` \| three\\u{202e}";
     assert!(report.contains(&format!(": {machine}.\n")), "{report}");
 }

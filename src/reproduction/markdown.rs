@@ -254,7 +254,7 @@ impl Experiment {
             "\n### {}\n\n```sh\n{}\n```\n\n{} replicas, seeds {} to {last}, {} steps each in {:.1} s; \
              seqlab {} with libtorch {}, {} engine, {} thread(s) on {}: {}.\n\n",
             escaped(&self.name),
-            printable(&self.command),
+            self.command,
             self.replicas,
             self.seed,
             thousands(self.steps),
