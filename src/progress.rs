@@ -9,6 +9,7 @@ use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use crate::config::Config;
 use crate::curves::CurveRow;
 use crate::input::printable;
+use crate::statistics::{Distribution, figure};
 
 /// Prints a line on standard error, [`printable`]. Nobody reading there is no reason to end a run.
 pub fn say(line: impl std::fmt::Display) {
@@ -29,6 +30,8 @@ pub struct Progress {
     /// Steps that were done before.
     first: i64,
     steps: i64,
+    /// The figures of the last validation.
+    validation: String,
     shown: Shown,
 }
 
@@ -70,7 +73,7 @@ impl Progress {
             bar.reset_eta();
             bar
         });
-        Self { epochs: config.epochs, first, steps, shown }
+        Self { epochs: config.epochs, first, steps, validation: String::new(), shown }
     }
 
     /// A step was done.
@@ -86,16 +89,9 @@ impl Progress {
             return;
         }
         // One that has diverged has no loss.
-        let known = rows.iter().filter(|row| !row.loss.is_nan());
-        let last = known.clone().map(|row| row.step).max();
-        let rows: Vec<&CurveRow> = known.filter(|row| Some(row.step) == last).collect();
-        let Some(row) = rows.first() else { return };
-        let mean = |of: fn(&CurveRow) -> f64| {
-            rows.iter().map(|row| of(row)).sum::<f64>() / rows.len() as f64
-        };
-        let (loss, accuracy) = (mean(|row| row.loss), mean(|row| row.accuracy));
-        let message =
-            format!("epoch {}/{}  loss {loss:.4}  accuracy {accuracy:.4}", row.epoch, self.epochs);
+        let last = rows.iter().filter(|row| !row.loss.is_nan()).max_by_key(|row| row.step);
+        let (Some(row), Some(figures)) = (last, self.figures(rows)) else { return };
+        let message = format!("epoch {}/{}  {figures}", row.epoch, self.epochs);
         match &mut self.shown {
             Shown::Nothing => {}
             Shown::Bar(bar) => bar.set_message(message),
@@ -111,6 +107,24 @@ impl Progress {
                 }
             }
         }
+    }
+
+    /// Means over the replicas that have not diverged, at the last step of `rows`, with those of the last
+    /// validation; `None` if all have.
+    fn figures(&mut self, rows: &[CurveRow]) -> Option<String> {
+        let mean = |value: fn(&CurveRow) -> Option<f64>| {
+            let left = rows.iter().filter(|row| !row.loss.is_nan());
+            let known = left.filter_map(|row| Some((row.step, value(row)?)));
+            let last = known.clone().map(|(step, _)| step).max()?;
+            let values: Vec<f64> =
+                known.filter(|known| known.0 == last).map(|known| known.1).collect();
+            Some(figure(Distribution::of(&values)?.mean))
+        };
+        let [loss, accuracy] = [mean(|row| Some(row.loss))?, mean(|row| Some(row.accuracy))?];
+        if let Some((loss, accuracy)) = mean(|row| row.val_loss).zip(mean(|row| row.val_accuracy)) {
+            self.validation = format!("  val_loss {loss}  val_accuracy {accuracy}");
+        }
+        Some(format!("loss {loss}  accuracy {accuracy}{}", self.validation))
     }
 
     /// Prints a line beside the progress, unless all is to be quiet.
@@ -187,5 +201,40 @@ impl Drawing {
         {
             bar.finish_and_clear();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::presets;
+
+    #[test]
+    fn the_last_validation_is_shown_until_the_next() {
+        let config = presets::find("echo").unwrap().config;
+        let mut progress = Progress::new(&config, 0, true);
+        let row = |loss: f64, val_loss: Option<f64>| CurveRow {
+            replica: 0,
+            seed: 1,
+            epoch: 1,
+            step: 4,
+            samples: 20,
+            loss,
+            accuracy: 0.5,
+            val_loss,
+            val_accuracy: val_loss.map(|_| 0.25),
+            val_sequence_accuracy: None,
+            learning_rate: 0.1,
+            grad_norm: None,
+            seconds: 0.1,
+        };
+        let mut figures = |rows: &[CurveRow]| progress.figures(rows);
+        assert_eq!(figures(&[row(1.0, None)]).unwrap(), "loss 1.0000  accuracy 0.5000");
+        let validated = [row(1.0, Some(2.0)), row(3.0, Some(4.0)), row(f64::NAN, None)];
+        let validation = "val_loss 3.0000  val_accuracy 0.2500";
+        let shown = format!("loss 2.0000  accuracy 0.5000  {validation}");
+        assert_eq!(figures(&validated).unwrap(), shown);
+        assert!(figures(&[row(9.0, None)]).unwrap().ends_with(validation));
+        assert_eq!(figures(&[row(f64::NAN, None)]), None);
     }
 }

@@ -1,18 +1,20 @@
 //! What the commands print for people.
 
+use std::collections::HashMap;
 use std::fmt::Display;
 
 use anyhow::Result;
 use serde_json::json;
 
 use crate::config::{Config, EngineChoice};
-use crate::curves::PredictionRow;
+use crate::curves::{CurveRow, PredictionRow};
 use crate::input::printable;
 use crate::memory::{Estimate, gib};
 use crate::model::{LayerSpec, Model};
 use crate::parameters::ParameterSpec;
 use crate::presets;
-use crate::summary::ReplicaSummary;
+use crate::statistics::{Distribution, figure};
+use crate::summary::{Evaluation, ReplicaSummary};
 
 /// Columns of text, [`printable`], each as wide as its widest cell; the first row is the header.
 pub fn table(rows: &[Vec<String>]) -> String {
@@ -158,46 +160,145 @@ pub fn thousands(n: i64) -> String {
     groups.join(",")
 }
 
-/// Each replica's figures of the last epoch of training, and those of its evaluation.
-pub fn results(replicas: &[ReplicaSummary]) -> String {
-    let known = |value: Option<f64>| or_dash(value.map(|value| format!("{value:.4}")));
-    let mut rows = vec![row([
-        "seed",
-        "train loss",
-        "train accuracy",
-        "fresh samples",
-        "eval loss",
-        "token accuracy",
-        "exact sequences",
-    ])];
-    for replica in replicas {
-        let evaluation = replica.evaluation.as_ref();
-        let diverged = replica.diverged_at_step.map(|step| format!("diverged at step {step}"));
-        rows.push(vec![
-            replica.seed.to_string(),
-            diverged.unwrap_or_else(|| known(replica.train_loss)),
-            known(replica.train_accuracy),
-            or_dash(evaluation.map(|evaluation| evaluation.samples)),
-            known(evaluation.and_then(|evaluation| evaluation.loss)),
-            known(evaluation.map(|evaluation| evaluation.token_accuracy)),
-            known(evaluation.map(|evaluation| evaluation.sequence_accuracy)),
-        ]);
+/// Each replica's figures of the last epoch of training, of its last validation if it is among the rows
+/// `validated`, and of its evaluation; those of several in the mean, and a word on those that ended far
+/// worse than a model that knows nothing of `vocab` ids.
+pub fn results(replicas: &[ReplicaSummary], validated: &[CurveRow], vocab: i64) -> String {
+    let of = |value: fn(&ReplicaSummary) -> Option<f64>| replicas.iter().map(value).collect();
+    let evaluation = |value: fn(&Evaluation) -> Option<f64>| {
+        replicas.iter().map(|replica| value(replica.evaluation.as_ref()?)).collect()
+    };
+    let mut columns = vec![
+        Column::new("train loss", of(|replica| replica.train_loss)),
+        Column::new("train accuracy", of(|replica| replica.train_accuracy)),
+    ];
+    for (replica, cell) in replicas.iter().zip(&mut columns[0].cells) {
+        if let Some(step) = replica.diverged_at_step {
+            *cell = format!("diverged at step {step}");
+        }
     }
-    table(&rows)
+    columns.extend(validation(replicas, validated));
+    columns.extend([
+        samples(replicas),
+        Column::new("eval loss", evaluation(|evaluation| evaluation.loss)),
+        Column::new("token accuracy", evaluation(|e| Some(e.token_accuracy))),
+        Column::new("exact sequences", evaluation(|e| Some(e.sequence_accuracy))),
+    ]);
+    let mut rows = vec![vec!["seed".to_owned()]];
+    rows.extend(replicas.iter().map(|replica| vec![replica.seed.to_string()]));
+    rows.extend((replicas.len() > 1).then(|| vec!["mean ± sd".to_owned()]));
+    for Column { name, cells, mean } in columns {
+        let cells = std::iter::once(name.to_owned()).chain(cells).chain([mean]);
+        rows.iter_mut().zip(cells).for_each(|(row, cell)| row.push(cell));
+    }
+    table(&rows) + &lost(replicas, vocab)
 }
 
-/// Expected beside predicted sequences, as the tutorials print them.
-pub fn predictions(examples: &[PredictionRow]) -> String {
-    let mut rows = vec![row(["source", "expected", "predicted", ""])];
-    for example in examples {
-        rows.push(vec![
-            example.source.clone(),
-            example.expected.clone(),
-            example.predicted.clone(),
-            if example.correct { "" } else { "wrong" }.to_owned(),
-        ]);
+/// A column of results.
+struct Column {
+    name: &'static str,
+    /// A cell a replica.
+    cells: Vec<String>,
+    /// Mean ± standard deviation over the replicas that have a figure.
+    mean: String,
+}
+
+impl Column {
+    fn new(name: &'static str, figures: Vec<Option<f64>>) -> Self {
+        let known: Vec<f64> = figures.iter().copied().flatten().collect();
+        let cells = figures.into_iter().map(|value| or_dash(value.map(figure))).collect();
+        Self { name, cells, mean: or_dash(Distribution::of(&known)) }
     }
-    table(&rows)
+}
+
+/// How many samples each replica was evaluated on.
+fn samples(replicas: &[ReplicaSummary]) -> Column {
+    let samples = |replica: &ReplicaSummary| replica.evaluation.as_ref().map(|e| e.samples);
+    let cells = replicas.iter().map(|replica| or_dash(samples(replica))).collect();
+    Column { name: "fresh samples", cells, mean: String::new() }
+}
+
+/// Columns of the replicas' rows in `validated`; none if there is no row.
+fn validation(replicas: &[ReplicaSummary], validated: &[CurveRow]) -> Vec<Column> {
+    let rows: HashMap<u64, &CurveRow> = validated.iter().map(|row| (row.seed, row)).collect();
+    let column = |name, value: fn(&CurveRow) -> Option<f64>| {
+        let own = |replica: &ReplicaSummary| value(rows.get(&replica.seed)?);
+        Column::new(name, replicas.iter().map(own).collect())
+    };
+    if rows.is_empty() {
+        return Vec::new();
+    }
+    vec![
+        column("val loss", |row| row.val_loss),
+        column("val accuracy", |row| row.val_accuracy),
+        column("val exact", |row| row.val_sequence_accuracy),
+    ]
+}
+
+/// A line that names the replicas that ended far worse than a model that knows nothing, if there are any.
+fn lost(replicas: &[ReplicaSummary], vocab: i64) -> String {
+    let lost = replicas.iter().filter(|replica| replica.is_worse_than_guessing(vocab));
+    let seeds: Vec<String> = lost.map(|replica| replica.seed.to_string()).collect();
+    if seeds.is_empty() {
+        return String::new();
+    }
+    format!(
+        "Far worse than a model that knows nothing, whose loss is ln {vocab} = {:.4}: seed {}.\n\
+         A lower --learning-rate may help.\n",
+        (vocab as f64).ln(),
+        seeds.join(", ")
+    )
+}
+
+/// Expected beside predicted sequences, as the tutorials print them, each with the seed of its replica
+/// where there are several. Where lines would be longer than `width`, sequences are shortened in the
+/// middle.
+pub fn predictions(examples: &[PredictionRow], seeds: &[u64], width: Option<usize>) -> String {
+    let several = seeds.len() > 1;
+    let row = |seed: &str, ids: [&str; 3], wrong: &str| {
+        let seed = several.then_some(seed);
+        let cells = seed.into_iter().chain(ids).chain([wrong]);
+        cells.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let rows = |most: usize| {
+        let mut rows = vec![row("seed", ["source", "expected", "predicted"], "")];
+        for example in examples {
+            let ids = [&example.source, &example.expected, &example.predicted];
+            let [source, expected, predicted] = ids.map(|ids| shortened(ids, most));
+            let wrong = if example.correct { "" } else { "wrong" };
+            let seed = seeds[example.replica].to_string();
+            rows.push(row(&seed, [&source, &expected, &predicted], wrong));
+        }
+        table(&rows)
+    };
+    let whole = rows(usize::MAX);
+    let needed = whole.lines().map(|line| line.chars().count()).max().unwrap_or(0);
+    match width {
+        Some(width) if needed > width => {
+            let beside = "  ".len() * 4 + "wrong".len() + if several { 20 } else { 0 };
+            rows(width.saturating_sub(beside) / 3)
+        }
+        _ => whole,
+    }
+}
+
+/// `ids` in at most `most` characters: the first and the last, with … for those between.
+fn shortened(ids: &str, most: usize) -> String {
+    if ids.chars().count() <= most {
+        return ids.to_owned();
+    }
+    let ids: Vec<&str> = ids.split(' ').collect();
+    let (mut first, mut last) = (0, ids.len());
+    let mut left = most.saturating_sub("…".chars().count());
+    while first < last {
+        let from_the_start = first <= ids.len() - last;
+        let next = if from_the_start { ids[first] } else { ids[last - 1] };
+        // With the space beside it.
+        let Some(rest) = left.checked_sub(next.chars().count() + 1) else { break };
+        left = rest;
+        if from_the_start { first += 1 } else { last -= 1 }
+    }
+    [&ids[..first], &["…"], &ids[last..]].concat().join(" ")
 }
 
 #[cfg(test)]
@@ -219,5 +320,81 @@ mod tests {
     #[test]
     fn thousands_are_grouped() {
         assert_eq!([0, 999, 1_000, 12_345_678].map(thousands), ["0", "999", "1,000", "12,345,678"]);
+    }
+
+    fn summary(seed: u64, train_loss: f64, eval_loss: f64) -> ReplicaSummary {
+        let evaluation = Evaluation {
+            samples: 40,
+            loss: Some(eval_loss),
+            token_accuracy: 0.5,
+            sequence_accuracy: 0.25,
+        };
+        ReplicaSummary {
+            seed,
+            diverged_at_step: None,
+            train_loss: Some(train_loss),
+            train_accuracy: Some(0.5),
+            evaluation: Some(evaluation),
+        }
+    }
+
+    #[test]
+    fn several_replicas_have_a_mean_of_those_that_are_left() {
+        let diverged = ReplicaSummary {
+            diverged_at_step: Some(4),
+            train_loss: None,
+            train_accuracy: None,
+            evaluation: None,
+            ..summary(3, 0.0, 0.0)
+        };
+        let text = results(&[summary(1, 1.0, 2.0), summary(2, 3.0, 2.0), diverged], &[], 100);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 5, "{text}");
+        assert!(lines[3].starts_with("3          diverged at step 4  -"), "{text}");
+        let words: Vec<&str> = lines[4].split_whitespace().collect();
+        let mean = "mean ± sd 2.0000 ± 1.4142 0.5000 ± 0.0000 2.0000 ± 0.0000 0.5000 ± 0.0000";
+        assert_eq!(words.join(" "), format!("{mean} 0.2500 ± 0.0000"));
+        assert!(!results(&[summary(1, 1.0, 2.0)], &[], 100).contains("mean"));
+    }
+
+    #[test]
+    fn what_is_far_worse_than_guessing_is_said() {
+        let text = results(&[summary(1, 1.0, 1.0), summary(7, 5.5e31, 15.0)], &[], 51);
+        let said = "a model that knows nothing, whose loss is ln 51 = 3.9318: seed 7.\n";
+        assert!(text.contains(said) && text.contains("5.50e31"), "{text}");
+    }
+
+    #[test]
+    fn sequences_are_shortened_in_the_middle_by_whole_ids() {
+        let ids = "11 12 13 14 15 16 17";
+        assert_eq!(shortened(ids, 20), ids);
+        assert_eq!(shortened(ids, 19), "11 12 13 … 15 16 17");
+        assert_eq!(shortened(ids, 18), "11 12 13 … 16 17");
+        assert_eq!(shortened(ids, 3), "…");
+        assert_eq!(shortened(ids, 0), "…");
+    }
+
+    #[test]
+    fn examples_fit_the_width_and_say_whose_they_are() {
+        let ids: Vec<i64> = (100..140).collect();
+        let ids = crate::curves::spaced(&ids);
+        let row = |replica, correct| PredictionRow {
+            replica,
+            source: ids.clone(),
+            expected: ids.clone(),
+            predicted: ids.clone(),
+            correct,
+        };
+        let rows = [row(0, true), row(1, false)];
+        let whole = predictions(&rows, &[7, 8], None);
+        assert!(whole.lines().nth(1).unwrap().starts_with("7     100 101 "), "{whole}");
+        assert!(whole.contains(&ids), "{whole}");
+        for width in [60, 80, 200] {
+            let text = predictions(&rows, &[7, 8], Some(width));
+            assert!(text.lines().all(|line| line.chars().count() <= width), "{text}");
+            assert!(text.contains("100 ") && text.contains(" … ") && text.contains(" 139"));
+        }
+        assert_eq!(predictions(&rows, &[7, 8], Some(10_000)), whole);
+        assert!(predictions(&rows[..1], &[7], None).starts_with("source "));
     }
 }

@@ -57,6 +57,8 @@ pub struct Experiment {
     pub replicas: usize,
     /// Replicas that diverged, and have no part in what was measured.
     pub diverged: usize,
+    /// Replicas that ended far worse than a model that knows nothing.
+    pub worse_than_guessing: usize,
     /// Ids of a target.
     pub n_out: i64,
     /// H.
@@ -296,6 +298,9 @@ impl Experiment {
             let seeds = seeds.filter(|_| changed.is_none());
             seeds.map(|seeds| Comparison::new(&seeds, &measured))
         };
+        let count = |which: &dyn Fn(&ReplicaSummary) -> bool| {
+            summary.replicas.iter().filter(|replica| which(replica)).count()
+        };
         let version = |of: &str| summary.versions.get(of).cloned().unwrap_or_default();
         Ok(Self {
             command: format!(
@@ -306,7 +311,8 @@ impl Experiment {
             preset: config.preset.clone(),
             seed: config.seed,
             replicas: summary.replicas.len(),
-            diverged: summary.replicas.iter().filter(|r| r.diverged_at_step.is_some()).count(),
+            diverged: count(&|replica| replica.diverged_at_step.is_some()),
+            worse_than_guessing: count(&|replica| replica.is_worse_than_guessing(config.vocab)),
             n_out: config.n_out,
             units: config.units,
             epochs: config.epochs,

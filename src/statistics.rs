@@ -99,9 +99,14 @@ impl Distribution {
 /// Mean ± standard deviation.
 impl fmt::Display for Distribution {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:.4}", self.mean)?;
-        self.sd.map_or(Ok(()), |sd| write!(f, " ± {sd:.4}"))
+        f.write_str(&figure(self.mean))?;
+        self.sd.map_or(Ok(()), |sd| write!(f, " ± {}", figure(sd)))
     }
+}
+
+/// `x` with four decimals, or as a power of ten where nobody would count the digits.
+pub fn figure(x: f64) -> String {
+    if x.abs() < 1e6 { format!("{x:.4}") } else { format!("{x:.2e}") }
 }
 
 /// The t that a Student variable of so many degrees of freedom stays within with 95 %.
@@ -205,6 +210,7 @@ mod tests {
         let shown = |values: &[f64]| Distribution::of(values).unwrap().to_string();
         assert_eq!(shown(&[1.0, 3.0]), "2.0000 ± 1.4142");
         assert_eq!(shown(&[0.5]), "0.5000");
+        assert_eq!(shown(&[5.5e31]), "5.50e31");
     }
 
     #[test]

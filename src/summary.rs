@@ -90,6 +90,19 @@ pub struct ReplicaSummary {
     pub evaluation: Option<Evaluation>,
 }
 
+/// By how many nats a token a loss has to lie above that of a model that knows nothing to be far worse.
+const FAR: f64 = 1.0;
+
+impl ReplicaSummary {
+    /// Whether the replica ended far worse than a model that knows nothing, which gives each of `vocab`
+    /// ids the same probability and has a loss of ln `vocab`: by its last epoch and on fresh sequences.
+    pub fn is_worse_than_guessing(&self, vocab: i64) -> bool {
+        let far = |loss: f64| loss > (vocab as f64).ln() + FAR;
+        let fresh = self.evaluation.as_ref().and_then(|evaluation| evaluation.loss);
+        self.train_loss.is_some_and(far) && fresh.is_none_or(far)
+    }
+}
+
 /// How one replica did on fresh sequences, free-running.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {

@@ -4,7 +4,7 @@ mod common;
 
 use std::fs;
 
-use common::{Lab, json, python};
+use common::{Csv, Lab, PROGRAM, json, python};
 use serde_json::Value;
 
 /// The entry of `name` in a directory's report.json.
@@ -175,4 +175,112 @@ fn what_a_configuration_holds_is_shown_escaped() {
         assert_eq!(output.status.code(), Some(2), "{err}");
         assert!(is_printable(&err) && err.contains("\\u{20"), "{err:?}");
     }
+}
+
+/// What is printed of a training that has `arguments`, line by line.
+fn printed(lab: &Lab, arguments: &str) -> Vec<String> {
+    let arguments = format!("train {arguments} --evaluation-samples 40 --out run");
+    lab.run(&arguments).lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn results_of_several_replicas_end_with_their_mean_and_examples_say_whose_they_are() {
+    let lab = Lab::new();
+    let lines = printed(&lab, "reverse --units 8 --samples 320 --replicas 3 --seed 5");
+    assert!(lines[0].starts_with("seed  source "), "{lines:?}");
+    let whose: Vec<&str> = lines[1..11].iter().map(|line| &line[..1]).collect();
+    assert_eq!(whose.concat(), "5555666677");
+    let expected = Csv::predictions(&lab, "run").replica(2).rows[0][2].clone();
+    assert!(lines[9].contains(&format!("  {expected}  ")), "{expected}: {lines:?}");
+
+    let results: Vec<&String> = lines.iter().skip_while(|line| !line.contains("loss")).collect();
+    let replicas = json(&lab.read("run/summary.json"))["replicas"].as_array().unwrap().clone();
+    let losses = replicas.iter().map(|replica| replica["train_loss"].as_f64().unwrap());
+    let mean = losses.sum::<f64>() / 3.0;
+    assert!(results[4].starts_with(&format!("mean ± sd  {mean:.4} ± 0.0")), "{results:?}");
+    assert!(!lab.run("evaluate run").lines().any(|line| line.contains("Far worse")));
+}
+
+#[test]
+fn one_replica_has_no_mean_and_no_column_of_seeds() {
+    let lab = Lab::new();
+    let lines = printed(&lab, "echo --epochs 2");
+    assert!(lines[0].starts_with("source ") && lines.iter().all(|line| !line.contains(" ± ")));
+}
+
+#[test]
+fn the_last_validation_is_a_part_of_the_result() {
+    let lab = Lab::new();
+    // Rows 2 and 4 of 5 are validated.
+    let lines = printed(&lab, "echo --epochs 5 --replicas 2 --validate-every 2");
+    let header = lines.iter().position(|line| line.contains("train loss")).unwrap();
+    assert!(lines[header].contains("train accuracy   val loss         val accuracy"), "{lines:?}");
+    for k in 0..2 {
+        let curve = Csv::curves(&lab, "run").replica(k);
+        let [loss, accuracy] = ["val_loss", "val_accuracy"].map(|name| curve.column(name)[3]);
+        let [loss, accuracy] = [loss, accuracy].map(|cell| cell.parse::<f64>().unwrap());
+        let words: Vec<&str> = lines[header + 1 + k].split_whitespace().collect();
+        assert_eq!(words[3..5], [format!("{loss:.4}"), format!("{accuracy:.4}")], "{lines:?}");
+    }
+    let lines = printed(&Lab::new(), "echo --epochs 5");
+    assert!(lines.iter().all(|line| !line.contains(" val loss")), "{lines:?}");
+}
+
+#[test]
+fn a_run_that_ends_far_worse_than_one_that_knows_nothing_says_so() {
+    let lab = Lab::new();
+    let lost = "reverse --units 8 --samples 320 --replicas 2";
+    for (arguments, vocab, seeds) in [
+        (format!("{lost} --lr 1e30"), 51, Some("1, 2")),
+        ("echo --epochs 5 --lr 1e10".to_owned(), 100, Some("1")),
+        // It knows nothing, but that is no worse than nothing.
+        (lost.to_owned(), 51, None),
+        ("echo --epochs 1".to_owned(), 100, None),
+    ] {
+        let lab = Lab::new();
+        let lines = printed(&lab, &arguments);
+        let said = lines.iter().find(|line| line.starts_with("Far worse than a model that knows"));
+        let expected =
+            seeds.map(|seeds| format!("ln {vocab} = {:.4}: seed {seeds}.", f64::from(vocab).ln()));
+        match expected {
+            Some(expected) => assert!(said.unwrap().ends_with(&expected), "{lines:?}"),
+            None => assert_eq!(said, None, "{arguments}"),
+        }
+        assert!(lines.iter().all(|line| !line.contains("0000000")), "{lines:?}");
+        assert_eq!(lab.run("evaluate run").contains("Far worse"), seeds.is_some());
+    }
+    lab.train(&format!("{lost} --evaluation-samples 40 --lr 1e30"), "runs/lost");
+    let told = "lost: 2 of 2 replicas ended far worse than a model that knows nothing";
+    assert!(lab.run("report runs").contains(told));
+    assert!(lab.read("runs/report.md").contains(told));
+    assert_eq!(entry(&lab, "runs", "lost")["worse_than_guessing"], 2);
+}
+
+#[cfg(unix)]
+#[test]
+fn long_rows_are_shortened_on_a_terminal_and_nowhere_else() {
+    let lab = Lab::new();
+    let arguments = "reverse --n-in 60 --n-out 50 --units 4 --samples 64";
+    let lines = printed(&lab, arguments);
+    let row = &Csv::predictions(&lab, "run").rows[0];
+    assert!(lines[1].starts_with(&row[1]) && lines[1].contains(&row[3]), "{lines:?}");
+    // In a terminal of 60 columns.
+    let words: Vec<&str> = arguments.split(' ').collect();
+    let code = format!(
+        "import fcntl, os, pty, struct, termios\n\
+         words = [{PROGRAM:?}, 'train', *{words:?}, '--evaluation-samples', '40', '--out', {:?}]\n\
+         child, terminal = pty.fork()\n\
+         if child == 0:\n    \
+             fcntl.ioctl(1, termios.TIOCSWINSZ, struct.pack('HHHH', 24, 60, 0, 0))\n    \
+             os.execv(words[0], words)\n\
+         text = b''\n\
+         try:\n    \
+             while part := os.read(terminal, 65536):\n        text += part\n\
+         except OSError:\n    pass\n\
+         assert os.waitpid(child, 0)[1] == 0, text\n\
+         rows = [row for row in text.decode().splitlines() if '…' in row]\n\
+         assert len(rows) == 10 and all(len(row) <= 60 and row.count('…') == 3 for row in rows), text\n",
+        lab.path("terminal")
+    );
+    python(&["-c", &code]);
 }

@@ -71,6 +71,6 @@ pub fn evaluate(what: &Evaluate, out: &mut dyn Write) -> Result<()> {
     if which == Which::Best {
         writeln!(out, "best weights, those after step {}", trained.step)?;
     }
-    write!(out, "{}", report::results(&replicas))?;
+    write!(out, "{}", report::results(&replicas, &[], trained.config.vocab))?;
     Ok(())
 }

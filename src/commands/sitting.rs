@@ -1,6 +1,7 @@
 //! What a new training and one that goes on have in common: from where the trainer stands to the end
 //! of the run.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
@@ -122,7 +123,7 @@ impl Sitting {
             evaluated => evaluated?,
         };
         let summary = Summary {
-            preset: config.preset,
+            preset: config.preset.clone(),
             steps: trainer.step,
             train_seconds: trainer.seconds(),
             startup_seconds,
@@ -136,7 +137,10 @@ impl Sitting {
         };
         run.write_summary(&summary)?;
         if !quiet {
-            show(&summary, &examples, out)?;
+            let examples = report::predictions(&examples, &config.seeds(), width());
+            let validated = validated(&config, &run);
+            let results = report::results(&summary.replicas, &validated, config.vocab);
+            writeln!(out, "{examples}\n{results}\n{}", speed(&summary))?;
             let files = "config.toml curves.csv predictions.csv summary.json checkpoint/";
             writeln!(out, "{shown}: {files}")?;
         }
@@ -154,17 +158,30 @@ fn threads_in_words(config: &Config, pace: &Pace) -> String {
     }
 }
 
-/// Prints examples, results and speed.
-fn show(summary: &Summary, examples: &[PredictionRow], out: &mut dyn Write) -> Result<()> {
-    let &Summary { steps, train_seconds, .. } = summary;
-    writeln!(out, "{}", report::predictions(examples))?;
-    writeln!(out, "{}", report::results(&summary.replicas))?;
-    let speed = steps as f64 / train_seconds;
-    writeln!(out, "{steps} steps in {train_seconds:.1} s ({speed:.0} steps/s)")?;
-    Ok(())
+/// The columns of the terminal on standard output; `None` if it is none.
+fn width() -> Option<usize> {
+    let (width, _) = terminal_size::terminal_size_of(std::io::stdout())?;
+    Some(width.0.into())
 }
 
-/// Evaluates every replica, writes `predictions.csv` and keeps the first examples.
+/// Each replica's last row with a validation. One that cannot be read is not shown: the run is finished.
+fn validated(config: &Config, run: &RunDir) -> Vec<CurveRow> {
+    let rows = config.validate_every.and_then(|_| run.read_curves().ok()).unwrap_or_default();
+    let mut last = BTreeMap::new();
+    for row in rows.into_iter().filter(|row| row.val_loss.is_some()) {
+        last.insert(row.replica, row);
+    }
+    last.into_values().collect()
+}
+
+fn speed(summary: &Summary) -> String {
+    let &Summary { steps, train_seconds, .. } = summary;
+    let speed = steps as f64 / train_seconds;
+    format!("{steps} steps in {train_seconds:.1} s ({speed:.0} steps/s)")
+}
+
+/// Evaluates every replica, writes `predictions.csv` and keeps the first examples, as many of each of the
+/// first replicas.
 fn evaluate(
     trainer: &Trainer,
     means: &[Option<Means>],
@@ -173,7 +190,8 @@ fn evaluate(
 ) -> Result<(Vec<ReplicaSummary>, Vec<PredictionRow>)> {
     let config = trainer.config();
     let mut file = CsvFile::create(&run.predictions_path())?;
-    let mut examples = Vec::new();
+    let mut examples: Vec<PredictionRow> = Vec::new();
+    let each = EXAMPLES.div_ceil(config.replicas as usize);
     let samples = config.evaluation_samples as usize;
     let (seeds, diverged) = (config.seeds(), trainer.diverged());
     let evaluations = trainer.evaluator().run(Purpose::Evaluation, samples, |prediction| {
@@ -181,11 +199,13 @@ fn evaluate(
         if diverged[prediction.replica].is_some() {
             return Ok(());
         }
-        if examples.len() < EXAMPLES {
+        let own = examples.iter().filter(|row| row.replica == prediction.replica);
+        if examples.len() < EXAMPLES && own.count() < each {
             examples.push(prediction.row(Writing::of(config.task)));
         }
         file.add(prediction.row(Writing::Ids))
     })?;
+    examples.sort_by_key(|example| example.replica);
     // The summary, which comes next, says that everything is there.
     file.sync()?;
     let replica = |(replica, evaluation): (usize, Evaluation)| ReplicaSummary {

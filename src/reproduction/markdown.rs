@@ -7,7 +7,7 @@ use super::{
 };
 use crate::input::printable;
 use crate::report::{table, thousands};
-use crate::statistics::Distribution;
+use crate::statistics::{Distribution, figure};
 
 /// What stands where there is nothing.
 const NOTHING: &str = "–";
@@ -49,6 +49,15 @@ impl Reproduction {
             let _ = writeln!(
                 text,
                 "A quick look, no result: fewer than {ENOUGH_REPLICAS} replicas of {few}.\n"
+            );
+        }
+        for experiment in self.experiments.iter().filter(|e| e.worse_than_guessing > 0) {
+            let Experiment { name, worse_than_guessing, replicas, .. } = experiment;
+            let _ = writeln!(
+                text,
+                "{}: {worse_than_guessing} of {replicas} replicas ended far worse than a model that knows \
+                 nothing, whose loss is the logarithm of the number of ids.\n",
+                shown(name)
             );
         }
         if !self.unfinished.is_empty() {
@@ -310,15 +319,15 @@ impl Experiment {
 
 fn cells(what: &str, distribution: &Distribution) -> Vec<String> {
     let &Distribution { mean, sd, confidence_95, median, min, max, .. } = distribution;
-    let interval = |[low, high]: [f64; 2]| format!("{low:.4} to {high:.4}");
+    let interval = |[low, high]: [f64; 2]| format!("{} to {}", figure(low), figure(high));
     vec![
         what.to_owned(),
-        format!("{mean:.4}"),
-        sd.map_or(NOTHING.into(), |sd| format!("{sd:.4}")),
+        figure(mean),
+        sd.map_or(NOTHING.into(), figure),
         confidence_95.map_or(NOTHING.into(), interval),
-        format!("{median:.4}"),
-        format!("{min:.4}"),
-        format!("{max:.4}"),
+        figure(median),
+        figure(min),
+        figure(max),
     ]
 }
 
