@@ -15,7 +15,6 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
@@ -24,20 +23,16 @@ use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors, View};
 use tch::{Kind, Tensor};
 
+use crate::directory::Directory;
 use crate::disk::{Disk, parent};
 use crate::error::UserError;
 use crate::input::{self, if_there};
-use crate::manifest::{BEST, Checksum, Manifest, TRAINING, WEIGHTS};
+use crate::manifest::{BEST, Checksum, MANIFEST, Manifest, PARTIAL, TRAINING, WEIGHTS};
 use crate::meter::SUMS;
 use crate::parameters::{ParameterSpec, Parameters};
 use crate::train::Trainer;
 use crate::weights::Layout;
 use crate::{config, device};
-
-const MANIFEST: &str = "manifest.json";
-
-/// What a checkpoint is called until it is whole.
-const PARTIAL: &str = "partial";
 
 /// How many times as much memory as all weights writing a checkpoint takes: the file of weights, and
 /// both moments and their file.
@@ -148,14 +143,14 @@ impl Name {
     }
 }
 
-/// What is called like a checkpoint in the directory `path`, the newest first.
+/// What is called like a checkpoint in the directory `path`, the newest first; nothing if that is not
+/// there.
 fn names(path: &Path) -> Result<Vec<Name>> {
-    let context = || format!("cannot read {}", path.display());
-    let mut names = Vec::new();
-    for entry in fs::read_dir(path).with_context(context)? {
-        let name = entry.with_context(context)?.file_name();
-        names.extend(name.to_str().and_then(Name::parse));
-    }
+    let found = if_there(Directory::open(parent(path)).and_then(|run| run.names(path)));
+    let found = found.with_context(|| format!("cannot read {}", path.display()))?;
+    let found = found.unwrap_or_default();
+    let mut names: Vec<Name> =
+        found.iter().filter_map(|name| name.to_str().and_then(Name::parse)).collect();
     names.sort();
     names.reverse();
     Ok(names)
@@ -213,21 +208,32 @@ pub struct Found {
 /// If one cannot be looked at, whatever it may hold. If there are only damaged ones: what is wrong with
 /// the newest.
 pub fn newest(path: &Path) -> Result<Found> {
+    loop {
+        let names = names(path).map_err(|error| unreadable(path, error))?;
+        let mut found = newest_of(path, &names)?;
+        // One that another process has just replaced by its next is not damaged.
+        if !found.damaged.is_empty() && self::names(path)? != names {
+            continue;
+        }
+        if found.whole.is_none() && !found.damaged.is_empty() {
+            return Err(found.damaged.swap_remove(0).1.context("no whole checkpoint"));
+        }
+        return Ok(found);
+    }
+}
+
+/// The first that is whole of the checkpoints `names` in the directory `path`, and those before it.
+fn newest_of(path: &Path, names: &[Name]) -> Result<Found> {
     let mut found = Found::default();
-    let there = if_there(fs::symlink_metadata(path)).map_err(anyhow::Error::new);
-    let names = there.and_then(|there| there.map_or(Ok(Vec::new()), |_| names(path)));
-    for name in names.map_err(|error| unreadable(path, error))? {
-        let directory = path.join(name.name);
+    for name in names {
+        let directory = path.join(&name.name);
         match Checkpoint::read(&directory) {
             Ok(whole) => return Ok(Found { whole: Some(whole), ..found }),
             Err(error) if is_damage(&error) => found.damaged.push((directory, error)),
             Err(error) => return Err(unreadable(&directory, error)),
         }
     }
-    match found.damaged.into_iter().next() {
-        Some((_, error)) => Err(error.context("no whole checkpoint")),
-        None => Ok(Found::default()),
-    }
+    Ok(found)
 }
 
 fn unreadable(path: &Path, error: anyhow::Error) -> anyhow::Error {
@@ -376,7 +382,8 @@ fn of_another(file: &Path) -> String {
 }
 
 fn read(run: &Path, file: &Path, most: u64) -> Result<Vec<u8>> {
-    input::read_inside(run, file, most).with_context(|| format!("cannot read {}", file.display()))
+    let bytes = Directory::open(run).and_then(|run| run.read(file, most));
+    bytes.with_context(|| format!("cannot read {}", file.display()))
 }
 
 /// Copies the stored tensor `name` into `place`.

@@ -1,13 +1,15 @@
 //! The CSV files of a run: the only module that knows the CSV library.
 
-use std::fs::{File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::fs::File;
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use serde::{Deserialize, Serialize};
 
+use crate::directory::Directory;
+use crate::disk::{Disk, parent};
 use crate::input::{self, clipped};
 
 /// A row of `curves.csv`: one replica at one logging point. `None` is written as nothing.
@@ -56,13 +58,14 @@ pub struct PredictionRow {
     pub correct: bool,
 }
 
-/// The rows of the `curves.csv` at `path`.
+/// The rows of the `curves.csv` at `path` in `run`.
 ///
 /// # Errors
 /// If it cannot be read or has other columns; the line is named.
-pub fn read(path: &Path) -> Result<Vec<CurveRow>> {
+pub fn read(run: &Directory, path: &Path) -> Result<Vec<CurveRow>> {
     let context = || format!("cannot read {}", path.display());
-    let file = input::open(path, input::CURVES).with_context(context)?;
+    let file = run.open_file(path).and_then(|file| input::bounded(file, input::CURVES));
+    let file = file.with_context(context)?;
     parse(file).map_err(|e| anyhow!(e)).with_context(context)
 }
 
@@ -126,47 +129,62 @@ pub struct CsvFile<Row> {
 }
 
 impl<Row: Serialize> CsvFile<Row> {
-    /// An empty file at `path`.
+    /// An empty file at `path` in `run`.
     ///
     /// # Errors
     /// If it cannot be written.
-    pub fn create(path: &Path) -> Result<Self> {
-        let file =
-            File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
-        Ok(Self::new(path, file, 0))
+    pub fn create(run: &Directory, path: &Path) -> Result<Self> {
+        let created = run.open_or_create(path).and_then(|file| {
+            file.set_len(0)?;
+            run.sync(parent(path))?;
+            Ok(file)
+        });
+        Ok(Self::new(path, created.with_context(|| format!("cannot write {}", path.display()))?, 0))
     }
 
-    /// The file at `path` with what comes after its first `bytes` bytes cut off.
+    /// The file at `path` in `run` with what comes after its first `bytes` bytes cut off.
     ///
     /// # Errors
     /// As [`CsvFile::check`], and if it cannot be written.
-    pub fn go_on(path: &Path, bytes: u64) -> Result<Self> {
-        if bytes == 0 {
-            return Self::create(path);
-        }
-        Self::check(path, bytes)?;
-        let context = || format!("cannot write {}", path.display());
-        let mut file = OpenOptions::new().write(true).open(path).with_context(context)?;
-        file.set_len(bytes).with_context(context)?;
-        file.seek(SeekFrom::End(0)).with_context(context)?;
+    pub fn go_on(run: &Directory, path: &Path, bytes: u64) -> Result<Self> {
+        let Some(mut file) = Self::check(run, path, bytes)? else {
+            return Self::create(run, path);
+        };
+        let cut = file.set_len(bytes).and_then(|()| file.seek(SeekFrom::End(0)));
+        cut.with_context(|| format!("cannot write {}", path.display()))?;
         Ok(Self::new(path, file, bytes))
     }
 
-    /// Finds out whether there is a file at `path` whose first `bytes` bytes are whole rows.
+    /// Finds out whether there is a file at `path` in `run`, to be written, whose first `bytes` bytes
+    /// are whole rows; of no bytes there need be none. Nothing is changed.
     ///
     /// # Errors
-    /// If it is not there, or is shorter, or no row ends there.
-    pub fn check(path: &Path, bytes: u64) -> Result<()> {
-        if bytes == 0 {
-            return Ok(());
-        }
+    /// If it is not there, or is shorter, or no row ends there, or it is not the run's alone.
+    pub fn check(run: &Directory, path: &Path, bytes: u64) -> Result<Option<File>> {
         let shown = path.display();
-        let mut file = File::open(path).with_context(|| format!("cannot open {shown}"))?;
-        let mut last = [0];
-        let read = file.seek(SeekFrom::Start(bytes - 1)).and_then(|_| file.read_exact(&mut last));
-        let whole = read.is_ok() && last == *b"\n";
-        ensure!(whole, "{shown} is damaged: its first {bytes} bytes are not the checkpoint's rows");
-        Ok(())
+        let mut file = match run.open_to_write(path) {
+            Err(e) if e.kind() == ErrorKind::NotFound && bytes == 0 => return Ok(None),
+            opened => opened.with_context(|| format!("cannot open {shown}"))?,
+        };
+        if bytes > 0 {
+            let mut last = [0];
+            let read =
+                file.seek(SeekFrom::Start(bytes - 1)).and_then(|_| file.read_exact(&mut last));
+            let whole = read.is_ok() && last == *b"\n";
+            ensure!(
+                whole,
+                "{shown} is damaged: its first {bytes} bytes are not the checkpoint's rows"
+            );
+        }
+        Ok(Some(file))
+    }
+
+    /// Whether it still has its name in `run`.
+    ///
+    /// # Errors
+    /// If that cannot be found out.
+    pub fn is_in_place(&self, run: &Directory) -> std::io::Result<bool> {
+        run.holds(&self.path, &self.file)
     }
 
     fn new(path: &Path, file: File, bytes: u64) -> Self {
@@ -226,9 +244,16 @@ fn gather(header: bool) -> csv::Writer<Vec<u8>> {
 mod tests {
     use super::*;
 
+    /// A directory and the path of a file in it.
+    fn place() -> (tempfile::TempDir, Directory, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let (run, path) = (Directory::open(folder.path()).unwrap(), folder.path().join("file"));
+        (folder, run, path)
+    }
+
     fn text<Row: Serialize>(rows: Vec<Row>) -> String {
-        let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
-        let mut file = CsvFile::create(&path).unwrap();
+        let (_folder, run, path) = place();
+        let mut file = CsvFile::create(&run, &path).unwrap();
         // Checkpoints come before the first row, and between rows.
         assert_eq!(file.sync().unwrap(), 0);
         for row in rows {
@@ -288,11 +313,11 @@ mod tests {
             grad_norm: Some(2.5),
             seconds: 0.25,
         };
-        let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
+        let (_folder, run, path) = place();
         std::fs::write(&path, text(vec![row.clone(), row.clone()])).unwrap();
-        assert_eq!(read(&path).unwrap(), vec![row.clone(), row]);
+        assert_eq!(read(&run, &path).unwrap(), vec![row.clone(), row]);
         std::fs::write(&path, "replica,seed\n0,x\n").unwrap();
-        let error = format!("{:#}", read(&path).unwrap_err());
+        let error = format!("{:#}", read(&run, &path).unwrap_err());
         assert!(error.contains(&path.display().to_string()), "{error}");
     }
 
@@ -305,8 +330,8 @@ mod tests {
             predicted: String::new(),
             correct: true,
         };
-        let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
-        let mut file = CsvFile::create(&path).unwrap();
+        let (_folder, run, path) = place();
+        let mut file = CsvFile::create(&run, &path).unwrap();
         file.add(row("1")).unwrap();
         let bytes = file.sync().unwrap();
         file.add(row("2")).unwrap();
@@ -314,12 +339,13 @@ mod tests {
         let whole = std::fs::read(&path).unwrap();
         // Another row, torn.
         std::fs::write(&path, [&whole[..], b"0,3"].concat()).unwrap();
-        let mut file = CsvFile::go_on(&path, bytes).unwrap();
+        let mut file = CsvFile::go_on(&run, &path, bytes).unwrap();
         file.add(row("2")).unwrap();
         file.flush().unwrap();
         assert!(std::fs::read(&path).unwrap() == whole);
         for bytes in [bytes - 1, whole.len() as u64 + 1, u64::MAX] {
-            let error = format!("{:#}", CsvFile::<PredictionRow>::go_on(&path, bytes).unwrap_err());
+            let refused = CsvFile::<PredictionRow>::go_on(&run, &path, bytes).unwrap_err();
+            let error = format!("{refused:#}");
             assert!(error.contains(" is damaged: "), "{error}");
         }
         assert!(std::fs::read(&path).unwrap() == whole);

@@ -1,5 +1,5 @@
-//! Files that somebody else may have made or damaged: of a bounded length, nothing but regular files,
-//! and of a run only what lies in its own directory.
+//! Files that somebody else may have made or damaged: of a bounded length, and nothing but regular
+//! files.
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, ErrorKind, Read};
@@ -30,18 +30,25 @@ pub fn open(path: &Path, most: u64) -> io::Result<io::Take<File>> {
     // To open a pipe is to wait for a writer: what is there is asked before, and again of what was
     // opened.
     check(&fs::metadata(path)?, most)?;
-    let file = File::open(path)?;
+    bounded(File::open(path)?, most)
+}
+
+/// The regular file `file`, of at most `most` bytes, to be read.
+///
+/// # Errors
+/// As [`open`].
+pub fn bounded(file: File, most: u64) -> io::Result<io::Take<File>> {
     check(&file.metadata()?, most)?;
-    // One more than allowed of a file that grows meanwhile, for `read` to notice.
+    // One more than allowed of a file that grows meanwhile, for `whole` to notice.
     Ok(file.take(most.saturating_add(1)))
 }
 
 fn check(found: &Metadata, most: u64) -> io::Result<()> {
     if found.is_dir() {
-        return Err(io::Error::new(ErrorKind::IsADirectory, "Is a directory: expected a file"));
+        return Err(is_a_directory());
     }
     if !found.is_file() {
-        return Err(invalid("no regular file but a pipe or a device"));
+        return Err(no_regular_file());
     }
     if found.len() > most { Err(too_long(found.len(), most)) } else { Ok(()) }
 }
@@ -51,32 +58,28 @@ fn check(found: &Metadata, most: u64) -> io::Result<()> {
 /// # Errors
 /// As [`open`], and those of reading.
 pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    whole(open(path, most)?, most)
+}
+
+/// The bytes of `file`, which [`bounded`] has made one of at most `most`.
+///
+/// # Errors
+/// Those of reading, and if it has grown.
+pub fn whole(mut file: io::Take<File>, most: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    open(path, most)?.read_to_end(&mut bytes)?;
+    file.read_to_end(&mut bytes)?;
     let length = bytes.len() as u64;
     if length > most { Err(too_long(length, most)) } else { Ok(bytes) }
 }
 
-/// As [`read`], of a file of the run in the directory `run`.
-///
-/// # Errors
-/// As [`read`] and [`inside`].
-pub fn read_inside(run: &Path, path: &Path, most: u64) -> io::Result<Vec<u8>> {
-    inside(run, path)?;
-    read(path, most)
+/// What is said of a directory where a file is expected.
+pub fn is_a_directory() -> io::Error {
+    io::Error::new(ErrorKind::IsADirectory, "Is a directory: expected a file")
 }
 
-/// Finds out whether `path`, with every symbolic link followed, lies in the directory `run`.
-///
-/// # Errors
-/// If it does not, or one of them is not there.
-pub fn inside(run: &Path, path: &Path) -> io::Result<()> {
-    let (directory, file) = (run.canonicalize()?, path.canonicalize()?);
-    if file.starts_with(&directory) {
-        return Ok(());
-    }
-    let leads = format!("a symbolic link out of the run leads to {}", file.display());
-    Err(invalid(leads + ": put the file itself there"))
+/// What is said of what is neither a file nor a directory.
+pub fn no_regular_file() -> io::Error {
+    invalid("no regular file but a pipe or a device")
 }
 
 /// What was found, or nothing where nothing is. Every other error stays one: what cannot be looked at
@@ -96,7 +99,8 @@ fn too_long(length: u64, most: u64) -> io::Error {
     io::Error::new(ErrorKind::FileTooLarge, message)
 }
 
-fn invalid(message: impl Into<String>) -> io::Error {
+/// An error of what is in a file, or of what it is.
+pub fn invalid(message: impl Into<String>) -> io::Error {
     io::Error::new(ErrorKind::InvalidData, message.into())
 }
 

@@ -24,7 +24,8 @@
 //! libtorch's operations, [`network`] on [`layers`] with [`loss`] and [`parameters`], which inference uses
 //! too. Both end in [`optim`], whose learning rate [`schedule`] knows. Beside the loop are
 //! [`evaluate`] and [`checkpoint`] with its [`manifest`]; around it, [`commands`], [`run_dir`] with its
-//! [`lock`], [`progress`] and [`report`]. [`disk`] makes changes to files that a crash cannot halve.
+//! [`lock`], [`progress`] and [`report`]. [`disk`] makes changes to files that a crash cannot halve, in a
+//! [`directory`] that is known by what it is.
 //! [`reproduction`] sets many runs beside what was published, with [`statistics`] and an independent
 //! [`mod@reference`]. Imports point downwards.
 
@@ -85,6 +86,8 @@ pub mod transpose;
 pub mod statistics;
 
 pub mod lock;
+
+pub mod directory;
 
 pub mod disk;
 

@@ -1,60 +1,98 @@
 //! Keeps a second process from what one process writes.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{ErrorKind, Write};
+use std::fs::{File, TryLockError};
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 
-use crate::disk::parent;
+use crate::directory::Directory;
+use crate::disk::Disk;
 use crate::error::UserError;
 
-/// A file that holds its process's number, locked until this is dropped or the process ends, however
-/// it ends. Where the file system knows no locks, it keeps nobody out.
+/// The bytes of a process's number at most.
+const NUMBER: u64 = 20;
+
+/// A directory and a file in it that holds its process's number, both locked until this is dropped or
+/// the process ends, however it ends. The directory keeps others out also when the file is gone; the
+/// file, where only files can be locked. Where the file system knows no locks, nobody is kept out.
 #[derive(Debug)]
 pub struct Lock {
+    directory: Arc<Directory>,
     path: PathBuf,
     file: File,
 }
 
 impl Lock {
-    /// Locks the file `path`.
+    /// Locks `directory` and the file `path` in it.
     ///
     /// # Errors
-    /// If another process has locked it, whose number is told, or it cannot be made.
-    pub fn acquire(path: &Path) -> Result<Self> {
+    /// If another process has locked it, whose number is told, or the file cannot be made.
+    pub fn acquire(directory: Arc<Directory>, path: &Path) -> Result<Self> {
         let context = || format!("cannot lock {}", path.display());
+        // Not every system lets a directory be locked.
+        if let Err(TryLockError::WouldBlock) = directory.handle().try_lock() {
+            return Err(held(&directory, path).into());
+        }
         loop {
-            let mut options = OpenOptions::new();
-            let file = options.read(true).write(true).create(true).truncate(false).open(path);
-            let mut file = file.with_context(context)?;
-            match file.try_lock() {
-                Ok(()) => {}
-                Err(TryLockError::WouldBlock) => return Err(held(path).into()),
-                Err(TryLockError::Error(e)) if e.kind() == ErrorKind::Unsupported => {}
-                Err(TryLockError::Error(e)) => return Err(e).with_context(context),
+            let file = directory.open_or_create(path).with_context(context)?;
+            if !try_lock(&file).with_context(context)? {
+                return Err(held(&directory, path).into());
             }
             // Whoever held it may just have removed it; then it keeps nobody out any more.
-            if is_at(&file, path) {
-                file.set_len(0).with_context(context)?;
-                writeln!(file, "{}", std::process::id()).with_context(context)?;
-                return Ok(Self { path: path.to_owned(), file });
+            if directory.holds(path, &file).with_context(context)? {
+                let lock = Self { directory, path: path.to_owned(), file };
+                lock.write_number().with_context(context)?;
+                return Ok(lock);
             }
         }
+    }
+
+    fn write_number(&self) -> io::Result<()> {
+        self.file.set_len(0)?;
+        writeln!(&self.file, "{}", std::process::id())
+    }
+
+    /// Whether its file is still the one that was locked.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn is_in_place(&self) -> io::Result<bool> {
+        self.directory.holds(&self.path, &self.file)
     }
 }
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        if is_at(&self.file, &self.path) {
-            let _ = fs::remove_file(&self.path);
+        if self.is_in_place().unwrap_or(false) {
+            let _ = self.directory.remove(&self.path);
         }
+        let _ = self.directory.handle().unlock();
     }
 }
 
-fn held(path: &Path) -> UserError {
-    let run = parent(path).display();
-    let holder = fs::read_to_string(path).unwrap_or_default();
+/// Whether the file `path` in `directory` is what a process that was killed may have left: its number,
+/// or nothing.
+pub fn is_left(directory: &Directory, path: &Path) -> bool {
+    let number = |byte: &u8| byte.is_ascii_digit() || *byte == b'\n';
+    directory.read(path, NUMBER).is_ok_and(|bytes| bytes.iter().all(number))
+}
+
+/// Whether nobody else has locked `file`.
+fn try_lock(file: &File) -> io::Result<bool> {
+    match file.try_lock() {
+        Ok(()) => Ok(true),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(e)) if e.kind() == ErrorKind::Unsupported => Ok(true),
+        Err(TryLockError::Error(e)) => Err(e),
+    }
+}
+
+fn held(directory: &Directory, path: &Path) -> UserError {
+    let run = directory.path().display();
+    let holder = directory.read(path, NUMBER).unwrap_or_default();
+    let holder = String::from_utf8_lossy(&holder);
     let holder = match holder.trim().parse::<u32>() {
         Ok(process) => format!("process {process}"),
         Err(_) => "another process".to_owned(),
@@ -63,24 +101,19 @@ fn held(path: &Path) -> UserError {
         .hint("wait for it to end, or stop it; it saves its state")
 }
 
-/// Whether `path` still names `file`.
-#[cfg(unix)]
-fn is_at(file: &File, path: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    let same = |one: fs::Metadata, other: fs::Metadata| {
-        (one.dev(), one.ino()) == (other.dev(), other.ino())
-    };
-    file.metadata().and_then(|one| Ok(same(one, fs::symlink_metadata(path)?))).unwrap_or(false)
-}
-
-#[cfg(not(unix))]
-fn is_at(_: &File, path: &Path) -> bool {
-    path.exists()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
+
+    fn acquire(folder: &tempfile::TempDir) -> Result<Lock> {
+        let directory = Directory::open(folder.path()).unwrap();
+        Lock::acquire(Arc::new(directory), &folder.path().join("lock"))
+    }
+
+    fn refused(folder: &tempfile::TempDir) -> String {
+        format!("{:#}", acquire(folder).unwrap_err())
+    }
 
     #[test]
     fn a_lock_keeps_others_out_until_it_is_dropped() {
@@ -88,23 +121,36 @@ mod tests {
         let path = folder.path().join("lock");
         // What a process that was killed left is no lock.
         fs::write(&path, "1 and more").unwrap();
-        let lock = Lock::acquire(&path).unwrap();
-        let error = format!("{:#}", Lock::acquire(&path).unwrap_err());
+        let lock = acquire(&folder).unwrap();
+        let error = refused(&folder);
         assert!(error.contains(&format!("process {} is writing", std::process::id())), "{error}");
+        assert!(lock.is_in_place().unwrap());
         drop(lock);
         assert!(!path.exists());
-        drop(Lock::acquire(&path).unwrap());
+        drop(acquire(&folder).unwrap());
     }
 
     #[test]
-    fn a_lock_leaves_another_in_its_place_alone() {
+    fn a_lock_whose_file_is_gone_keeps_others_out_and_knows_it() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("lock");
-        let lock = Lock::acquire(&path).unwrap();
+        let lock = acquire(&folder).unwrap();
         fs::remove_file(&path).unwrap();
-        let other = Lock::acquire(&path).unwrap();
+        assert!(!lock.is_in_place().unwrap());
+        let error = refused(&folder);
+        assert!(error.contains("another process is writing"), "{error}");
+        // Another file in its place is not its own to remove.
+        fs::write(&path, "").unwrap();
         drop(lock);
-        assert!(path.exists() && Lock::acquire(&path).is_err());
-        drop(other);
+        assert!(path.exists());
+    }
+
+    #[test]
+    fn a_file_that_is_locked_keeps_others_out_where_directories_are_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = fs::File::create(folder.path().join("lock")).unwrap();
+        file.lock().unwrap();
+        let error = refused(&folder);
+        assert!(error.contains("another process is writing"), "{error}");
     }
 }

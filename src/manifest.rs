@@ -1,6 +1,7 @@
 //! `manifest.json` of a checkpoint: where the training stood, and what the other files have to be.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 
 use anyhow::{Result, anyhow, ensure};
 use serde::{Deserialize, Serialize};
@@ -11,12 +12,27 @@ use crate::input::clipped;
 /// The layout that this version writes and reads.
 pub const FORMAT: u32 = 2;
 
+/// What a checkpoint is called until it is whole.
+pub const PARTIAL: &str = "partial";
+
+/// A checkpoint's file that says what the others are.
+pub const MANIFEST: &str = "manifest.json";
 /// A checkpoint's file of weights.
 pub const WEIGHTS: &str = "weights.safetensors";
 /// Its file of everything else that training goes on from.
 pub const TRAINING: &str = "training.safetensors";
 /// Its file of the best weights by validation, where there was one.
 pub const BEST: &str = "best.safetensors";
+
+/// Whether a checkpoint's directory may be called so.
+pub fn is_checkpoint(name: &OsStr) -> bool {
+    name == PARTIAL || name.to_str().is_some_and(|name| name.starts_with("step-"))
+}
+
+/// Whether a checkpoint's file may be called so.
+pub fn is_file(name: &OsStr) -> bool {
+    [MANIFEST, WEIGHTS, TRAINING, BEST].iter().any(|file| name == *file)
+}
 
 /// What `manifest.json` holds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

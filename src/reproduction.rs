@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::config::{CUSTOM, Config, TaskKind};
 use crate::curves::CurveRow;
+use crate::directory::Directory;
 use crate::error::UserError;
 use crate::presets::{self, CURVE_EVERY, Preset};
 use crate::reference::{self, Seed};
@@ -201,9 +202,10 @@ impl Reproduction {
     /// # Errors
     /// If they cannot be written.
     pub fn write(&self, path: &Path) -> Result<()> {
+        let context = || format!("cannot write into {}", path.display());
+        let directory = Directory::open(path).with_context(context)?;
         for (name, text) in [("report.json", self.json()?), ("report.md", self.markdown())] {
-            let file = path.join(name);
-            write_whole(&file, &text)?;
+            write_whole(&directory, &path.join(name), &text)?;
         }
         Ok(())
     }

@@ -1,19 +1,27 @@
 //! The directory that a run leaves behind.
 
-use std::fs;
+mod place;
+
+use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow};
 
 use crate::config::Config;
-use crate::curves::{self, CurveRow};
-use crate::disk::{self, Real};
+use crate::curves::{self, CsvFile, CurveRow, PredictionRow};
+use crate::directory::Directory;
+use crate::disk::{self, Disk};
 use crate::error::UserError;
+use crate::input::{self, if_there};
 use crate::lock::Lock;
 use crate::resolve::Given;
 use crate::summary::Summary;
-use crate::{input, resolve, shell};
+use crate::{resolve, shell};
+
+pub use place::Place;
+use place::is_aside;
 
 /// What a run writes. `config.toml` is what makes a directory a run.
 const FILES: [&str; 4] = ["config.toml", "curves.csv", "predictions.csv", "summary.json"];
@@ -23,9 +31,9 @@ const LOCK: &str = "lock";
 /// A run's directory.
 #[derive(Debug)]
 pub struct RunDir {
-    path: PathBuf,
+    directory: Arc<Directory>,
     /// Of the one process that may write to it.
-    _lock: Option<Lock>,
+    lock: Option<Lock>,
 }
 
 impl RunDir {
@@ -35,14 +43,18 @@ impl RunDir {
     /// If it cannot be made.
     pub fn claim(name: &str) -> Result<PathBuf> {
         let runs = Path::new("runs");
-        fs::create_dir_all(runs).context("cannot make the directory runs")?;
+        let unusable = |path: &Path, e: &std::io::Error| {
+            let error = UserError::usage(format!("cannot make {}: {e}", path.display()));
+            error.hint("--out DIR writes elsewhere")
+        };
+        let directory = Directory::create(runs).map_err(|e| unusable(runs, &e))?;
         let numbered = (2..).map(|n| format!("{name}-{n}"));
         for name in std::iter::once(name.to_owned()).chain(numbered) {
             let path = runs.join(name);
-            match fs::create_dir(&path) {
+            match directory.create_dir(&path) {
                 Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
                 made => {
-                    made.with_context(|| format!("cannot make the directory {}", path.display()))?;
+                    made.and_then(|()| directory.sync(runs)).map_err(|e| unusable(&path, &e))?;
                     return Ok(path);
                 }
             }
@@ -55,55 +67,49 @@ impl RunDir {
     /// # Errors
     /// If something is there already.
     pub fn check(path: &Path, force: bool) -> Result<()> {
-        let shown = path.display();
-        let run = Self::at(path);
-        if path.exists() && !path.is_dir() {
-            return Err(UserError::usage(format!("--out {shown}: is no directory")).into());
-        }
-        if run.config_path().exists() {
-            if force {
-                return Ok(());
-            }
-            return Err(run.in_the_way().into());
-        }
-        let other = |entry: std::io::Result<fs::DirEntry>| {
-            entry.map_or(true, |entry| entry.file_name() != LOCK)
+        let what = match Self::place(path)? {
+            Place::Free => return Ok(()),
+            Place::Run if force => return Self::at(path)?.written().map(drop),
+            Place::Run => return Err(Self::at(path)?.in_the_way().into()),
+            Place::Other(what) => what,
         };
-        if path.exists() && fs::read_dir(path).map_err(|e| unusable(path, &e))?.any(other) {
-            let error = UserError::usage(format!("--out {shown}: holds files that are no run's"));
-            return Err(error.hint("give a new or an empty directory").into());
-        }
-        Ok(())
+        let error = UserError::usage(format!("--out {}: {what}", path.display()));
+        Err(error.hint("give a new or an empty directory").into())
     }
 
-    /// A new run at `path` with `config`, which no other process may write. With `force`, a run that
-    /// is there is removed first; what no run wrote stays.
+    /// A new run at `path` with `config`, which no other process may write, and its `curves.csv`. With
+    /// `force`, a run that is there is removed first; what no run wrote stays.
     ///
     /// # Errors
     /// If something is there already, another process is writing it, or the directory cannot be
     /// written.
-    pub fn create(path: &Path, config: &Config, force: bool) -> Result<Self> {
+    pub fn create(path: &Path, config: &Config, force: bool) -> Result<(Self, CsvFile<CurveRow>)> {
         let unusable = |e: std::io::Error| unusable(path, &e);
-        let run = Self::at(path);
         // Before a lock is written into something else.
         Self::check(path, force)?;
-        fs::create_dir_all(path).map_err(unusable)?;
-        let run = run.locked().map_err(|error| match error.downcast() {
+        let directory = Directory::create(path).map_err(unusable)?;
+        let run = Self::new(directory).locked().map_err(|error| match error.downcast() {
             Ok(io) => unusable(io).into(),
             Err(error) => error,
         })?;
         // Another process may have been faster.
         Self::check(path, force)?;
-        run.clear().map_err(unusable)?;
-        let text = text(config)?;
-        disk::replace(&Real, &run.config_path(), text.as_bytes()).map_err(unusable)?;
-        Ok(run)
+        let (disk, file) = (run.disk(), run.config_path());
+        let old = run.written()?;
+        // First what may fail: a full disk does not cost the old run.
+        let new = disk::write_aside(disk, &file, text(config)?.as_bytes()).map_err(unusable)?;
+        // The old config.toml stays to the end: until then what is left is still known as a run.
+        let removed = old.iter().try_for_each(|old| disk.remove(old));
+        removed.and_then(|()| disk::put(disk, &new, &file)).map_err(unusable)?;
+        let refused = || UserError::usage(format!("--out {}: cannot be written", path.display()));
+        let curves = run.curves(0).with_context(refused)?;
+        Ok((run, curves))
     }
 
     /// Why no other run is made here.
     fn in_the_way(&self) -> UserError {
-        let shown = self.path.display();
-        if fs::symlink_metadata(self.summary_path()).is_ok() {
+        let shown = self.path().display();
+        if self.directory.has(&self.summary_path()).unwrap_or(true) {
             let error = UserError::usage(format!("--out {shown}: holds a run already"));
             return error.hint("give another directory, or --force to replace the run");
         }
@@ -111,14 +117,20 @@ impl RunDir {
         error.hint(format!("`{}` goes on with it", self.resume_command()))
     }
 
-    fn at(path: &Path) -> Self {
-        Self { path: path.to_owned(), _lock: None }
+    fn new(directory: Directory) -> Self {
+        Self { directory: Arc::new(directory), lock: None }
+    }
+
+    fn at(path: &Path) -> Result<Self> {
+        let directory = Directory::open(path);
+        let unreadable = |e| UserError::usage(format!("cannot read {}: {e}", path.display()));
+        Ok(Self::new(directory.map_err(unreadable)?))
     }
 
     /// The same, which from now on no other process may write.
     fn locked(self) -> Result<Self> {
-        let _lock = Some(Lock::acquire(&self.path.join(LOCK))?);
-        Ok(Self { _lock, ..self })
+        let lock = Lock::acquire(Arc::clone(&self.directory), &self.path().join(LOCK))?;
+        Ok(Self { lock: Some(lock), ..self })
     }
 
     /// The run at `path`, with its configuration.
@@ -126,15 +138,20 @@ impl RunDir {
     /// # Errors
     /// If there is none, or its configuration is damaged.
     pub fn open(path: &Path) -> Result<(Self, Config)> {
-        let run = Self::at(path);
-        let file = run.config_path();
-        if fs::symlink_metadata(&file).is_err() {
-            let error =
-                UserError::usage(format!("{}: no run: it has no config.toml", path.display()));
-            return Err(error.hint("give the directory that train --out wrote").into());
+        let none = format!("{}: no run: it has no config.toml", path.display());
+        let none = UserError::usage(none);
+        let given = "give the directory that train --out wrote";
+        if !path.is_dir() {
+            return Err(none.hint(given).into());
         }
-        let config = run.read_config()?;
-        Ok((run, config))
+        let run = Self::at(path)?;
+        if run.directory.has(&run.config_path())? {
+            let config = run.read_config()?;
+            return Ok((run, config));
+        }
+        let begin = format!("no training has begun there; give it to train --out, or {given}");
+        let free = run.place_here()? == Place::Free;
+        Err(none.hint(if free { &begin } else { given }).into())
     }
 
     fn read_config(&self) -> Result<Config> {
@@ -163,23 +180,21 @@ impl RunDir {
     /// If a file cannot be removed or written.
     pub fn reopen(&self, config: &Config) -> Result<()> {
         // The summary first: only without it is the run known as one that is not finished.
-        for path in [self.summary_path(), self.predictions_path()] {
-            match fs::remove_file(&path) {
-                Err(e) if e.kind() == ErrorKind::NotFound => {}
-                removed => {
-                    removed.with_context(|| format!("cannot remove {}", path.display()))?;
-                }
-            }
+        let mut old = vec![self.summary_path(), self.predictions_path()];
+        let aside = self.names()?.into_iter().filter(|name| is_aside(name));
+        old.extend(aside.map(|name| self.path().join(name)));
+        for path in old {
+            self.remove(&path)?;
         }
         if self.read_config()? != *config {
-            write_whole(&self.config_path(), &text(config)?)?;
+            write_whole(self.disk(), &self.config_path(), &text(config)?)?;
         }
         Ok(())
     }
 
     /// The command that goes on with the run.
     pub fn resume_command(&self) -> String {
-        shell::command(&["resume".as_ref(), operand(&self.path).as_ref()])
+        shell::command(&["resume".as_ref(), operand(self.path()).as_ref()])
     }
 
     /// The command that trains its configuration from the beginning, into a new directory.
@@ -188,34 +203,86 @@ impl RunDir {
         shell::command(&["train".as_ref(), "--config".as_ref(), config.as_ref()])
     }
 
+    /// Removes `path`, one of the run's own, if it is there.
+    ///
+    /// # Errors
+    /// If it cannot be removed.
+    pub fn remove(&self, path: &Path) -> Result<()> {
+        let removed = if_there(self.disk().remove(path)).map(drop);
+        removed.with_context(|| format!("cannot remove {}", path.display()))
+    }
+
+    /// Finds out whether what this process writes is still the run: its directory, its lock, its
+    /// `config.toml` and `curves`.
+    ///
+    /// # Errors
+    /// If one of them was moved, removed or replaced, or that cannot be found out.
+    pub fn check_in_place(&self, curves: &CsvFile<CurveRow>) -> Result<()> {
+        let shown = || format!("cannot read {}", self.path().display());
+        if !self.directory.is_in_place().with_context(shown)? {
+            let hint = "if it was moved, resume it where it is now";
+            return Err(replaced(self.path()).hint(hint).into());
+        }
+        let locked = self.lock.as_ref().map_or(Ok(true), Lock::is_in_place);
+        self.require(&self.path().join(LOCK), locked)?;
+        self.require(&self.config_path(), self.directory.has(&self.config_path()))?;
+        self.require(&self.curves_path(), curves.is_in_place(&self.directory))
+    }
+
+    /// Finds out whether what an evaluation leaves is there: `predictions` and the checkpoints.
+    ///
+    /// # Errors
+    /// As [`RunDir::check_in_place`].
+    pub fn check_evaluated(&self, predictions: &CsvFile<PredictionRow>) -> Result<()> {
+        self.require(&self.predictions_path(), predictions.is_in_place(&self.directory))?;
+        // What cannot be looked at is not missing.
+        let saved = self.directory.has(&self.checkpoint_path()).unwrap_or(true);
+        self.require(&self.checkpoint_path(), Ok(saved))
+    }
+
+    /// Fails unless what has the name `path` is still what the process writes.
+    fn require(&self, path: &Path, in_place: std::io::Result<bool>) -> Result<()> {
+        if in_place.with_context(|| format!("cannot read {}", path.display()))? {
+            return Ok(());
+        }
+        let resume = self.resume_command();
+        let hint = format!("put it back, and `{resume}` goes on from the last checkpoint");
+        Err(replaced(path).hint(hint).into())
+    }
+
+    /// What changes its files.
+    pub fn disk(&self) -> &dyn Disk {
+        &*self.directory
+    }
+
     /// Its directory.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.directory.path()
     }
 
     /// `config.toml`.
     pub fn config_path(&self) -> PathBuf {
-        self.path.join(FILES[0])
+        self.path().join(FILES[0])
     }
 
     /// `curves.csv`.
     pub fn curves_path(&self) -> PathBuf {
-        self.path.join(FILES[1])
+        self.path().join(FILES[1])
     }
 
     /// `predictions.csv`.
     pub fn predictions_path(&self) -> PathBuf {
-        self.path.join(FILES[2])
+        self.path().join(FILES[2])
     }
 
     /// `summary.json`.
     pub fn summary_path(&self) -> PathBuf {
-        self.path.join(FILES[3])
+        self.path().join(FILES[3])
     }
 
     /// `checkpoint`.
     pub fn checkpoint_path(&self) -> PathBuf {
-        self.path.join(CHECKPOINT)
+        self.path().join(CHECKPOINT)
     }
 
     /// Writes `summary.json`.
@@ -223,7 +290,11 @@ impl RunDir {
     /// # Errors
     /// If it cannot be written.
     pub fn write_summary(&self, summary: &Summary) -> Result<()> {
-        write_whole(&self.summary_path(), &(serde_json::to_string_pretty(summary)? + "\n"))
+        write_whole(
+            self.disk(),
+            &self.summary_path(),
+            &(serde_json::to_string_pretty(summary)? + "\n"),
+        )
     }
 
     /// `summary.json`, which a run has once it is finished.
@@ -232,7 +303,7 @@ impl RunDir {
     /// If it is damaged.
     pub fn read_summary(&self) -> Result<Option<Summary>> {
         let path = self.summary_path();
-        if fs::symlink_metadata(&path).is_err() {
+        if !self.directory.has(&path)? {
             return Ok(None);
         }
         let bytes = self.read(&path, input::SUMMARY)?;
@@ -243,34 +314,54 @@ impl RunDir {
     /// The rows of `curves.csv`.
     ///
     /// # Errors
-    /// If it cannot be read, is damaged, or lies outside the run's directory.
+    /// If it cannot be read or is damaged.
     pub fn read_curves(&self) -> Result<Vec<CurveRow>> {
-        let path = self.curves_path();
-        let inside = input::inside(&self.path, &path);
-        inside.with_context(|| format!("cannot read {}", path.display()))?;
-        curves::read(&path)
+        curves::read(&self.directory, &self.curves_path())
+    }
+
+    /// `curves.csv` with what comes after its first `bytes` bytes cut off.
+    ///
+    /// # Errors
+    /// As [`RunDir::check_curves`], and if it cannot be written.
+    pub fn curves(&self, bytes: u64) -> Result<CsvFile<CurveRow>> {
+        CsvFile::go_on(&self.directory, &self.curves_path(), bytes)
+    }
+
+    /// Finds out whether `curves.csv` can go on after its first `bytes` bytes, and touches nothing.
+    ///
+    /// # Errors
+    /// If it is not there, shorter, or no row ends there.
+    pub fn check_curves(&self, bytes: u64) -> Result<()> {
+        CsvFile::<CurveRow>::check(&self.directory, &self.curves_path(), bytes).map(drop)
+    }
+
+    /// An empty `predictions.csv`.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn predictions(&self) -> Result<CsvFile<PredictionRow>> {
+        CsvFile::create(&self.directory, &self.predictions_path())
     }
 
     /// The bytes of `file`, one of the run's own, at most `most`.
     ///
     /// # Errors
-    /// If it cannot be read, is longer, no regular file, or lies outside the run's directory.
+    /// If it cannot be read, is longer, or no regular file.
     fn read(&self, file: &Path, most: u64) -> Result<Vec<u8>> {
-        let bytes = input::read_inside(&self.path, file, most);
+        let bytes = self.directory.read(file, most);
         bytes.with_context(|| format!("cannot read {}", file.display()))
     }
 
-    fn clear(&self) -> std::io::Result<()> {
-        if self.checkpoint_path().exists() {
-            fs::remove_dir_all(self.checkpoint_path())?;
-        }
-        // config.toml last: until then what is left is still known as a run.
-        for file in FILES.iter().rev().map(|file| self.path.join(file)).filter(|file| file.exists())
-        {
-            fs::remove_file(file)?;
-        }
-        Ok(())
+    fn names(&self) -> Result<Vec<OsString>> {
+        let names = self.directory.names(self.path());
+        names.with_context(|| format!("cannot read {}", self.path().display()))
     }
+}
+
+/// What a training says of what it writes and is no longer there.
+fn replaced(path: &Path) -> UserError {
+    let what = "it was moved, removed or replaced during the training";
+    UserError::failure(format!("cannot write {}: {what}", path.display()))
 }
 
 /// What the TOML file `path` that a user named says.
@@ -290,26 +381,17 @@ fn operand(path: &Path) -> PathBuf {
     if flag { Path::new(".").join(path) } else { path.to_owned() }
 }
 
-/// A directory that the user chose badly, or a failure of the disk.
+/// No run has begun: another directory is all it takes.
 fn unusable(path: &Path, error: &std::io::Error) -> UserError {
-    let message = format!("--out {}: cannot be written: {error}", path.display());
-    match error.kind() {
-        ErrorKind::NotADirectory
-        | ErrorKind::NotFound
-        | ErrorKind::PermissionDenied
-        | ErrorKind::ReadOnlyFilesystem
-        | ErrorKind::InvalidFilename
-        | ErrorKind::InvalidInput => UserError::usage(message),
-        _ => UserError::failure(message),
-    }
+    UserError::usage(format!("--out {}: cannot be written: {error}", path.display()))
 }
 
 /// Writes a file that is, also after a crash, either what it was before or whole.
 ///
 /// # Errors
 /// If it cannot be written.
-pub fn write_whole(path: &Path, text: &str) -> Result<()> {
-    let written = disk::replace(&Real, path, text.as_bytes());
+pub fn write_whole(disk: &dyn Disk, path: &Path, text: &str) -> Result<()> {
+    let written = disk::replace(disk, path, text.as_bytes());
     written.with_context(|| format!("cannot write {}", path.display()))
 }
 

@@ -15,7 +15,8 @@ use seqlab::checkpoint::{self, Which};
 use seqlab::config::{Config, DeviceChoice, Dtype, EngineChoice, GateActivation};
 use seqlab::curves::{self, CurveRow};
 use seqlab::device::{self, download, host};
-use seqlab::disk::Real;
+use seqlab::directory::Directory;
+use seqlab::disk::parent;
 use seqlab::engine;
 use seqlab::error::{USAGE, status};
 use seqlab::evaluate::Evaluator;
@@ -153,7 +154,8 @@ impl Trained {
         tensors.sort_by(|(a, _), (b, _)| a.cmp(b));
         let number = |bytes: &[u8]| f64::from(f32::from_le_bytes(bytes.try_into().unwrap()));
         let weights = tensors.iter().flat_map(|(_, tensor)| tensor.data().chunks(4).map(number));
-        let rows = curves::read(&lab.path(run).join("curves.csv")).unwrap();
+        let directory = Directory::open(&lab.path(run)).unwrap();
+        let rows = curves::read(&directory, &lab.path(run).join("curves.csv")).unwrap();
         Self { rows, weights: weights.collect() }
     }
 
@@ -327,7 +329,8 @@ fn what_a_gpu_trained_loads_and_evaluates_on_the_cpu() {
     for config in experiments(Dtype::Float64) {
         let (mut trainer, _) = train(&config, gpu);
         let path = folder.path().join(&config.preset);
-        checkpoint::save(&Real, &path, &mut trainer, 0).unwrap();
+        let run = Directory::open(parent(&path)).unwrap();
+        checkpoint::save(&run, &path, &mut trainer, 0).unwrap();
         let specs = Model::new(&config).parameters();
         let kind = network::kind(config.dtype);
         let parameters = Parameters::zeros(specs, config.replicas, kind, host()).unwrap();

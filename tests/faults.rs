@@ -12,7 +12,8 @@ use common::{ECHO, Lab, PROGRAM};
 use seqlab::checkpoint::{self, Checkpoint};
 use seqlab::config::Config;
 use seqlab::device::host;
-use seqlab::disk::{self, Disk, Real};
+use seqlab::directory::Directory;
+use seqlab::disk::{self, Disk};
 use seqlab::presets;
 use seqlab::rng::Purpose;
 use seqlab::task::Task;
@@ -36,6 +37,8 @@ struct State {
     unsynced: Vec<PathBuf>,
     /// Names given in directories that were not synced: from, to.
     renamed: Vec<(PathBuf, PathBuf)>,
+    /// Directories whose own names were not synced.
+    made: Vec<PathBuf>,
     crashed: bool,
 }
 
@@ -43,12 +46,19 @@ struct State {
 struct Faulty {
     n: usize,
     fault: Fault,
+    real: Directory,
     state: RefCell<State>,
 }
 
+/// What changes the directory that `path` is in.
+fn real(path: &Path) -> Directory {
+    Directory::open(disk::parent(path)).unwrap()
+}
+
 impl Faulty {
-    fn new(n: usize, fault: Fault) -> Self {
-        Self { n, fault, state: RefCell::default() }
+    /// One for the directory that `path` is in.
+    fn new(n: usize, fault: Fault, path: &Path) -> Self {
+        Self { n, fault, real: real(path), state: RefCell::default() }
     }
 
     /// Counts an operation, which `half` does half of.
@@ -78,14 +88,15 @@ impl Faulty {
 impl Disk for Faulty {
     fn create_dir(&self, path: &Path) -> io::Result<()> {
         self.attempt("create", || ())?;
-        Real.create_dir(path)
+        self.state.borrow_mut().made.push(path.to_owned());
+        self.real.create_dir(path)
     }
 
     fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         let half = || fs::write(path, &bytes[..bytes.len() / 2]).unwrap();
         self.attempt("write", half)?;
         self.state.borrow_mut().unsynced.push(path.to_owned());
-        Real.write(path, bytes)
+        self.real.write(path, bytes)
     }
 
     fn sync(&self, path: &Path) -> io::Result<()> {
@@ -93,7 +104,8 @@ impl Disk for Faulty {
         let mut state = self.state.borrow_mut();
         state.unsynced.retain(|file| file != path);
         state.renamed.retain(|(_, to)| disk::parent(to) != path);
-        Real.sync(path)
+        state.made.retain(|made| disk::parent(made) != path);
+        self.real.sync(path)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -108,7 +120,7 @@ impl Disk for Faulty {
         if from.is_dir() {
             state.renamed.push((from.to_owned(), to.to_owned()));
         }
-        Real.rename(from, to)
+        self.real.rename(from, to)
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
@@ -119,7 +131,7 @@ impl Disk for Faulty {
             }
         };
         self.attempt("remove", half)?;
-        Real.remove(path)
+        self.real.remove(path)
     }
 }
 
@@ -159,19 +171,19 @@ fn whichever_operation_of_a_save_fails_the_checkpoint_before_or_the_new_one_is_t
         };
         let [old, new] = [("old", &mut second), ("new", &mut third)].map(|(name, trainer)| {
             let path = reference.path().join(name);
-            save(&Real, &path, trainer).unwrap();
+            save(&real(&path), &path, trainer).unwrap();
             content(&newest(&path))
         });
         for fault in [Fault::Error, Fault::Crash, Fault::LateCrash] {
             for n in 0.. {
                 let folder = tempfile::tempdir().unwrap();
                 let path = folder.path().join("checkpoint");
-                save(&Real, &path, &mut first).unwrap();
-                save(&Real, &path, &mut second).unwrap();
+                save(&real(&path), &path, &mut first).unwrap();
+                save(&real(&path), &path, &mut second).unwrap();
                 // What a save that was cut short before left.
                 fs::create_dir(path.join("partial")).unwrap();
                 fs::write(path.join("partial/weights.safetensors"), "x").unwrap();
-                let disk = Faulty::new(n, fault);
+                let disk = Faulty::new(n, fault, &path);
                 let saved = save(&disk, &path, &mut third);
                 let done = disk.state.borrow().done.clone();
                 if done.len() <= n {
@@ -189,7 +201,7 @@ fn whichever_operation_of_a_save_fails_the_checkpoint_before_or_the_new_one_is_t
                 let renamed = done[..n].contains(&"rename");
                 assert!(found == old || (renamed && found == new), "{fault:?} at {n}: {done:?}");
                 // The next process goes on as if nothing had been.
-                save(&Real, &path, &mut third).unwrap();
+                save(&real(&path), &path, &mut third).unwrap();
                 assert!(content(&newest(&path)) == new);
                 assert!(!path.join("partial").exists());
                 let kept = fs::read_dir(&path).unwrap().count();
@@ -209,7 +221,7 @@ fn whichever_operation_of_the_first_save_fails_there_is_none_or_that_one() {
         for n in 0.. {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("checkpoint");
-            let disk = Faulty::new(n, fault);
+            let disk = Faulty::new(n, fault, &path);
             let saved = checkpoint::save(&disk, &path, &mut trainer, 7);
             let found = checkpoint::newest(&path).unwrap().whole;
             if saved.is_ok() {
@@ -228,7 +240,7 @@ fn a_file_is_replaced_or_stays() {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("config.toml");
             fs::write(&path, "old").unwrap();
-            let replaced = disk::replace(&Faulty::new(n, fault), &path, b"new");
+            let replaced = disk::replace(&Faulty::new(n, fault, &path), &path, b"new");
             let found = fs::read_to_string(&path).unwrap();
             if replaced.is_ok() {
                 assert_eq!((found.as_str(), n), ("new", 4));
@@ -236,6 +248,24 @@ fn a_file_is_replaced_or_stays() {
             }
             assert_eq!(found, if n < 3 { "old" } else { "new" }, "{fault:?} at {n}");
         }
+    }
+}
+
+#[test]
+fn a_new_directory_and_those_made_above_it_are_synced_where_they_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = folder.path().join("a");
+    let path = first.join("b/c");
+    let disk = Faulty::new(usize::MAX, Fault::Crash, &first);
+    disk::create_dirs(&disk, &path).unwrap();
+    let state = disk.state.borrow();
+    assert_eq!(state.done, ["create", "sync"].repeat(3));
+    assert!(path.is_dir() && state.made.is_empty(), "{:?}", state.made);
+    for n in 0..6 {
+        fs::remove_dir_all(&first).unwrap();
+        let disk = Faulty::new(n, Fault::Error, &first);
+        disk::create_dirs(&disk, &path).unwrap_err();
+        disk::create_dirs(&real(&first), &path).unwrap();
     }
 }
 
@@ -323,6 +353,35 @@ fn a_full_disk_ends_a_run_with_whole_rows_and_the_last_checkpoint() {
 
 #[cfg(target_os = "linux")]
 #[test]
+fn a_disk_that_is_full_before_a_run_begins_is_told_and_costs_no_other_run() {
+    let lab = Lab::new();
+    // Room for so many files and directories, its root among them: for all but the run's directory,
+    // its lock, its configuration and its curves in turn.
+    for files in 1..5 {
+        let Some(disk) = Tmpfs::new(&lab, &format!("1m,nr_inodes={files}")) else { return };
+        let output = lab.command("train echo --out disk/run").output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{files}: {stderr}");
+        assert!(stderr.starts_with("error: --out disk/run: cannot "), "{files}: {stderr}");
+        assert!(stderr.contains("No space left on device"), "{files}: {stderr}");
+        drop(disk);
+        fs::remove_dir(lab.path("disk")).unwrap();
+    }
+    let Some(disk) = Tmpfs::new(&lab, "1m,nr_inodes=20") else { return };
+    lab.train(ECHO, "disk/run");
+    let before = common::tree(&lab.path("disk/run"));
+    // The lock takes the last.
+    let fill = |n| fs::write(lab.path(&format!("disk/fill{n}")), "");
+    let filled = (0..).take_while(|n| fill(*n).is_ok()).count();
+    fs::remove_file(lab.path(&format!("disk/fill{}", filled - 1))).unwrap();
+    let says = "error: --out disk/run: cannot be written: No space left on device";
+    lab.fails(2, "train echo --out disk/run --force", &[says]);
+    assert!(common::tree(&lab.path("disk/run")) == before);
+    drop(disk);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
 fn a_read_only_directory_is_told_and_left_alone() {
     let lab = Lab::new();
     let Some(disk) = Tmpfs::new(&lab, "4m") else { return };
@@ -349,6 +408,6 @@ fn a_directory_that_vanishes_ends_the_run() {
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
     fs::rename(lab.path("run"), lab.path("elsewhere")).unwrap();
-    fails(&child.wait_with_output().unwrap(), &["run/checkpoint", "No such file or directory"]);
+    fails(&child.wait_with_output().unwrap(), &["cannot write run: it was moved, removed or repl"]);
     resumes(&lab, "elsewhere");
 }

@@ -11,7 +11,8 @@ use seqlab::checkpoint;
 use seqlab::config::{CheckpointEvery, Config, EngineChoice};
 use seqlab::curves::CurveRow;
 use seqlab::device::{download, host};
-use seqlab::disk::Real;
+use seqlab::directory::Directory;
+use seqlab::disk::parent;
 use seqlab::network::State;
 use seqlab::presets;
 use seqlab::train::{Observer, Outcome, Trainer};
@@ -60,7 +61,8 @@ impl Observer for Keeper<'_> {
     }
 
     fn checkpoint(&mut self, trainer: &mut Trainer) -> Result<()> {
-        checkpoint::save(&Real, self.folder, trainer, self.rows.len() as u64)
+        let run = Directory::open(parent(self.folder))?;
+        checkpoint::save(&run, self.folder, trainer, self.rows.len() as u64)
     }
 }
 

@@ -159,6 +159,19 @@ fn only_curves_rs_names_the_csv_library() {
     );
 }
 
+/// So that no link is followed in a run, no pipe opened, and nothing written into another's directory.
+#[test]
+fn only_directory_rs_opens_and_changes_the_files_of_a_run() {
+    let ways = ["File::open", "File::create", "File::options", "OpenOptions", "fs::"];
+    // A user's files, what the system tells of itself, and which runs there are.
+    let others = ["input.rs", "memory/available.rs", "device.rs", "reproduction.rs"];
+    forbid(
+        |path| path != "directory.rs" && !others.contains(&path),
+        |line| ways.iter().any(|way| has(line, way)) && !line.starts_with("use std::fs::"),
+        "open and change files through src/directory.rs:",
+    );
+}
+
 #[test]
 fn what_is_above_the_tensors_names_none() {
     let pure = [

@@ -4,17 +4,18 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use super::report::{Report, report};
 use super::resume::{Resume, resume_until};
 use super::stop::Stop;
 use super::train::{Train, train_until};
 use crate::config::{Config, DeviceChoice};
+use crate::directory::Directory;
 use crate::error::UserError;
 use crate::presets::{self, Preset};
 use crate::progress::say;
-use crate::run_dir::RunDir;
+use crate::run_dir::{Place, RunDir};
 use crate::{memory, placement};
 
 /// Replicas of an experiment, also those of a quick look.
@@ -62,7 +63,8 @@ pub fn reproduce(what: &Reproduce, out: &mut dyn Write) -> Result<ExitCode> {
     }
     let missing = missing(&what.out, configs)?;
     let shown = what.out.display();
-    std::fs::create_dir_all(&what.out).with_context(|| format!("cannot make {shown}"))?;
+    let unusable = |e| UserError::usage(format!("--out {shown}: cannot be written: {e}"));
+    Directory::create(&what.out).map_err(unusable)?;
     let stop = Stop::on_signal()?;
     let total = missing.len();
     for (n, (path, config)) in missing.into_iter().enumerate() {
@@ -70,12 +72,12 @@ pub fn reproduce(what: &Reproduce, out: &mut dyn Write) -> Result<ExitCode> {
             say(format!("[{}/{total}]", n + 1));
         }
         let nowhere = &mut std::io::sink();
-        let finished = if path.exists() {
-            let run = Resume { run: path, epochs: None, device: None, quiet };
-            resume_until(&stop.now, &run, nowhere)?
-        } else {
+        let finished = if RunDir::place(&path)? == Place::Free {
             let run = Train { config, out: Some(path), force: false, quiet };
             train_until(&stop.now, run, nowhere)?
+        } else {
+            let run = Resume { run: path, epochs: None, device: None, quiet };
+            resume_until(&stop.now, &run, nowhere)?
         };
         if !finished {
             say("hint: the same command goes on with what is not finished");
@@ -120,7 +122,7 @@ fn missing(out: &Path, configs: Vec<Config>) -> Result<Vec<(PathBuf, Config)>> {
     let mut missing = Vec::new();
     for config in configs {
         let path = out.join(&config.preset);
-        if !path.exists() {
+        if RunDir::place(&path)? == Place::Free {
             missing.push((path, config));
             continue;
         }

@@ -6,15 +6,13 @@ use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use super::sitting::{Sitting, draw_weights, new_trainer};
 use super::stop::Stop;
 use super::trained::{again, warn};
 use crate::checkpoint::{self, Checkpoint, Found};
 use crate::config::{Config, DeviceChoice, Invalid, LearningRateSchedule};
-use crate::curves::{CsvFile, CurveRow};
-use crate::disk::{Disk, Real};
 use crate::error::UserError;
 use crate::progress::say;
 use crate::run_dir::RunDir;
@@ -82,11 +80,10 @@ pub(super) fn resume_until(stop: &AtomicBool, what: &Resume, out: &mut dyn Write
 
     let device = placement::measured(&config, what.device.unwrap_or(config.device))?;
     let mut trainer = new_trainer(&config, &device)?;
-    let curves = run.curves_path();
     let bytes = whole.as_ref().map_or(0, |checkpoint| checkpoint.manifest.curves_bytes);
+    run.check_curves(bytes)?;
     if let Some(checkpoint) = &whole {
         checkpoint.restore(&mut trainer)?;
-        CsvFile::<CurveRow>::check(&curves, bytes)?;
     } else {
         if !quiet {
             say(format!("{shown}: no checkpoint yet; from the beginning"));
@@ -97,11 +94,9 @@ pub(super) fn resume_until(stop: &AtomicBool, what: &Resume, out: &mut dyn Write
     }
     // Nothing was changed up to here.
     warn(&damaged);
-    for (path, _) in &damaged {
-        Real.remove(path).with_context(|| format!("cannot remove {}", path.display()))?;
-    }
+    damaged.iter().try_for_each(|(path, _)| run.remove(path))?;
     run.reopen(&config)?;
-    let curves = CsvFile::go_on(&curves, bytes)?;
+    let curves = run.curves(bytes)?;
     Sitting { begin, run, trainer, curves, device, quiet }.go_on("resuming", stop, out)
 }
 

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
@@ -12,7 +11,6 @@ use anyhow::Result;
 use crate::config::Config;
 use crate::curves::{CsvFile, CurveRow, PredictionRow};
 use crate::device::{self, Chosen};
-use crate::disk::Real;
 use crate::error::Interrupted;
 use crate::meter::Means;
 use crate::pace::Pace;
@@ -100,8 +98,7 @@ impl Sitting {
             ));
         }
         let progress = Progress::new(&config, first, quiet);
-        let (checkpoints, written) = (run.checkpoint_path(), Instant::now());
-        let mut recorder = Recorder { curves, written, progress, checkpoints };
+        let mut recorder = Recorder { run: &run, curves, written: Instant::now(), progress };
         let startup_seconds = begin.elapsed().as_secs_f64();
         let outcome = trainer.run(&mut recorder, stop);
         recorder.progress.end();
@@ -112,10 +109,11 @@ impl Sitting {
             Outcome::Finished(means) => evaluate(&trainer, &means, &run, stop),
             Outcome::Interrupted => Err(Interrupted.into()),
         };
+        run.check_in_place(&recorder.curves)?;
         let (replicas, examples) = match evaluated {
             Err(error) if error.is::<Interrupted>() => {
                 // Half a table would pass for a whole one.
-                let _ = std::fs::remove_file(run.predictions_path());
+                run.remove(&run.predictions_path())?;
                 say(format!("interrupted after step {}; state saved in {shown}", trainer.step));
                 say(format!("resume with: {}", run.resume_command()));
                 return Ok(false);
@@ -189,7 +187,7 @@ fn evaluate(
     stop: &AtomicBool,
 ) -> Result<(Vec<ReplicaSummary>, Vec<PredictionRow>)> {
     let config = trainer.config();
-    let mut file = CsvFile::create(&run.predictions_path())?;
+    let mut file = run.predictions()?;
     let mut examples: Vec<PredictionRow> = Vec::new();
     let each = EXAMPLES.div_ceil(config.replicas as usize);
     let samples = config.evaluation_samples as usize;
@@ -208,6 +206,7 @@ fn evaluate(
     examples.sort_by_key(|example| example.replica);
     // The summary, which comes next, says that everything is there.
     file.sync()?;
+    run.check_evaluated(&file)?;
     let replica = |(replica, evaluation): (usize, Evaluation)| ReplicaSummary {
         seed: seeds[replica],
         diverged_at_step: diverged[replica],
@@ -222,15 +221,15 @@ fn evaluate(
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Writes rows and checkpoints as they come and shows how far the training is.
-struct Recorder {
+struct Recorder<'a> {
+    run: &'a RunDir,
     curves: CsvFile<CurveRow>,
     /// When rows were last brought to the file.
     written: Instant,
     progress: Progress,
-    checkpoints: PathBuf,
 }
 
-impl Observer for Recorder {
+impl Observer for Recorder<'_> {
     fn step(&mut self) {
         self.progress.step();
     }
@@ -248,11 +247,13 @@ impl Observer for Recorder {
             return Ok(());
         }
         self.written = Instant::now();
-        self.curves.flush()
+        self.curves.flush()?;
+        self.run.check_in_place(&self.curves)
     }
 
     fn checkpoint(&mut self, trainer: &mut Trainer) -> Result<()> {
         let curves = self.curves.sync()?;
-        checkpoint::save(&Real, &self.checkpoints, trainer, curves)
+        self.run.check_in_place(&self.curves)?;
+        checkpoint::save(self.run.disk(), &self.run.checkpoint_path(), trainer, curves)
     }
 }

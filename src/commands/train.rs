@@ -11,7 +11,6 @@ use anyhow::Result;
 use super::sitting::{Sitting, draw_weights, new_trainer};
 use super::stop::Stop;
 use crate::config::Config;
-use crate::curves::CsvFile;
 use crate::placement;
 use crate::run_dir::RunDir;
 
@@ -54,7 +53,6 @@ pub(super) fn train_until(stop: &AtomicBool, what: Train, out: &mut dyn Write) -
         return Ok(false);
     }
     let path = what.out.map_or_else(|| RunDir::claim(&config.preset), Ok)?;
-    let run = RunDir::create(&path, &config, force)?;
-    let curves = CsvFile::create(&run.curves_path())?;
+    let (run, curves) = RunDir::create(&path, &config, force)?;
     Sitting { begin, run, trainer, curves, device, quiet }.go_on("training", stop, out)
 }

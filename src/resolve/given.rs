@@ -78,6 +78,11 @@ pub fn parse(file: &str, bytes: &[u8]) -> Result<Given> {
 }
 
 impl Given {
+    /// Whether it says anything of `field`.
+    pub fn has(&self, field: &str) -> bool {
+        self.fields.contains_key(field)
+    }
+
     /// A preset and nothing else.
     pub fn preset(name: &str) -> Self {
         let mut given = Self::default();
