@@ -444,6 +444,20 @@ mod tests {
     }
 
     #[test]
+    fn few_steps_are_done_at_a_time_where_their_batches_are_large() {
+        let reverse = presets::find("reverse").unwrap().config;
+        assert_eq!(most_steps(&reverse), pace::MOST_STEPS);
+        let large = Config { replicas: 100, batch_size: 1000, n_in: 20, ..reverse.clone() };
+        let ids = feed::ids_of_a_step(&large);
+        assert!(most_steps(&large) as i64 * ids <= IDS_AT_A_TIME.max(ids), "{ids}");
+        let long = Config { replicas: 100, n_in: 1000, n_out: 1, ..reverse.clone() };
+        assert_eq!(most_steps(&long), 1);
+        let huge = Config { replicas: i64::MAX, n_in: i64::MAX, ..reverse.clone() };
+        assert_eq!(most_steps(&huge), 1);
+        assert_eq!(most_steps(&Config { global_clipnorm: Some(1.0), ..reverse }), 1);
+    }
+
+    #[test]
     fn rows_are_cut_into_one_or_an_even_number_of_blocks() {
         let numbers = [1, 16, 17, 32, 33, 64, 65, 256].map(blocks);
         assert_eq!(numbers, [1, 1, 2, 2, 4, 4, 6, 16]);
