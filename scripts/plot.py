@@ -246,6 +246,7 @@ def figure_of(name, rows, loss, accuracy, curve):
         steps_per_epoch = rows[-1]["step"] / rows[-1]["epoch"]
         steps = [epoch * steps_per_epoch for epoch, _ in curve]
         look = {"color": "black", "linestyle": "", "marker": "o", "markerfacecolor": "none"}
+        look["clip_on"] = False
         left.plot(steps, [y for _, y in curve], label="published curve", markersize=3, **look)
     scale_loss(left)
     left.set_ylabel("loss (nats per token)")

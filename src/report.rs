@@ -250,18 +250,21 @@ fn lost(replicas: &[ReplicaSummary], vocab: i64) -> String {
     )
 }
 
+/// The columns of sequences beside each other.
+const SEQUENCES: [&str; 3] = ["source", "expected", "predicted"];
+
 /// Expected beside predicted sequences, as the tutorials print them, each with the seed of its replica
 /// where there are several. Where lines would be longer than `width`, sequences are shortened in the
 /// middle.
 pub fn predictions(examples: &[PredictionRow], seeds: &[u64], width: Option<usize>) -> String {
     let several = seeds.len() > 1;
-    let row = |seed: &str, ids: [&str; 3], wrong: &str| {
+    let row = |seed: &str, sequences: [&str; 3], wrong: &str| {
         let seed = several.then_some(seed);
-        let cells = seed.into_iter().chain(ids).chain([wrong]);
+        let cells = seed.into_iter().chain(sequences).chain([wrong]);
         cells.map(str::to_owned).collect::<Vec<_>>()
     };
     let rows = |most: usize| {
-        let mut rows = vec![row("seed", ["source", "expected", "predicted"], "")];
+        let mut rows = vec![row("seed", SEQUENCES, "")];
         for example in examples {
             let ids = [&example.source, &example.expected, &example.predicted];
             let [source, expected, predicted] = ids.map(|ids| shortened(ids, most));
@@ -271,12 +274,12 @@ pub fn predictions(examples: &[PredictionRow], seeds: &[u64], width: Option<usiz
         }
         table(&rows)
     };
+    let longest = |text: &str| text.lines().map(|line| line.chars().count()).max().unwrap_or(0);
     let whole = rows(usize::MAX);
-    let needed = whole.lines().map(|line| line.chars().count()).max().unwrap_or(0);
     match width {
-        Some(width) if needed > width => {
-            let beside = "  ".len() * 4 + "wrong".len() + if several { 20 } else { 0 };
-            rows(width.saturating_sub(beside) / 3)
+        Some(width) if longest(&whole) > width => {
+            let beside = longest(&rows(0)).saturating_sub(SEQUENCES.concat().len());
+            rows(width.saturating_sub(beside) / SEQUENCES.len())
         }
         _ => whole,
     }
