@@ -323,7 +323,7 @@ struct Fields {
     /// Fresh samples that the trained model is evaluated on; so many are held out (addition)
     #[arg(long, value_name = "N")]
     evaluation_samples: Option<String>,
-    /// auto, cpu, cuda or cuda:N; only auto falls back to the CPU
+    /// auto, cpu, cuda or cuda:N; auto: the faster one by the sizes, the CPU where no GPU can be used
     #[arg(long, value_name = "DEVICE")]
     device: Option<String>,
     /// What computes the training steps; auto: fused on a CPU, libtorch on a GPU

@@ -119,7 +119,7 @@ words! {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum DeviceChoice {
-    /// CUDA where there is a usable GPU, otherwise the CPU.
+    /// A GPU where one can be used and is estimated to be faster (`crate::placement`), otherwise the CPU.
     Auto,
     /// The CPU.
     Cpu,

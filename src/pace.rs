@@ -21,6 +21,9 @@ const TRIES: usize = 2;
 /// times as long as a trial takes, where that is longer.
 const REST: [(Duration, u32); 2] = [(Duration::from_millis(100), 4), (Duration::from_secs(2), 32)];
 
+/// What a trial's results count in the next.
+const MEMORY: f64 = 0.5;
+
 /// How much less time another number of threads has to take to be chosen.
 const GAIN: f64 = 0.98;
 
@@ -38,6 +41,8 @@ pub struct Pace {
     chosen: usize,
     /// Steps that each of them did.
     done: Vec<usize>,
+    /// What is known of each of them: old trials count less and less.
+    known: Vec<Spent>,
     /// Seconds that a step took last; `None` before the first.
     step: Option<f64>,
     phase: Phase,
@@ -50,34 +55,33 @@ enum Phase {
     /// Some choices are tried in turns.
     Trial(Trial),
     /// The chosen one goes on.
-    Rest {
-        /// What it took so far.
-        spent: Spent,
-        /// What it took lately.
-        lately: Spent,
-        /// Seconds that a step took in the trial.
-        step: f64,
-        /// How long it goes on before the next trial.
-        until: Duration,
-    },
+    Rest(Rest),
 }
 
-/// Steps and the time they took.
+/// Steps and the seconds they took.
 #[derive(Debug, Clone, Copy, Default)]
 struct Spent {
-    steps: usize,
-    time: Duration,
+    steps: f64,
+    seconds: f64,
 }
 
 impl Spent {
-    fn add(&mut self, steps: usize, time: Duration) {
-        self.steps += steps;
-        self.time += time;
+    fn add(&mut self, more: Spent) {
+        self.steps += more.steps;
+        self.seconds += more.seconds;
     }
 
-    /// Seconds a step.
+    fn times(self, weight: f64) -> Self {
+        Self { steps: weight * self.steps, seconds: weight * self.seconds }
+    }
+
+    /// Seconds a step; those of no step are endless.
     fn step(self) -> f64 {
-        self.time.as_secs_f64() / self.steps as f64
+        if self.steps > 0.0 { self.seconds / self.steps } else { f64::INFINITY }
+    }
+
+    fn lasts(self, time: Duration) -> bool {
+        self.seconds >= time.as_secs_f64()
     }
 }
 
@@ -102,30 +106,38 @@ impl Trial {
         Self { tried, now: 0, window: Spent::default(), rounds: 0, rest }
     }
 
-    /// Counts steps. Returns whether that was the last.
-    fn took(&mut self, steps: usize, time: Duration) -> bool {
-        self.window.add(steps, time);
-        if self.window.time < TRY {
+    /// Counts steps. Returns whether those were the last.
+    fn took(&mut self, spent: Spent) -> bool {
+        self.window.add(spent);
+        if !self.window.lasts(TRY) {
             return false;
         }
-        let Spent { steps, time } = std::mem::take(&mut self.window);
-        self.tried[self.now].1.add(steps, time);
+        self.tried[self.now].1.add(std::mem::take(&mut self.window));
         self.now = (self.now + 1) % self.tried.len();
         self.rounds += usize::from(self.now == 0);
         // Of long steps one tells enough.
-        self.rounds == TRIES || self.rounds > 0 && self.tried.iter().all(|(_, all)| all.steps == 1)
+        let long = || self.tried.iter().all(|(_, spent)| spent.steps <= 1.0);
+        self.rounds == TRIES || self.rounds > 0 && long()
     }
+}
 
-    /// The best, which `chosen` is unless another is clearly better, with its seconds a step, and the
-    /// time that all took.
-    fn result(&self, chosen: usize) -> (usize, f64, Duration) {
-        let of = |choice| self.tried.iter().find(|(tried, _)| *tried == choice);
-        let before = of(chosen).map_or(f64::INFINITY, |(_, spent)| spent.step());
-        let all = self.tried.iter().map(|(choice, spent)| (*choice, spent.step()));
-        let best = all.min_by(|a, b| a.1.total_cmp(&b.1)).unwrap_or((chosen, before));
-        let (best, step) = if best.1 < before * GAIN { best } else { (chosen, before) };
-        (best, step, self.tried.iter().map(|(_, spent)| spent.time).sum())
-    }
+/// The time between two trials.
+#[derive(Debug)]
+struct Rest {
+    /// What the chosen number took so far.
+    spent: Spent,
+    /// What it took lately.
+    lately: Spent,
+    /// How long it goes on.
+    until: Duration,
+}
+
+/// The best of `all`, which is `chosen` unless another is clearly better.
+fn best(chosen: usize, all: impl Iterator<Item = (usize, Spent)> + Clone) -> usize {
+    let step = |choice| all.clone().find(|(tried, _)| *tried == choice).map(|(_, s)| s.step());
+    let before = step(chosen).unwrap_or(f64::INFINITY);
+    let least = all.clone().min_by(|a, b| a.1.step().total_cmp(&b.1.step()));
+    least.filter(|(_, spent)| spent.step() < before * GAIN).map_or(chosen, |(choice, _)| choice)
 }
 
 impl Pace {
@@ -136,7 +148,8 @@ impl Pace {
     pub fn new(choices: Vec<usize>) -> Self {
         assert!(!choices.is_empty(), "a number of threads");
         let (chosen, done) = (choices.len() - 1, vec![0; choices.len()]);
-        Self { choices, chosen, done, step: None, phase: Phase::Begin }
+        let known = vec![Spent::default(); choices.len()];
+        Self { choices, chosen, done, known, step: None, phase: Phase::Begin }
     }
 
     /// The number of threads that most steps so far had.
@@ -161,10 +174,10 @@ impl Pace {
     /// How many steps may be done at a time now.
     pub fn steps(&self) -> usize {
         let most = match &self.phase {
-            Phase::Trial(trial) => TRY.saturating_sub(trial.window.time),
-            _ => AT_A_TIME,
+            Phase::Trial(trial) => TRY.as_secs_f64() - trial.window.seconds,
+            _ => AT_A_TIME.as_secs_f64(),
         };
-        let steps = self.step.map_or(1.0, |step| most.as_secs_f64() / step);
+        let steps = self.step.map_or(1.0, |step| most / step);
         (steps.ceil() as usize).clamp(1, MOST_STEPS)
     }
 
@@ -172,42 +185,62 @@ impl Pace {
     pub fn took(&mut self, steps: usize, time: Duration) {
         let now = self.now();
         self.done[now] += steps;
-        self.step = Some(time.as_secs_f64() / steps as f64);
+        let took = Spent { steps: steps as f64, seconds: time.as_secs_f64() };
+        self.step = Some(took.step());
         if self.choices.len() == 1 {
             return;
         }
-        match &mut self.phase {
-            Phase::Begin => {
-                // The first guess first.
-                let all = (0..self.choices.len()).rev();
-                self.phase = Phase::Trial(Trial::new(all, Duration::ZERO));
-            }
-            Phase::Trial(trial) => {
-                if trial.took(steps, time) {
-                    let (best, step, took) = trial.result(self.chosen);
-                    let [first, last] = REST.map(|(rest, times)| rest.max(times * took));
-                    let stands = best == self.chosen;
-                    let until = if stands { (2 * trial.rest).clamp(first, last) } else { first };
-                    let (spent, lately) = (Spent::default(), Spent::default());
-                    self.chosen = best;
-                    self.phase = Phase::Rest { spent, lately, step, until };
-                }
-            }
-            Phase::Rest { spent, lately, step, until } => {
-                spent.add(steps, time);
-                lately.add(steps, time);
-                let mut due = spent.time >= *until;
-                if lately.time >= REST[0].0 {
-                    let change = std::mem::take(lately).step() / *step;
-                    due |= !(1.0 / CHANGE..CHANGE).contains(&change);
-                }
-                if due {
-                    let near = self.chosen.saturating_sub(1)..=self.chosen + 1;
-                    let near = near.filter(|choice| *choice < self.choices.len());
-                    self.phase = Phase::Trial(Trial::new(near, *until));
-                }
+        self.phase = match std::mem::replace(&mut self.phase, Phase::Begin) {
+            // The first guess first.
+            Phase::Begin => Phase::Trial(Trial::new((0..self.choices.len()).rev(), Duration::ZERO)),
+            Phase::Trial(mut trial) => match trial.took(took) {
+                false => Phase::Trial(trial),
+                true => Phase::Rest(self.judge(&trial)),
+            },
+            Phase::Rest(rest) => self.rest(rest, took),
+        };
+    }
+
+    /// Chooses by what is known after `trial`.
+    fn judge(&mut self, trial: &Trial) -> Rest {
+        let this = trial.tried.iter().copied();
+        for (choice, spent) in this.clone() {
+            self.known[choice] = self.known[choice].times(MEMORY);
+            self.known[choice].add(spent);
+        }
+        let all = this.clone().map(|(choice, _)| (choice, self.known[choice]));
+        let by_all = best(self.chosen, all);
+        // A trial that tells something else than those before is soon followed by another.
+        let stands = by_all == self.chosen && best(self.chosen, this.clone()) == self.chosen;
+        let seconds = this.map(|(_, spent)| spent.seconds).sum();
+        let [first, last] =
+            REST.map(|(rest, times)| rest.max(times * Duration::from_secs_f64(seconds)));
+        let until = if stands { (2 * trial.rest).clamp(first, last) } else { first };
+        self.chosen = by_all;
+        Rest { spent: Spent::default(), lately: Spent::default(), until }
+    }
+
+    /// Goes on with `rest` after steps that `took` so much, or tries the choices beside the chosen one.
+    fn rest(&mut self, mut rest: Rest, took: Spent) -> Phase {
+        rest.spent.add(took);
+        rest.lately.add(took);
+        let known = &mut self.known[self.chosen];
+        let mut due = rest.spent.lasts(rest.until);
+        if rest.lately.lasts(REST[0].0) {
+            let lately = std::mem::take(&mut rest.lately);
+            let change = lately.step() / known.step();
+            if !(1.0 / CHANGE..CHANGE).contains(&change) {
+                // What was known is of another time.
+                (due, rest.spent, *known) = (true, lately, Spent::default());
             }
         }
+        if !due {
+            return Phase::Rest(rest);
+        }
+        known.add(rest.spent);
+        let near = self.chosen.saturating_sub(1)..=self.chosen + 1;
+        let near = near.filter(|choice| *choice < self.choices.len());
+        Phase::Trial(Trial::new(near, rest.until))
     }
 }
 
