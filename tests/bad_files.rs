@@ -337,6 +337,6 @@ fn a_training_that_no_memory_holds_is_refused_with_what_to_lower() {
     }
     // Before the first of them trains for an hour.
     let says = "error: training partial-echo-4 needs about ";
-    lab.refuses(2, "reproduce echo partial-echo-4 --replicas 60000 --out runs", &[says]);
+    lab.refuses(2, "reproduce echo partial-echo-4 --replicas 30000 --out runs", &[says]);
     lab.run("summary echo --units 1000000");
 }
