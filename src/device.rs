@@ -118,12 +118,17 @@ pub fn machine() -> String {
     format!("{processor}{} core(s), {system} {architecture}", cores())
 }
 
+/// What asks for `device`.
+pub fn choice(device: Device) -> DeviceChoice {
+    match device {
+        Device::Cuda(index) => DeviceChoice::Cuda(index),
+        _ => DeviceChoice::Cpu,
+    }
+}
+
 /// `device` as `--device` and `summary.json` spell it.
 pub fn name(device: Device) -> String {
-    match device {
-        Device::Cuda(index) => format!("cuda:{index}"),
-        _ => "cpu".to_owned(),
-    }
+    choice(device).to_string()
 }
 
 /// The CPU, which files are read to and written from.

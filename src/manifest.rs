@@ -6,7 +6,7 @@ use std::ffi::OsStr;
 use anyhow::{Result, anyhow, ensure};
 use serde::{Deserialize, Serialize};
 
-use crate::config::Config;
+use crate::config::{Config, DeviceChoice};
 use crate::input::clipped;
 
 /// The layout that this version writes and reads.
@@ -68,6 +68,9 @@ pub struct Position {
     pub rows: i64,
     /// Wall time of the training loop, all sittings together.
     pub seconds: f64,
+    /// Where it was computed, which `auto` stays with; `None` in checkpoints from before it was noted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<DeviceChoice>,
     /// The lowest validation loss so far.
     pub best: Option<Best>,
 }
@@ -105,7 +108,7 @@ impl Position {
         let (epoch, batch) = (step / config.steps_per_epoch(), step % config.steps_per_epoch());
         let samples = epoch * config.samples_per_epoch() + batch * config.batch_size;
         let rows = config.rows_due(step);
-        Self { epoch, batch, step, samples, rows, seconds: 0.0, best: None }
+        Self { epoch, batch, step, samples, rows, seconds: 0.0, device: None, best: None }
     }
 }
 
@@ -173,13 +176,13 @@ impl Manifest {
 impl Position {
     /// Whether a run of `config`, which is valid, can stand here.
     fn check(&self, config: &Config) -> Result<()> {
-        let &Self { step, rows, seconds, best, .. } = self;
+        let &Self { step, rows, seconds, device, best, .. } = self;
         ensure!((0..=config.steps()).contains(&step), "step {step} is none of the run's");
         let there = Self::at(config, step);
         // A row that was being validated when the training was interrupted is still to come.
         ensure!((there.rows - 1..=there.rows).contains(&rows) && rows >= 0, "{rows} rows");
         ensure!(seconds >= 0.0, "{seconds} seconds");
-        let possible = Self { rows, seconds, best, ..there };
+        let possible = Self { rows, seconds, device, best, ..there };
         ensure!(*self == possible, "its epoch, batch and samples are not those of step {step}");
         Ok(())
     }

@@ -303,6 +303,7 @@ impl Trainer {
         Position {
             rows: self.rows_ended,
             seconds: self.seconds(),
+            device: Some(device::choice(self.device)),
             best: self.best.as_ref().map(|(best, _)| *best),
             ..Position::at(&self.config, self.step)
         }

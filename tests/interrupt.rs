@@ -28,6 +28,9 @@ fn a_signal_waits_for_no_more_than_a_few_steps() {
         seen.get() >= 1.0
     });
     assert_eq!(output.status.code(), Some(143));
+    // `resume` goes on with the same device, whatever else `auto` might take by then.
+    let manifest = lab.read(&lab.file("run", "checkpoint/manifest.json"));
+    assert!(manifest.contains("\"device\": \"cpu\","), "{manifest}");
     let done = Csv::curves(&lab, "run").numbers("step").pop().unwrap();
     assert!(done - seen.get() <= 16.0, "{} steps after the signal", done - seen.get());
 }

@@ -16,7 +16,7 @@ use crate::config::{Config, DeviceChoice, Invalid, LearningRateSchedule};
 use crate::error::UserError;
 use crate::progress::say;
 use crate::run_dir::RunDir;
-use crate::{input, placement, resolve};
+use crate::{device, input, placement, resolve};
 
 /// Which run to go on with.
 pub struct Resume {
@@ -78,7 +78,7 @@ pub(super) fn resume_until(stop: &AtomicBool, what: &Resume, out: &mut dyn Write
         None => {}
     }
 
-    let device = placement::measured(&config, what.device.unwrap_or(config.device))?;
+    let device = placement::measured(&config, choice(what, &config, whole.as_ref()))?;
     let mut trainer = new_trainer(&config, &device)?;
     let bytes = whole.as_ref().map_or(0, |checkpoint| checkpoint.manifest.curves_bytes);
     run.check_curves(bytes)?;
@@ -108,6 +108,18 @@ fn refused(invalid: &Invalid, config: &Config) -> UserError {
     }
     let (epochs, expectation) = (config.epochs, invalid.expectation());
     UserError::usage(format!("--epochs {epochs}: {field} {found} of the run: {expectation}"))
+}
+
+/// Which device to go on with. `auto` stays where the training was, if it can: elsewhere its numbers would
+/// be others.
+fn choice(what: &Resume, config: &Config, whole: Option<&Checkpoint>) -> DeviceChoice {
+    let asked = what.device.unwrap_or(config.device);
+    let before = whole.and_then(|checkpoint| checkpoint.manifest.position.device);
+    let usable = |choice: &DeviceChoice| device::choose(*choice).is_ok();
+    match asked {
+        DeviceChoice::Auto => before.filter(usable).unwrap_or(asked),
+        asked => asked,
+    }
 }
 
 /// Finds out whether a run of `config` would have passed through `checkpoint`.
