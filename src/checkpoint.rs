@@ -23,11 +23,12 @@ use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors, View};
 use tch::{Kind, Tensor};
 
+use crate::checksum::Checksum;
 use crate::directory::Directory;
 use crate::disk::{Disk, parent};
 use crate::error::UserError;
 use crate::input::{self, if_there};
-use crate::manifest::{BEST, Checksum, MANIFEST, Manifest, PARTIAL, TRAINING, WEIGHTS};
+use crate::manifest::{BEST, MANIFEST, Manifest, PARTIAL, TRAINING, WEIGHTS};
 use crate::meter::SUMS;
 use crate::parameters::{ParameterSpec, Parameters};
 use crate::train::Trainer;
@@ -39,19 +40,19 @@ use crate::{config, device};
 pub const COPIES: usize = 5;
 
 /// Saves the state of `trainer` as the newest checkpoint in the directory `path`, which is made if it
-/// is not there, beside the `curves_bytes` that its rows take so far. As many as the configuration
-/// says are kept.
+/// is not there, beside a `curves.csv` that is `curves` so far. As many as the configuration says are
+/// kept.
 ///
 /// # Errors
 /// If a file cannot be written; the checkpoints before are then still there. Also a loss that is not
 /// finite, and libtorch's.
-pub fn save(disk: &dyn Disk, path: &Path, trainer: &mut Trainer, curves_bytes: u64) -> Result<()> {
+pub fn save(disk: &dyn Disk, path: &Path, trainer: &mut Trainer, curves: Checksum) -> Result<()> {
     let files = contents(trainer)?;
     let checksums = files.iter().map(|(name, bytes)| (name.to_string(), Checksum::of(bytes)));
     let checksums = checksums.collect();
     let (config, position) = (trainer.config(), trainer.position());
     let step = position.step;
-    let manifest = Manifest::new(config, position, curves_bytes, checksums)?.text()?;
+    let manifest = Manifest::new(config, position, curves, checksums)?.text()?;
 
     match disk.create_dir(path) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {}

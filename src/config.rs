@@ -326,6 +326,12 @@ impl Config {
         (0..self.replicas).map(|k| (self.seed + k) as u64).collect()
     }
 
+    /// The same run computed where and saved when `other` is: none of its numbers is another.
+    pub fn placed_as(&self, other: &Self) -> Self {
+        let Self { device, threads, checkpoint_every, keep_checkpoints, .. } = *other;
+        Self { device, threads, checkpoint_every, keep_checkpoints, ..self.clone() }
+    }
+
     /// Samples in an epoch; meaningful once the sizes are valid.
     pub fn samples_per_epoch(&self) -> i64 {
         let length = self.length.unwrap_or(0);

@@ -5,11 +5,13 @@ use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow};
 use serde::{Deserialize, Serialize};
 
+use crate::checksum::{Checksum, Running};
 use crate::directory::Directory;
 use crate::disk::{Disk, parent};
+use crate::error::UserError;
 use crate::input::{self, clipped};
 
 /// A row of `curves.csv`: one replica at one logging point. `None` is written as nothing.
@@ -69,6 +71,30 @@ pub fn read(run: &Directory, path: &Path) -> Result<Vec<CurveRow>> {
     parse(file).map_err(|e| anyhow!(e)).with_context(context)
 }
 
+/// Finds out whether the `curves.csv` at `path` in `run` is `expected`, all of it.
+///
+/// # Errors
+/// If it is not, or cannot be read.
+pub fn check(run: &Directory, path: &Path, expected: Checksum) -> Result<()> {
+    let mut found = Running::default();
+    let read = run.open_file(path).and_then(|file| {
+        // One more than expected, of a file that is longer.
+        std::io::copy(&mut file.take(expected.bytes.saturating_add(1)), &mut found)
+    });
+    read.with_context(|| format!("cannot read {}", path.display()))?;
+    if found.so_far() == expected {
+        return Ok(());
+    }
+    let error = format!("{} is damaged: it is not what the run wrote", path.display());
+    Err(not_the_run_s(error))
+}
+
+/// The `error` that a `curves.csv` is another than it was, with what to do about it.
+fn not_the_run_s(error: String) -> anyhow::Error {
+    let hint = "put the run's own curves.csv back, or train anew with train --config";
+    UserError::failure(error).hint(hint).into()
+}
+
 /// The rows of the text that `source` gives.
 ///
 /// # Errors
@@ -121,11 +147,57 @@ const GATHERED: usize = 1 << 16;
 pub struct CsvFile<Row> {
     path: PathBuf,
     file: File,
-    /// Bytes in the file.
-    bytes: u64,
+    /// What is in the file.
+    written: Running,
     /// Rows that are not in the file yet.
     rows: csv::Writer<Vec<u8>>,
     of: PhantomData<Row>,
+}
+
+/// The beginning of a CSV file, found to be what it was.
+#[derive(Debug)]
+pub struct Beginning {
+    path: PathBuf,
+    /// `None` if there need be none.
+    file: Option<File>,
+    found: Running,
+}
+
+impl Beginning {
+    /// The first `bytes` bytes of the file at `path` in `run`, to be written; of no bytes there need be
+    /// none. Nothing is changed.
+    ///
+    /// # Errors
+    /// If it is not there, is not the run's alone, or is shorter, or no row ends there, or the bytes have
+    /// not the checksum `crc32`, if that is known.
+    pub fn check(run: &Directory, path: &Path, bytes: u64, crc32: Option<u32>) -> Result<Self> {
+        let (shown, mut found) = (path.display(), Running::default());
+        let mut file = match run.open_to_write(path) {
+            Err(e) if e.kind() == ErrorKind::NotFound && bytes == 0 => {
+                return Ok(Self { path: path.to_owned(), file: None, found });
+            }
+            opened => opened.with_context(|| format!("cannot open {shown}"))?,
+        };
+        let read = std::io::copy(&mut (&mut file).take(bytes), &mut found);
+        let whole = read.and_then(|read| Ok(read == bytes && ends_row(&mut file, bytes)?));
+        let whole = whole.with_context(|| format!("cannot read {shown}"))?;
+        if !whole || crc32.is_some_and(|crc32| crc32 != found.so_far().crc32) {
+            return Err(not_the_run_s(format!(
+                "{shown} is damaged: its first {bytes} bytes are not the checkpoint's rows"
+            )));
+        }
+        Ok(Self { path: path.to_owned(), file: Some(file), found })
+    }
+}
+
+/// Whether a row ends after `bytes` bytes of `file`, which has as many, or none is begun.
+fn ends_row(file: &mut File, bytes: u64) -> std::io::Result<bool> {
+    let mut last = *b"\n";
+    if bytes > 0 {
+        file.seek(SeekFrom::Start(bytes - 1))?;
+        file.read_exact(&mut last)?;
+    }
+    Ok(last == *b"\n")
 }
 
 impl<Row: Serialize> CsvFile<Row> {
@@ -139,44 +211,20 @@ impl<Row: Serialize> CsvFile<Row> {
             run.sync(parent(path))?;
             Ok(file)
         });
-        Ok(Self::new(path, created.with_context(|| format!("cannot write {}", path.display()))?, 0))
+        let file = created.with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(Self::new(path, file, Running::default()))
     }
 
-    /// The file at `path` in `run` with what comes after its first `bytes` bytes cut off.
+    /// The file with what comes after its `beginning` in `run` cut off.
     ///
     /// # Errors
-    /// As [`CsvFile::check`], and if it cannot be written.
-    pub fn go_on(run: &Directory, path: &Path, bytes: u64) -> Result<Self> {
-        let Some(mut file) = Self::check(run, path, bytes)? else {
-            return Self::create(run, path);
-        };
-        let cut = file.set_len(bytes).and_then(|()| file.seek(SeekFrom::End(0)));
+    /// If it cannot be written.
+    pub fn go_on(run: &Directory, beginning: Beginning) -> Result<Self> {
+        let Beginning { path, file, found } = beginning;
+        let Some(mut file) = file else { return Self::create(run, &path) };
+        let cut = file.set_len(found.so_far().bytes).and_then(|()| file.seek(SeekFrom::End(0)));
         cut.with_context(|| format!("cannot write {}", path.display()))?;
-        Ok(Self::new(path, file, bytes))
-    }
-
-    /// Finds out whether there is a file at `path` in `run`, to be written, whose first `bytes` bytes
-    /// are whole rows; of no bytes there need be none. Nothing is changed.
-    ///
-    /// # Errors
-    /// If it is not there, or is shorter, or no row ends there, or it is not the run's alone.
-    pub fn check(run: &Directory, path: &Path, bytes: u64) -> Result<Option<File>> {
-        let shown = path.display();
-        let mut file = match run.open_to_write(path) {
-            Err(e) if e.kind() == ErrorKind::NotFound && bytes == 0 => return Ok(None),
-            opened => opened.with_context(|| format!("cannot open {shown}"))?,
-        };
-        if bytes > 0 {
-            let mut last = [0];
-            let read =
-                file.seek(SeekFrom::Start(bytes - 1)).and_then(|_| file.read_exact(&mut last));
-            let whole = read.is_ok() && last == *b"\n";
-            ensure!(
-                whole,
-                "{shown} is damaged: its first {bytes} bytes are not the checkpoint's rows"
-            );
-        }
-        Ok(Some(file))
+        Ok(Self::new(&path, file, found))
     }
 
     /// Whether it still has its name in `run`.
@@ -187,9 +235,9 @@ impl<Row: Serialize> CsvFile<Row> {
         run.holds(&self.path, &self.file)
     }
 
-    fn new(path: &Path, file: File, bytes: u64) -> Self {
-        let (path, rows) = (path.to_owned(), gather(bytes == 0));
-        Self { path, file, bytes, rows, of: PhantomData }
+    fn new(path: &Path, file: File, written: Running) -> Self {
+        let (path, rows) = (path.to_owned(), gather(written.so_far().bytes == 0));
+        Self { path, file, written, rows, of: PhantomData }
     }
 
     /// Appends `row`.
@@ -212,26 +260,26 @@ impl<Row: Serialize> CsvFile<Row> {
         let rows = rows.map_err(|e| e.into_error());
         let written = rows.and_then(|rows| {
             self.file.write_all(&rows)?;
-            self.bytes += rows.len() as u64;
-            Ok(())
+            self.written.write_all(&rows)
         });
+        let bytes = self.written.so_far().bytes;
         if written.is_err() {
-            let _ = self.file.set_len(self.bytes);
+            let _ = self.file.set_len(bytes);
         }
         // A checkpoint before the first row leaves the header to that row.
-        self.rows = gather(self.bytes == 0);
+        self.rows = gather(bytes == 0);
         written.with_context(|| format!("cannot write {}", self.path.display()))
     }
 
-    /// Waits until all rows so far would survive a crash. Returns the bytes that they take.
+    /// Waits until all rows so far would survive a crash. Returns what the file is.
     ///
     /// # Errors
     /// If the file cannot be written.
-    pub fn sync(&mut self) -> Result<u64> {
+    pub fn sync(&mut self) -> Result<Checksum> {
         self.flush()?;
         let synced = self.file.sync_all();
         synced.with_context(|| format!("cannot write {}", self.path.display()))?;
-        Ok(self.bytes)
+        Ok(self.written.so_far())
     }
 }
 
@@ -255,7 +303,7 @@ mod tests {
         let (_folder, run, path) = place();
         let mut file = CsvFile::create(&run, &path).unwrap();
         // Checkpoints come before the first row, and between rows.
-        assert_eq!(file.sync().unwrap(), 0);
+        assert_eq!(file.sync().unwrap(), Checksum::of(b""));
         for row in rows {
             file.add(row).unwrap();
             file.sync().unwrap();
@@ -333,21 +381,25 @@ mod tests {
         let (_folder, run, path) = place();
         let mut file = CsvFile::create(&run, &path).unwrap();
         file.add(row("1")).unwrap();
-        let bytes = file.sync().unwrap();
+        let Checksum { bytes, crc32 } = file.sync().unwrap();
         file.add(row("2")).unwrap();
         file.flush().unwrap();
         let whole = std::fs::read(&path).unwrap();
         // Another row, torn.
         std::fs::write(&path, [&whole[..], b"0,3"].concat()).unwrap();
-        let mut file = CsvFile::go_on(&run, &path, bytes).unwrap();
+        let beginning = Beginning::check(&run, &path, bytes, Some(crc32)).unwrap();
+        let mut file = CsvFile::go_on(&run, beginning).unwrap();
         file.add(row("2")).unwrap();
-        file.flush().unwrap();
+        assert_eq!(file.sync().unwrap(), Checksum::of(&whole));
         assert!(std::fs::read(&path).unwrap() == whole);
+        check(&run, &path, Checksum::of(&whole)).unwrap();
+        let damaged =
+            |bytes, crc32| Beginning::check(&run, &path, bytes, crc32).unwrap_err().to_string();
         for bytes in [bytes - 1, whole.len() as u64 + 1, u64::MAX] {
-            let refused = CsvFile::<PredictionRow>::go_on(&run, &path, bytes).unwrap_err();
-            let error = format!("{refused:#}");
-            assert!(error.contains(" is damaged: "), "{error}");
+            assert!(damaged(bytes, None).contains(" is damaged: "));
         }
+        assert!(damaged(bytes, Some(crc32 ^ 1)).contains(" are not the checkpoint's rows"));
+        assert!(check(&run, &path, Checksum { bytes, crc32 }).is_err());
         assert!(std::fs::read(&path).unwrap() == whole);
     }
 

@@ -97,6 +97,7 @@ pub mod reference;
 pub mod resolve;
 pub mod rng;
 
+pub mod checksum;
 pub mod error;
 pub mod input;
 pub mod output;

@@ -6,6 +6,7 @@ use std::ffi::OsStr;
 use anyhow::{Result, anyhow, ensure};
 use serde::{Deserialize, Serialize};
 
+use crate::checksum::Checksum;
 use crate::config::{Config, DeviceChoice};
 use crate::input::clipped;
 
@@ -44,6 +45,9 @@ pub struct Manifest {
     pub position: Position,
     /// The bytes of `curves.csv` then.
     pub curves_bytes: u64,
+    /// Their CRC-32; `None` in checkpoints from before it was noted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub curves_crc32: Option<u32>,
     /// Every other file of the checkpoint, by name.
     pub files: BTreeMap<String, Checksum>,
     /// The run's configuration.
@@ -85,23 +89,6 @@ pub struct Best {
     pub val_loss: f64,
 }
 
-/// What a file has to be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Checksum {
-    /// Its length.
-    pub bytes: u64,
-    /// CRC-32 (IEEE 802.3) of its content.
-    pub crc32: u32,
-}
-
-impl Checksum {
-    /// That of a file with this content.
-    pub fn of(content: &[u8]) -> Self {
-        Self { bytes: content.len() as u64, crc32: crc32fast::hash(content) }
-    }
-}
-
 impl Position {
     /// The place in a run of `config` after `step` steps, 0 to all.
     pub fn at(config: &Config, step: i64) -> Self {
@@ -113,18 +100,25 @@ impl Position {
 }
 
 impl Manifest {
-    /// A manifest with its own checksum.
+    /// A manifest with its own checksum, beside a `curves.csv` that is `curves` so far.
     ///
     /// # Errors
     /// None that a validated configuration and finite numbers can have.
     pub fn new(
         config: &Config,
         position: Position,
-        curves_bytes: u64,
+        curves: Checksum,
         files: BTreeMap<String, Checksum>,
     ) -> Result<Self> {
-        let config = config.clone();
-        let mut manifest = Self { format: FORMAT, position, curves_bytes, files, config, crc32: 0 };
+        let mut manifest = Self {
+            format: FORMAT,
+            position,
+            curves_bytes: curves.bytes,
+            curves_crc32: Some(curves.crc32),
+            files,
+            config: config.clone(),
+            crc32: 0,
+        };
         manifest.crc32 = manifest.checksum()?;
         Ok(manifest)
     }
@@ -199,7 +193,7 @@ mod tests {
         let best = Some(Best { step: 4, val_loss: 0.1 + 0.2 });
         let position = Position { seconds: 1.0 / 3.0, best, ..Position::at(&config, 7) };
         let files = [WEIGHTS, TRAINING, BEST].map(|name| (name.to_owned(), Checksum::of(b"x")));
-        Manifest::new(&config, position, 99, files.into()).unwrap()
+        Manifest::new(&config, position, Checksum::of(b"rows"), files.into()).unwrap()
     }
 
     #[test]
@@ -208,6 +202,15 @@ mod tests {
         assert_eq!(Manifest::parse(manifest.text().unwrap().as_bytes()).unwrap(), manifest);
         let Position { epoch, batch, step, samples, rows, .. } = manifest.position;
         assert_eq!([epoch, batch, step, samples, rows], [1, 3, 7, 35, 1]);
+    }
+
+    #[test]
+    fn one_from_before_the_curve_had_a_checksum_is_read() {
+        let mut old = Manifest { curves_crc32: None, ..manifest() };
+        old.crc32 = old.checksum().unwrap();
+        let text = old.text().unwrap();
+        assert!(!text.contains("curves_crc32"), "{text}");
+        assert_eq!(Manifest::parse(text.as_bytes()).unwrap(), old);
     }
 
     #[test]

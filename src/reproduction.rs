@@ -175,10 +175,10 @@ impl Reproduction {
         for directory in directories(path)? {
             let (run, config) = RunDir::open(&directory)?;
             let name = directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            match run.read_summary()? {
+            match run.read_summary(&config)? {
                 None => found.unfinished.push(name),
                 Some(summary) => {
-                    let rows = run.read_curves()?;
+                    let rows = run.read_curves(&summary)?;
                     let experiment = Experiment::new(name, &config, &summary, &rows, curves);
                     let damaged = || format!("{} is damaged", directory.display());
                     found.experiments.push(experiment.with_context(damaged)?);
@@ -603,6 +603,8 @@ mod tests {
             threads: 1,
             versions: std::collections::BTreeMap::new(),
             git_commit: String::new(),
+            config: None,
+            curves: None,
             replicas: (0..replicas as u64).map(replica).collect(),
         };
         let begin = std::time::Instant::now();

@@ -88,6 +88,26 @@ pub fn flags(config: &Config) -> Result<String> {
     Ok(if config.preset == CUSTOM { String::new() } else { changed.map(flag).collect() })
 }
 
+/// Every field of `now` that makes it another run than `then` was, with both values; `None` if there is
+/// none.
+///
+/// # Errors
+/// As [`table`].
+pub fn changes(then: &Config, now: &Config) -> Result<Option<String>> {
+    let (then, now) = (table(&then.placed_as(now))?, table(now)?);
+    let mut fields: Vec<&String> = then.keys().chain(now.keys()).collect();
+    fields.sort();
+    fields.dedup();
+    let value =
+        |table: &Table, field: &str| table.get(field).map_or("none".into(), Value::to_string);
+    let change = |field: &&String| {
+        let (was, is) = (value(&then, field), value(&now, field));
+        (was != is).then(|| format!("{field} is {is}, but was {was}"))
+    };
+    let changes: Vec<String> = fields.iter().filter_map(change).collect();
+    Ok((!changes.is_empty()).then(|| changes.join(", ")))
+}
+
 /// Takes out of `base` the fields that apply to it and, once it is overridden by `change`, do not.
 fn give_way(base: &mut Table, change: &Table) {
     let before = base.clone();
@@ -185,6 +205,16 @@ mod tests {
             let expected = " --gate-activation sigmoid --global-clipnorm 0.5 --units 7";
             assert_eq!(flags(&config).unwrap(), expected);
         }
+    }
+
+    #[test]
+    fn changes_are_those_that_make_another_run() {
+        let then = presets::find("echo").unwrap().config;
+        let placed = Config { threads: Some(3), keep_checkpoints: 9, ..then.clone() };
+        assert_eq!(changes(&then, &placed).unwrap(), None);
+        let now = Config { units: 7, global_clipnorm: Some(0.5), ..placed };
+        let expected = "global_clipnorm is 0.5, but was none, units is 7, but was 16";
+        assert_eq!(changes(&then, &now).unwrap().as_deref(), Some(expected));
     }
 
     #[test]

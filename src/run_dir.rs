@@ -3,6 +3,7 @@
 mod place;
 
 use std::ffi::OsString;
+use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, anyhow};
 
 use crate::config::Config;
-use crate::curves::{self, CsvFile, CurveRow, PredictionRow};
+use crate::curves::{self, Beginning, CsvFile, CurveRow, PredictionRow};
 use crate::directory::Directory;
 use crate::disk::{self, Disk};
 use crate::error::UserError;
@@ -102,7 +103,7 @@ impl RunDir {
         let removed = old.iter().try_for_each(|old| disk.remove(old));
         removed.and_then(|()| disk::put(disk, &new, &file)).map_err(unusable)?;
         let refused = || UserError::usage(format!("--out {}: cannot be written", path.display()));
-        let curves = run.curves(0).with_context(refused)?;
+        let curves = CsvFile::create(&run.directory, &run.curves_path()).with_context(refused)?;
         Ok((run, curves))
     }
 
@@ -123,8 +124,7 @@ impl RunDir {
 
     fn at(path: &Path) -> Result<Self> {
         let directory = Directory::open(path);
-        let unreadable = |e| UserError::usage(format!("cannot read {}: {e}", path.display()));
-        Ok(Self::new(directory.map_err(unreadable)?))
+        Ok(Self::new(directory.with_context(|| format!("cannot read {}", path.display()))?))
     }
 
     /// The same, which from now on no other process may write.
@@ -138,20 +138,26 @@ impl RunDir {
     /// # Errors
     /// If there is none, or its configuration is damaged.
     pub fn open(path: &Path) -> Result<(Self, Config)> {
-        let none = format!("{}: no run: it has no config.toml", path.display());
-        let none = UserError::usage(none);
+        let shown = path.display();
+        let none = UserError::usage(format!("{shown}: no run: it has no config.toml"));
         let given = "give the directory that train --out wrote";
-        if !path.is_dir() {
+        let found = if_there(fs::metadata(path)).with_context(|| format!("cannot read {shown}"))?;
+        if found.is_none_or(|found| !found.is_dir()) {
             return Err(none.hint(given).into());
         }
         let run = Self::at(path)?;
-        if run.directory.has(&run.config_path())? {
+        if run.has(&run.config_path())? {
             let config = run.read_config()?;
             return Ok((run, config));
         }
         let begin = format!("no training has begun there; give it to train --out, or {given}");
         let free = run.place_here()? == Place::Free;
         Err(none.hint(if free { &begin } else { given }).into())
+    }
+
+    /// Whether anything is called `path`, one of the run's own.
+    fn has(&self, path: &Path) -> Result<bool> {
+        self.directory.has(path).with_context(|| format!("cannot read {}", path.display()))
     }
 
     fn read_config(&self) -> Result<Config> {
@@ -297,42 +303,69 @@ impl RunDir {
         )
     }
 
-    /// `summary.json`, which a run has once it is finished.
+    /// `summary.json`, which a run has once it is finished. `config` is that of `config.toml`.
     ///
     /// # Errors
-    /// If it is damaged.
-    pub fn read_summary(&self) -> Result<Option<Summary>> {
+    /// If it is damaged, or the run ended with another configuration.
+    pub fn read_summary(&self, config: &Config) -> Result<Option<Summary>> {
         let path = self.summary_path();
-        if !self.directory.has(&path)? {
+        if !self.has(&path)? {
             return Ok(None);
         }
         let bytes = self.read(&path, input::SUMMARY)?;
         let damaged = |e| anyhow!("{} is damaged: {e}", path.display());
-        Summary::parse(&bytes).map(Some).map_err(damaged)
+        let summary = Summary::parse(&bytes).map_err(damaged)?;
+        if let Some(then) = &summary.config {
+            self.check_config(config, then, &path)?;
+        }
+        Ok(Some(summary))
     }
 
-    /// The rows of `curves.csv`.
+    /// Finds out whether `config`, that of `config.toml`, is what it was when `saved` was written with
+    /// `then`, but for what changes no number of a run.
     ///
     /// # Errors
-    /// If it cannot be read or is damaged.
-    pub fn read_curves(&self) -> Result<Vec<CurveRow>> {
+    /// If it is not: what was changed.
+    pub fn check_config(&self, config: &Config, then: &Config, saved: &Path) -> Result<()> {
+        let Some(changes) = resolve::changes(then, config)? else { return Ok(()) };
+        let (file, saved) = (self.config_path(), saved.display());
+        let error = format!("{}: {changes} when {saved} was written", file.display());
+        let hint = format!("put it back; `{}` trains the changed one", self.again_command());
+        Err(UserError::usage(error).hint(hint).into())
+    }
+
+    /// The rows of `curves.csv` of the finished run that `summary` is of.
+    ///
+    /// # Errors
+    /// As [`RunDir::check_curves`], and if they are damaged.
+    pub fn read_curves(&self, summary: &Summary) -> Result<Vec<CurveRow>> {
+        self.check_curves(summary)?;
         curves::read(&self.directory, &self.curves_path())
     }
 
-    /// `curves.csv` with what comes after its first `bytes` bytes cut off.
+    /// Finds out whether `curves.csv` is what it was when `summary` was written.
     ///
     /// # Errors
-    /// As [`RunDir::check_curves`], and if it cannot be written.
-    pub fn curves(&self, bytes: u64) -> Result<CsvFile<CurveRow>> {
-        CsvFile::go_on(&self.directory, &self.curves_path(), bytes)
+    /// If it is not, or cannot be read.
+    pub fn check_curves(&self, summary: &Summary) -> Result<()> {
+        let check = |expected| curves::check(&self.directory, &self.curves_path(), expected);
+        summary.curves.map_or(Ok(()), check)
     }
 
-    /// Finds out whether `curves.csv` can go on after its first `bytes` bytes, and touches nothing.
+    /// The first `bytes` bytes of `curves.csv`; touches nothing.
     ///
     /// # Errors
-    /// If it is not there, shorter, or no row ends there.
-    pub fn check_curves(&self, bytes: u64) -> Result<()> {
-        CsvFile::<CurveRow>::check(&self.directory, &self.curves_path(), bytes).map(drop)
+    /// As [`Beginning::check`].
+    pub fn beginning(&self, bytes: u64, crc32: Option<u32>) -> Result<Beginning> {
+        Beginning::check(&self.directory, &self.curves_path(), bytes, crc32)
+    }
+
+    /// `curves.csv` with what comes after its `beginning` cut off.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn go_on(&self, beginning: Beginning) -> Result<CsvFile<CurveRow>> {
+        CsvFile::go_on(&self.directory, beginning)
     }
 
     /// An empty `predictions.csv`.

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::MANY;
+use crate::checksum::Checksum;
+use crate::config::{Config, MANY};
 use crate::input::clipped;
 
 /// The most samples of an evaluation: so many, rounded up to whole sequences, which are as long.
@@ -36,6 +37,12 @@ pub struct Summary {
     pub versions: BTreeMap<String, String>,
     /// The commit that seqlab was built from.
     pub git_commit: String,
+    /// The configuration that the run ended with; `None` in runs from before it was noted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<Config>,
+    /// What `curves.csv` is; likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub curves: Option<Checksum>,
     /// Each replica's result.
     pub replicas: Vec<ReplicaSummary>,
 }

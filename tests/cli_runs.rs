@@ -273,6 +273,8 @@ fn the_summary_has_the_documented_keys() {
     let lab = Lab::with_run(&format!("{ECHO} --replicas 2 --seed 3 --threads 1"));
     let summary = summary(&lab, "run");
     let documented = [
+        "config",
+        "curves",
         "device",
         "engine",
         "git_commit",

@@ -630,15 +630,15 @@ fn reports_weights_of_another_model() {
     lab.train(PARTIAL, "partial");
     lab.train(&format!("{ECHO} --dtype float64"), "wide");
     for (other, says) in [
-        ("narrow", "lstm.kernel: shape [1, 100, 16], expected [1, 100, 64]\n"),
-        ("partial", "`lstm.kernel` not found\n"),
-        ("wide", "lstm.kernel: dtype F64, expected F32\n"),
+        ("narrow", "units is 16, but was 4 there\n"),
+        ("partial", "family is \"lstm\", but was \"repeat_vector\", "),
+        ("wide", "dtype is \"float32\", but was \"float64\" there\n"),
     ] {
         lab.copy("run", "damaged");
         fs::remove_dir_all(lab.path("damaged/checkpoint")).unwrap();
         lab.copy(&format!("{other}/checkpoint"), "damaged/checkpoint");
-        let file = lab.file("damaged", "checkpoint/weights.safetensors");
-        damage_is_reported(&lab, 1, &[&format!("error: {file} is of another run: "), says]);
+        let newest = lab.newest("damaged");
+        damage_is_reported(&lab, 1, &[&format!("error: {newest} is of another run: "), says]);
     }
 }
 

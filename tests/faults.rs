@@ -10,6 +10,7 @@ use std::process::{Command, Output};
 
 use common::{ECHO, Lab, PROGRAM};
 use seqlab::checkpoint::{self, Checkpoint};
+use seqlab::checksum::Checksum;
 use seqlab::config::Config;
 use seqlab::device::host;
 use seqlab::directory::Directory;
@@ -167,7 +168,7 @@ fn whichever_operation_of_a_save_fails_the_checkpoint_before_or_the_new_one_is_t
         let [mut first, mut second, mut third] = [1, 2, 3].map(|steps| trainer(&config, steps));
         let reference = tempfile::tempdir().unwrap();
         let save = |disk: &dyn Disk, path: &Path, trainer: &mut Trainer| {
-            checkpoint::save(disk, path, trainer, 7)
+            checkpoint::save(disk, path, trainer, Checksum::of(b"rows"))
         };
         let [old, new] = [("old", &mut second), ("new", &mut third)].map(|(name, trainer)| {
             let path = reference.path().join(name);
@@ -222,7 +223,7 @@ fn whichever_operation_of_the_first_save_fails_there_is_none_or_that_one() {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("checkpoint");
             let disk = Faulty::new(n, fault, &path);
-            let saved = checkpoint::save(&disk, &path, &mut trainer, 7);
+            let saved = checkpoint::save(&disk, &path, &mut trainer, Checksum::of(b"rows"));
             let found = checkpoint::newest(&path).unwrap().whole;
             if saved.is_ok() {
                 assert!(disk.state.borrow().done.len() <= n && found.is_some());

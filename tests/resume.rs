@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::Result;
 use common::{Csv, ECHO, Lab, json};
 use seqlab::checkpoint;
+use seqlab::checksum::Checksum;
 use seqlab::config::{CheckpointEvery, Config, EngineChoice};
 use seqlab::curves::CurveRow;
 use seqlab::device::{download, host};
@@ -62,7 +63,9 @@ impl Observer for Keeper<'_> {
 
     fn checkpoint(&mut self, trainer: &mut Trainer) -> Result<()> {
         let run = Directory::open(parent(self.folder))?;
-        checkpoint::save(&run, self.folder, trainer, self.rows.len() as u64)
+        // Rows instead of bytes.
+        let curves = Checksum { bytes: self.rows.len() as u64, crc32: 0 };
+        checkpoint::save(&run, self.folder, trainer, curves)
     }
 }
 

@@ -39,6 +39,7 @@ pub struct Evaluate {
 pub fn evaluate(what: &Evaluate, out: &mut dyn Write) -> Result<()> {
     let &Evaluate { which, device, json, .. } = what;
     let (run, config) = RunDir::open(&what.run)?;
+    let before = run.read_summary(&config)?.map(|summary| summary.replicas).unwrap_or_default();
     let task = Task::new(&config);
     let samples = what.samples.unwrap_or(config.evaluation_samples) as usize;
     if let Some(held_out) = task.held_out().filter(|held_out| samples > *held_out) {
@@ -46,7 +47,6 @@ pub fn evaluate(what: &Evaluate, out: &mut dyn Write) -> Result<()> {
         let hint = "--evaluation-samples of train says how many are held out";
         return Err(UserError::usage(error).hint(hint).into());
     }
-    let before = run.read_summary()?.map(|summary| summary.replicas).unwrap_or_default();
     let device = placement::evaluation(&config, device, samples);
     let trained = Trained::load(&run, config, None, which, device)?;
     let evaluations = trained.evaluator(&task).run(Purpose::Evaluation, samples, |_| Ok(()))?;

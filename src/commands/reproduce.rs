@@ -135,7 +135,7 @@ fn missing(out: &Path, configs: Vec<Config>) -> Result<Vec<(PathBuf, Config)>> {
                 .hint("give another --out, or the flags that it was made with")
                 .into());
         }
-        if run.read_summary()?.is_none() {
+        if run.read_summary(&config)?.is_none() {
             missing.push((path, config));
         }
     }

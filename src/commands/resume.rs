@@ -10,13 +10,13 @@ use anyhow::Result;
 
 use super::sitting::{Sitting, draw_weights, new_trainer};
 use super::stop::Stop;
-use super::trained::{again, warn};
+use super::trained::{again, check_config, warn};
 use crate::checkpoint::{self, Checkpoint, Found};
 use crate::config::{Config, DeviceChoice, Invalid, LearningRateSchedule};
 use crate::error::UserError;
 use crate::progress::say;
 use crate::run_dir::RunDir;
-use crate::{device, input, placement, resolve};
+use crate::{device, input, placement};
 
 /// Which run to go on with.
 pub struct Resume {
@@ -50,9 +50,10 @@ pub(super) fn resume_until(stop: &AtomicBool, what: &Resume, out: &mut dyn Write
     let &Resume { epochs, quiet, .. } = what;
     let (run, before) = RunDir::open_to_write(&what.run)?;
     let shown = input::shown(&what.run);
-    let finished = run.read_summary()?.is_some();
+    let summary = run.read_summary(&before)?;
     let config = Config { epochs: epochs.unwrap_or(before.epochs), ..before.clone() };
-    if finished && config == before {
+    if let Some(summary) = summary.as_ref().filter(|_| config == before) {
+        run.check_curves(summary)?;
         if !quiet {
             let epochs = config.epochs;
             writeln!(out, "{shown}: finished, all {epochs} epochs; --epochs N goes on to N")?;
@@ -70,8 +71,11 @@ pub(super) fn resume_until(stop: &AtomicBool, what: &Resume, out: &mut dyn Write
         }
     })?;
     match &whole {
-        Some(checkpoint) => check(checkpoint, &config, &run)?,
-        None if finished => {
+        Some(checkpoint) => {
+            check_config(&run, &config, summary.as_ref(), checkpoint)?;
+            check_epochs(checkpoint, &config, &run)?;
+        }
+        None if summary.is_some() => {
             let none = UserError::failure(format!("{shown}: holds no checkpoint to go on from"));
             return Err(none.hint(again(&run)).into());
         }
@@ -80,8 +84,9 @@ pub(super) fn resume_until(stop: &AtomicBool, what: &Resume, out: &mut dyn Write
 
     let device = placement::measured(&config, choice(what, &config, whole.as_ref()))?;
     let mut trainer = new_trainer(&config, &device)?;
-    let bytes = whole.as_ref().map_or(0, |checkpoint| checkpoint.manifest.curves_bytes);
-    run.check_curves(bytes)?;
+    let rows = whole.as_ref().map(|checkpoint| &checkpoint.manifest);
+    let (bytes, crc32) = rows.map_or((0, None), |rows| (rows.curves_bytes, rows.curves_crc32));
+    let beginning = run.beginning(bytes, crc32)?;
     if let Some(checkpoint) = &whole {
         checkpoint.restore(&mut trainer)?;
     } else {
@@ -96,7 +101,7 @@ pub(super) fn resume_until(stop: &AtomicBool, what: &Resume, out: &mut dyn Write
     warn(&damaged);
     damaged.iter().try_for_each(|(path, _)| run.remove(path))?;
     run.reopen(&config)?;
-    let curves = run.curves(bytes)?;
+    let curves = run.go_on(beginning)?;
     Sitting { begin, run, trainer, curves, device, quiet }.go_on("resuming", stop, out)
 }
 
@@ -122,29 +127,11 @@ fn choice(what: &Resume, config: &Config, whole: Option<&Checkpoint>) -> DeviceC
     }
 }
 
-/// Finds out whether a run of `config` would have passed through `checkpoint`.
-fn check(checkpoint: &Checkpoint, config: &Config, run: &RunDir) -> Result<()> {
+/// Finds out whether a run of the epochs of `config` would have passed through `checkpoint`.
+fn check_epochs(checkpoint: &Checkpoint, config: &Config, run: &RunDir) -> Result<()> {
     let manifest = &checkpoint.manifest;
     let (then, position) = (&manifest.config, &manifest.position);
-    let Config { epochs, device, threads, checkpoint_every, keep_checkpoints, .. } = *config;
-    let free =
-        Config { epochs, device, threads, checkpoint_every, keep_checkpoints, ..then.clone() };
-    if free != *config {
-        let (then, now) = (resolve::table(&free)?, resolve::table(config)?);
-        let fields = then.iter().chain(&now).map(|(field, _)| field);
-        let changed = fields.into_iter().find(|field| then.get(*field) != now.get(*field));
-        let field = changed.map_or("", String::as_str);
-        let value =
-            |table: &toml::Table| table.get(field).map_or("none".to_owned(), |v| v.to_string());
-        let error = UserError::usage(format!(
-            "{}: {field} is {}, but was {} when {} was saved",
-            run.config_path().display(),
-            value(&now),
-            value(&then),
-            checkpoint.path.display(),
-        ));
-        return Err(error.hint(format!("put it back, or {}", again(run))).into());
-    }
+    let epochs = config.epochs;
     if epochs == then.epochs {
         return Ok(());
     }

@@ -131,12 +131,14 @@ impl Sitting {
             threads: trainer.pace().mostly() as i64,
             versions: versions::all(),
             git_commit: versions::GIT_COMMIT.to_owned(),
+            config: Some(config.clone()),
+            curves: Some(recorder.curves.sync()?),
             replicas,
         };
         run.write_summary(&summary)?;
         if !quiet {
             let examples = report::predictions(&examples, &config.seeds(), width());
-            let validated = validated(&config, &run);
+            let validated = validated(&config, &run, &summary);
             let results = report::results(&summary.replicas, &validated, config.vocab);
             writeln!(out, "{examples}\n{results}\n{}", speed(&summary))?;
             let files = "config.toml curves.csv predictions.csv summary.json checkpoint/";
@@ -163,10 +165,10 @@ fn width() -> Option<usize> {
 }
 
 /// Each replica's last row with a validation. One that cannot be read is not shown: the run is finished.
-fn validated(config: &Config, run: &RunDir) -> Vec<CurveRow> {
-    let rows = config.validate_every.and_then(|_| run.read_curves().ok()).unwrap_or_default();
+fn validated(config: &Config, run: &RunDir, summary: &Summary) -> Vec<CurveRow> {
+    let rows = config.validate_every.and_then(|_| run.read_curves(summary).ok());
     let mut last = BTreeMap::new();
-    for row in rows.into_iter().filter(|row| row.val_loss.is_some()) {
+    for row in rows.into_iter().flatten().filter(|row| row.val_loss.is_some()) {
         last.insert(row.replica, row);
     }
     last.into_values().collect()

@@ -15,23 +15,24 @@ use crate::network::{self, Network};
 use crate::parameters::Parameters;
 use crate::progress::say;
 use crate::run_dir::RunDir;
+use crate::summary::Summary;
 use crate::task::Task;
-use crate::{checkpoint, device};
+use crate::{checkpoint, device, resolve};
 
-/// The newest whole checkpoint of `run`. Damaged ones that are newer are told of.
+/// The newest whole checkpoint of `run`, which is `finished` or not. Damaged ones that are newer are told of.
 ///
 /// # Errors
 /// If there is none, or it cannot be read.
-fn found(run: &RunDir) -> Result<Checkpoint> {
+fn found(run: &RunDir, finished: bool) -> Result<Checkpoint> {
     let path = run.checkpoint_path();
     let Found { whole, damaged } = checkpoint::newest(&path)?;
     warn(&damaged);
     if let Some(whole) = whole {
         return Ok(whole);
     }
-    let hint = match run.read_summary()? {
-        Some(_) => again(run),
-        None => format!("`{}` trains it to its end", run.resume_command()),
+    let hint = match finished {
+        true => again(run),
+        false => format!("`{}` trains it to its end", run.resume_command()),
     };
     let none = UserError::failure(format!("{}: holds no checkpoint", path.display()));
     Err(none.hint(hint).into())
@@ -51,6 +52,28 @@ fn no_best(run: &RunDir, config: &Config) -> UserError {
 /// What helps where a run's weights are lost.
 pub(super) fn again(run: &RunDir) -> String {
     format!("`{}` trains it again, in a new directory", run.again_command())
+}
+
+/// Finds out whether `run` with `config`, that of its `config.toml`, would have passed through
+/// `checkpoint`, as far as fields tell; it may be one of more epochs or fewer. `summary` is the run's, if
+/// it has one.
+///
+/// # Errors
+/// If it would not: what differs.
+pub(super) fn check_config(
+    run: &RunDir,
+    config: &Config,
+    summary: Option<&Summary>,
+    checkpoint: &Checkpoint,
+) -> Result<()> {
+    let then = Config { epochs: config.epochs, ..checkpoint.manifest.config.clone() };
+    if summary.is_none_or(|summary| summary.config.is_none()) {
+        return run.check_config(config, &then, &checkpoint.path);
+    }
+    // It was read with the summary, and is what that says.
+    let Some(changes) = resolve::changes(&then, config)? else { return Ok(()) };
+    let other = format!("{} is of another run: {changes} there", checkpoint.path.display());
+    Err(UserError::failure(other).hint(again(run)).into())
 }
 
 /// Tells of damaged checkpoints.
@@ -91,7 +114,9 @@ impl Trained {
         }
         let specs = Model::new(&config).parameters();
         // Before memory is taken for a model as large as a damaged configuration makes it.
-        let checkpoint = found(run)?;
+        let summary = run.read_summary(&config)?;
+        let checkpoint = found(run, summary.is_some())?;
+        check_config(run, &config, summary.as_ref(), &checkpoint)?;
         let step = checkpoint.step(which).ok_or_else(|| no_best(run, &config))?;
         checkpoint.check_weights(which, &specs, config.replicas, config.dtype)?;
         if let Some(replica) = replica {
@@ -104,7 +129,7 @@ impl Trained {
         let first = replica.unwrap_or(0);
         checkpoint.load_weights(which, &parameters, first)?;
         let mut diverged: Vec<bool> = parameters.finite()?.iter().map(|finite| !finite).collect();
-        let replicas = run.read_summary()?.map(|summary| summary.replicas).unwrap_or_default();
+        let replicas = summary.map(|summary| summary.replicas).unwrap_or_default();
         for (diverged, of) in diverged.iter_mut().zip(replicas.iter().skip(first as usize)) {
             *diverged |= of.diverged_at_step.is_some_and(|diverged| diverged <= step);
         }

@@ -105,6 +105,15 @@ impl Lab {
         fs::write(path, content).unwrap();
     }
 
+    /// Takes `fields` out of the JSON file `name` of `run`, as if an older seqlab had written it.
+    pub fn forget(&self, run: &str, name: &str, fields: &[&str]) {
+        let file = self.file(run, name);
+        let mut value = json(&self.read(&file));
+        let table = value.as_object_mut().unwrap();
+        fields.iter().for_each(|field| assert!(table.remove(*field).is_some(), "{field}"));
+        self.write(&file, serde_json::to_string_pretty(&value).unwrap());
+    }
+
     /// Copies the directory `from` to the new directory `to`.
     pub fn copy(&self, from: &str, to: &str) {
         for (name, content) in tree(&self.path(from)) {
@@ -226,7 +235,11 @@ fn essence(text: &str) -> Vec<u8> {
     let mut value = json(text);
     for path in ["", "/position", "/config"] {
         let Some(serde_json::Value::Object(fields)) = value.pointer_mut(path) else { continue };
-        for field in ["startup_seconds", "train_seconds", "seconds", "curves_bytes", "crc32"] {
+        for field in ["startup_seconds", "train_seconds", "seconds", "crc32"] {
+            fields.remove(field);
+        }
+        // Of a curve with its times.
+        for field in ["curves_bytes", "curves_crc32", "curves"] {
             fields.remove(field);
         }
         for field in ["checkpoint_every", "keep_checkpoints"] {

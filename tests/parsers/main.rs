@@ -9,9 +9,10 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use safetensors::tensor::TensorView;
+use seqlab::checksum::Checksum;
 use seqlab::config::{Config, DeviceChoice};
 use seqlab::curves::{self, CurveRow};
-use seqlab::manifest::{Checksum, Manifest, Position, TRAINING, WEIGHTS};
+use seqlab::manifest::{Manifest, Position, TRAINING, WEIGHTS};
 use seqlab::presets;
 use seqlab::resolve;
 use seqlab::sources::{Lines, Reads, Source};
@@ -41,7 +42,7 @@ fn manifest() -> String {
     let config = presets::find("echo").unwrap().config;
     let position = Position { seconds: 1.5, ..Position::at(&config, 7) };
     let files = [WEIGHTS, TRAINING].map(|name| (name.to_owned(), Checksum::of(name.as_bytes())));
-    Manifest::new(&config, position, 99, files.into()).unwrap().text().unwrap()
+    Manifest::new(&config, position, Checksum::of(b"rows"), files.into()).unwrap().text().unwrap()
 }
 
 /// Of 3 ids below 100.
@@ -256,6 +257,8 @@ proptest! {
             preset: text(0), steps, train_seconds: seconds, startup_seconds: 0.5, device: text(1),
             engine: text(2), machine: text(3), threads: 1, git_commit: text(0),
             versions: BTreeMap::from([(text(1), text(2))]), replicas,
+            config: presets::find("echo").map(|preset| preset.config),
+            curves: Some(Checksum::of(text(1).as_bytes())),
         };
         let bytes = serde_json::to_vec_pretty(&summary).unwrap();
         prop_assert_eq!(Summary::parse(&bytes).unwrap(), summary);
