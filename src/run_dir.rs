@@ -3,7 +3,6 @@
 mod place;
 
 use std::ffi::OsString;
-use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -141,7 +140,7 @@ impl RunDir {
         let shown = path.display();
         let none = UserError::usage(format!("{shown}: no run: it has no config.toml"));
         let given = "give the directory that train --out wrote";
-        let found = if_there(fs::metadata(path)).with_context(|| format!("cannot read {shown}"))?;
+        let found = if_there(path.metadata()).with_context(|| format!("cannot read {shown}"))?;
         if found.is_none_or(|found| !found.is_dir()) {
             return Err(none.hint(given).into());
         }
