@@ -45,7 +45,7 @@ use transposed::Transposed;
 
 /// Rows of a block: enough for products to be fast, and so few that what a block keeps of its way
 /// forth is still in the cache on its way back.
-const BLOCK_ROWS: usize = 16;
+pub const BLOCK_ROWS: usize = 16;
 
 /// The engine for numbers of type `F`.
 pub struct Fused<F> {

@@ -185,7 +185,7 @@ impl<'a> Sizes<'a> {
             rows: config.batch_size as f64,
             units: config.units as f64,
             vocab: config.vocab as f64,
-            answers: if model.every_step { config.n_out as f64 } else { 1.0 },
+            answers: model.answers() as f64,
             weights: counts.iter().sum::<f64>() * replicas * number,
             largest: counts.iter().copied().fold(0.0, f64::max),
             model,

@@ -92,6 +92,12 @@ impl Model {
         Self { lstms, every_step, units, vocab }
     }
 
+    /// Steps that the dense layer answers.
+    pub fn answers(&self) -> i64 {
+        let top = self.lstms.last().map_or(1, |lstm| lstm.steps);
+        if self.every_step { top } else { 1 }
+    }
+
     /// Its parameters, layer by layer.
     pub fn parameters(&self) -> Vec<ParameterSpec> {
         let lstms = self.lstms.iter().flat_map(|lstm| self.lstm_parameters(lstm));

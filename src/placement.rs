@@ -8,6 +8,7 @@ use tch::Device;
 use crate::config::{Config, DeviceChoice, EngineChoice, GateActivation};
 use crate::device::{self, Chosen};
 use crate::error::UserError;
+use crate::fused::BLOCK_ROWS;
 use crate::memory;
 use crate::model::{Input, Model};
 use crate::rng::Purpose;
@@ -57,10 +58,10 @@ impl StepSeconds {
     pub fn estimate(config: &Config, cores: usize) -> Self {
         let model = Model::new(config);
         let (replicas, rows) = (config.replicas as f64, config.batch_size as f64);
-        let (forward, time_steps) = forward(config, &model);
+        let (forward, time_steps) = forward(&model);
         // The way back has a product for what is read and one for the weights.
         let work = 3.0 * forward * rows;
-        let parts = replicas * (rows / 16.0).ceil();
+        let parts = replicas * (rows / BLOCK_ROWS as f64).ceil();
         let helpers = parts.min(cores as f64) - 1.0;
         let layers = model.lstms.len() as f64;
         let sigmoid = config.gate_activation == GateActivation::Sigmoid;
@@ -93,13 +94,12 @@ impl StepSeconds {
 }
 
 /// Multiplications of a row on its way through the model, and time steps of all its LSTMs.
-fn forward(config: &Config, model: &Model) -> (f64, f64) {
+fn forward(model: &Model) -> (f64, f64) {
     let (units, vocab) = (model.units as f64, model.vocab as f64);
-    let answers = if model.every_step { config.n_out as f64 } else { 1.0 };
     let time_steps: f64 = model.lstms.iter().map(|lstm| lstm.steps as f64).sum();
     // A vector that is read at every step is multiplied once; ids are looked up.
     let read = model.lstms.iter().filter(|lstm| lstm.input == Input::Repeated).count() as f64;
-    ((time_steps + read) * 4.0 * units * units + answers * units * vocab, time_steps)
+    ((time_steps + read) * 4.0 * units * units + model.answers() as f64 * units * vocab, time_steps)
 }
 
 fn milliseconds(seconds: f64) -> String {
@@ -139,7 +139,7 @@ pub fn measured(config: &Config, choice: DeviceChoice) -> Result<Chosen> {
 /// What `choice` comes to for the evaluation of `samples` samples a replica: where it is `auto`, the CPU
 /// unless that takes longer than a GPU to start.
 pub fn evaluation(config: &Config, choice: DeviceChoice, samples: usize) -> DeviceChoice {
-    let (forward, _) = forward(config, &Model::new(config));
+    let (forward, _) = forward(&Model::new(config));
     let seconds = config.replicas as f64 * samples as f64 * forward / CORE;
     match choice {
         DeviceChoice::Auto if seconds < LONG => DeviceChoice::Cpu,

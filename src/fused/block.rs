@@ -45,7 +45,7 @@ impl<F: Real> Block<F> {
     pub fn new(model: &Model, config: &Config, replica: usize, rows: Range<usize>) -> Self {
         let (n, units) = (rows.len(), model.units as usize);
         let steps = |steps: i64| Steps::new(steps as usize, n, units, config.gate_activation);
-        let answers = n * if model.every_step { config.n_out as usize } else { 1 };
+        let answers = n * model.answers() as usize;
         let repeats = model.lstms.iter().any(|spec| spec.input == Input::Repeated);
         let zeros = |len: usize| vec![F::default(); len];
         Self {
