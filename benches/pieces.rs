@@ -10,19 +10,19 @@ use std::time::Instant;
 
 use common::experiments;
 use criterion::{Criterion, criterion_group, criterion_main};
+use seqlab::base::rng::Purpose;
 use seqlab::config::{Config, GateActivation};
-use seqlab::device;
-use seqlab::fused::cut;
-use seqlab::fused::dense::{Tally, cross_entropy};
-use seqlab::fused::lstm::Steps;
+use seqlab::data::task::Task;
+use seqlab::engine::fused::cut;
+use seqlab::engine::fused::dense::{Tally, cross_entropy};
+use seqlab::engine::fused::lstm::Steps;
+use seqlab::kernels::product::{Matrix, Onto, Order, multiply, panel};
+use seqlab::kernels::thread_pool::ThreadPool;
+use seqlab::kernels::transpose::transpose;
 use seqlab::model::{Input, LstmSpec, Model};
-use seqlab::optim::Adam;
-use seqlab::product::{Matrix, Onto, Order, multiply, panel};
-use seqlab::rng::Purpose;
-use seqlab::task::Task;
-use seqlab::team::Team;
-use seqlab::train::Trainer;
-use seqlab::transpose::transpose;
+use seqlab::optim::adam::Adam;
+use seqlab::tensor::device;
+use seqlab::train::trainer::Trainer;
 
 /// `n` numbers between −.1 and .1.
 fn numbers(n: usize) -> Vec<f32> {
@@ -71,7 +71,7 @@ impl Pieces {
         }
     }
 
-    /// Copies what the way back multiplies by: recurrent kernels, and kernels that read vectors.
+    /// Copies what the backward pass multiplies by: recurrent kernels, and kernels that read vectors.
     fn transposed_copies(&self, model: &Model, to: &mut [f32]) {
         let reads_vectors = |lstm: &LstmSpec| usize::from(lstm.input == Input::Repeated);
         let rows = panel::<f32>() * 4 * self.units;
@@ -148,9 +148,9 @@ fn pieces(criterion: &mut Criterion) {
 
         let mut trainer = Trainer::new(&config, device::host()).expect("a trainer");
         let mut adam = Adam::new(&config, &trainer.parameters).expect("an optimiser");
-        let team = Team::new(1);
+        let pool = ThreadPool::new(1);
         group.bench_function("adam", |b| {
-            b.iter(|| adam.update(&trainer.parameters, &team).expect("an update"));
+            b.iter(|| adam.update(&trainer.parameters, &pool).expect("an update"));
         });
 
         let (task, seeds) = (Task::new(&config), config.seeds());

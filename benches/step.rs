@@ -7,11 +7,11 @@ mod common;
 
 use common::experiments;
 use criterion::{Criterion, criterion_group, criterion_main};
+use seqlab::base::rng::Purpose;
 use seqlab::config::Config;
-use seqlab::device;
-use seqlab::rng::Purpose;
-use seqlab::task::{Batch, Task};
-use seqlab::train::Trainer;
+use seqlab::data::task::{Batch, Task};
+use seqlab::tensor::device;
+use seqlab::train::trainer::Trainer;
 use tch::nn::{self, Module, OptimizerConfig, RNN};
 use tch::{Kind, Tensor};
 

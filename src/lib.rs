@@ -17,90 +17,42 @@
 //!
 //! # Reading order
 //!
-//! From a command to a row of `curves.csv`: [`cli`] → [`resolve`] → [`config`] → [`train`]:
-//! [`task`] → [`feed`] → [`engine`] → [`meter`] → [`curves`].
+//! From a command to a row of `curves.csv`: [`cli`] → [`config::resolve`] → [`config`] →
+//! [`train::trainer`]: [`data::task`] → [`data::loader`] → [`engine`] → [`train::meter`] →
+//! [`run::curves`].
 //!
-//! A [`model`] is described once. Two engines train it: [`fused`], explicit equations on a CPU, and
-//! libtorch's operations, [`network`] on [`layers`] with [`loss`] and [`parameters`], which inference uses
-//! too. Both end in [`optim`], whose learning rate [`schedule`] knows. Beside the loop are
-//! [`evaluate`] and [`checkpoint`] with its [`manifest`]; around it, [`commands`], [`run_dir`] with its
-//! [`lock`], [`progress`] and [`report`]. [`disk`] makes changes to files that a crash cannot halve, in a
-//! [`directory`] that is known by what it is.
-//! [`reproduction`] sets many runs beside what was published, with [`statistics`] and an independent
-//! [`mod@reference`]. Imports point downwards.
+//! A [`model`] is described once. Two engines train it: [`engine::fused`], explicit equations on a CPU,
+//! and libtorch's operations, [`model::network`] on [`model::layers`] with [`model::loss`] and
+//! [`tensor::parameters`], which inference uses too. Both end in [`optim`].
+//!
+//! # Rooms
+//!
+//! Every folder says at the head of its `mod.rs` what lives there and what it may use. They are listed
+//! from top to bottom, and so are the files of each: imports point downwards.
 
 pub mod cli;
+
 pub mod commands;
 
-pub mod reproduction;
+pub mod reports;
 
-pub mod progress;
-pub mod report;
-
-pub mod placement;
-
-pub mod memory;
-
-pub mod checkpoint;
 pub mod train;
 
-pub mod evaluate;
-pub mod manifest;
-pub mod meter;
-pub mod run_dir;
-pub mod summary;
-pub mod weights;
-
-pub mod fused;
+pub mod run;
 
 pub mod engine;
 
-pub mod loss;
-pub mod network;
-pub mod optim;
-pub mod pace;
-
 pub mod model;
+pub mod optim;
 
-pub mod layers;
+pub mod data;
 
-pub mod parameters;
+pub mod tensor;
 
-pub mod feed;
-pub mod host;
-pub mod sources;
-
-pub mod writing;
-
-pub mod curves;
-pub mod device;
-pub mod orthogonal;
-pub mod product;
-pub mod real;
-pub mod schedule;
-pub mod simd;
-pub mod task;
-pub mod team;
-pub mod transpose;
-
-pub mod statistics;
-
-pub mod lock;
-
-pub mod directory;
-
-pub mod disk;
+pub mod kernels;
 
 pub mod config;
-pub mod presets;
-pub mod reference;
-pub mod resolve;
-pub mod rng;
 
-pub mod checksum;
-pub mod error;
-pub mod input;
-pub mod output;
-pub mod shell;
-pub mod spelling;
-pub mod versions;
+pub mod files;
+
+pub mod base;

@@ -3,10 +3,11 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use seqlab::device::TF32_SWITCH;
-use seqlab::output::Output;
-use seqlab::progress::say;
-use seqlab::{cli, error};
+use seqlab::base::error;
+use seqlab::base::output::Output;
+use seqlab::cli;
+use seqlab::run::progress::say;
+use seqlab::tensor::device::TF32_SWITCH;
 
 fn main() -> ExitCode {
     switch_off_tf32();

@@ -6,8 +6,8 @@ use std::fs::{self, File};
 use std::time::Duration;
 
 use common::{ECHO, Lab};
-use seqlab::checksum::Checksum;
-use seqlab::manifest::Manifest;
+use seqlab::files::checksum::Checksum;
+use seqlab::run::manifest::Manifest;
 
 /// Every file that is read of a run, with the command that reads it.
 const FILES: [(&str, &str); 5] = [

@@ -13,10 +13,10 @@ fn bench_md_follows_from_the_measurements() {
         eprintln!("skipped: there are no results yet, scripts/bench writes them");
         return;
     }
-    python(&["bench/report.py", "--check", "results/bench"]);
+    python(&["scripts/benchmark/report.py", "--check", "results/bench"]);
 }
 
 #[test]
 fn the_report_computes_what_it_says() {
-    python(&["-m", "unittest", "discover", "--start-directory", "bench"]);
+    python(&["-m", "unittest", "discover", "--start-directory", "scripts/benchmark"]);
 }

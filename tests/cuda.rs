@@ -11,24 +11,24 @@ use std::io::Write;
 use assert_cmd::Command;
 use common::Lab;
 use safetensors::SafeTensors;
-use seqlab::checkpoint::{self, Which};
-use seqlab::checksum::Checksum;
+use seqlab::base::error::{USAGE, status};
+use seqlab::base::rng::Purpose;
+use seqlab::config::presets;
 use seqlab::config::{Config, DeviceChoice, Dtype, EngineChoice, GateActivation};
-use seqlab::curves::{self, CurveRow};
-use seqlab::device::{self, download, host};
-use seqlab::directory::Directory;
-use seqlab::disk::parent;
+use seqlab::data::loader::Prefetch;
+use seqlab::data::task::Task;
 use seqlab::engine;
-use seqlab::error::{USAGE, status};
-use seqlab::evaluate::Evaluator;
-use seqlab::feed::Feeding;
+use seqlab::files::checksum::Checksum;
+use seqlab::files::directory::Directory;
+use seqlab::files::disk::parent;
 use seqlab::model::Model;
-use seqlab::network::{self, Network};
-use seqlab::parameters::Parameters;
-use seqlab::presets;
-use seqlab::rng::Purpose;
-use seqlab::task::Task;
-use seqlab::train::Trainer;
+use seqlab::model::network::{self, Network};
+use seqlab::run::curves::{self, CurveRow};
+use seqlab::tensor::device::{self, download, host};
+use seqlab::tensor::parameters::Parameters;
+use seqlab::train::checkpoint::{self, Which};
+use seqlab::train::evaluate::Evaluator;
+use seqlab::train::trainer::Trainer;
 use tch::{Device, Tensor};
 use training::{run, train};
 
@@ -285,10 +285,10 @@ fn batches_that_are_uploaded_ahead_are_the_same() {
     let Some(gpu) = gpu() else { return };
     let all = experiments(Dtype::Float64);
     for config in all.clone().into_iter().map(on_cudnn).chain(all) {
-        let [ahead, direct] = [Feeding::Ahead, Feeding::Direct].map(|feeding| {
+        let [ahead, direct] = [Prefetch::On, Prefetch::Off].map(|prefetch| {
             let mut trainer = Trainer::new(&config, gpu).unwrap();
-            assert_eq!(trainer.feeding, Feeding::Ahead);
-            trainer.feeding = feeding;
+            assert_eq!(trainer.prefetch, Prefetch::On);
+            trainer.prefetch = prefetch;
             let rows = run(&mut trainer);
             Trained { rows, weights: weights(&trainer) }
         });

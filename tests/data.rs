@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 use rand::RngExt;
+use seqlab::base::rng::{Purpose, Stream};
+use seqlab::config::presets;
 use seqlab::config::{Config, Family, TaskKind};
-use seqlab::presets;
-use seqlab::rng::{Purpose, Stream};
-use seqlab::task::{Batch, Task};
+use seqlab::data::task::{Batch, Task};
 
 /// So many ids that one from a wrong place is not the right one by chance.
 const VOCAB: i64 = 1_000_000;

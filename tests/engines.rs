@@ -7,17 +7,17 @@ mod training;
 use proptest::prelude::*;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
+use seqlab::base::rng::{Purpose, Stream};
+use seqlab::config::presets;
 use seqlab::config::{Config, Dtype, EngineChoice, Family, GateActivation, LearningRateSchedule};
-use seqlab::curves::CurveRow;
-use seqlab::device::{download, host};
-use seqlab::feed::{Feeding, Source};
-use seqlab::layers::LstmState;
-use seqlab::network::State;
-use seqlab::parameters::ParameterSpec;
-use seqlab::presets;
-use seqlab::rng::{Purpose, Stream};
-use seqlab::task::{Batch, Task};
-use seqlab::train::Trainer;
+use seqlab::data::loader::{Batches, Prefetch};
+use seqlab::data::task::{Batch, Task};
+use seqlab::model::layers::LstmState;
+use seqlab::model::network::State;
+use seqlab::run::curves::CurveRow;
+use seqlab::tensor::device::{download, host};
+use seqlab::tensor::parameters::ParameterSpec;
+use seqlab::train::trainer::Trainer;
 use tch::Tensor;
 
 /// Some batches of random ids for models with random weights.
@@ -364,8 +364,8 @@ fn many_steps_at_a_time_are_the_same_as_one_by_one() {
             let config = Config { replicas, threads: Some(threads), ..training_of(case.clone()) };
             let (together, _) = training::train(&config, host());
             let mut one_by_one = Trainer::new(&config, host()).unwrap();
-            let source = Source::new(&config, 0);
-            for step in source.feed(Feeding::Direct, host()).unwrap() {
+            let source = Batches::new(&config, 0);
+            for step in source.feed(Prefetch::Off, host()).unwrap() {
                 let step = step.unwrap();
                 if step.starts_epoch {
                     one_by_one.carried = None;

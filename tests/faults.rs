@@ -9,16 +9,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use common::{ECHO, Lab, PROGRAM};
-use seqlab::checkpoint::{self, Checkpoint};
-use seqlab::checksum::Checksum;
+use seqlab::base::rng::Purpose;
 use seqlab::config::Config;
-use seqlab::device::host;
-use seqlab::directory::Directory;
-use seqlab::disk::{self, Disk};
-use seqlab::presets;
-use seqlab::rng::Purpose;
-use seqlab::task::Task;
-use seqlab::train::Trainer;
+use seqlab::config::presets;
+use seqlab::data::task::Task;
+use seqlab::files::checksum::Checksum;
+use seqlab::files::directory::Directory;
+use seqlab::files::disk::{self, Disk};
+use seqlab::tensor::device::host;
+use seqlab::train::checkpoint::{self, Checkpoint};
+use seqlab::train::trainer::Trainer;
 
 /// What happens at the operation that fails.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -147,7 +147,7 @@ fn trainer(config: &Config, steps: usize) -> Trainer {
     let mut trainer = Trainer::new(config, host()).unwrap();
     let epoch = task.epoch(&seeds, Purpose::Training, 0);
     (0..steps).for_each(|i| drop(trainer.learn(&epoch.batch(i * 5..i * 5 + 5)).unwrap()));
-    trainer.restore(&seqlab::manifest::Position::at(config, steps as i64), &[0.0; 8]);
+    trainer.restore(&seqlab::run::manifest::Position::at(config, steps as i64), &[0.0; 8]);
     trainer
 }
 

@@ -5,16 +5,16 @@ use std::cell::Cell;
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
+use seqlab::base::rng::{Purpose, Stream};
+use seqlab::config::presets;
 use seqlab::config::{Config, Dtype, EngineChoice, Family, Feedback, GateActivation};
-use seqlab::device::{download, host, upload};
-use seqlab::layers::{Lstm, LstmInput, LstmState};
-use seqlab::loss;
-use seqlab::network::{Network, State};
-use seqlab::parameters::Parameters;
-use seqlab::presets;
-use seqlab::rng::{Purpose, Stream};
-use seqlab::task::Batch;
-use seqlab::train::Trainer;
+use seqlab::data::task::Batch;
+use seqlab::model::layers::{Lstm, LstmInput, LstmState};
+use seqlab::model::loss;
+use seqlab::model::network::{Network, State};
+use seqlab::tensor::device::{download, host, upload};
+use seqlab::tensor::parameters::Parameters;
+use seqlab::train::trainer::Trainer;
 use tch::{Kind, Tensor};
 
 const REPLICAS: i64 = 2;

@@ -9,13 +9,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use libtest_mimic::{Arguments, Failed, Trial};
 use safetensors::SafeTensors;
+use seqlab::config::presets;
 use seqlab::config::{Config, Dtype, EngineChoice, Family, Feedback, GateActivation};
-use seqlab::device;
-use seqlab::layers::LstmState;
-use seqlab::network::{Network, State};
-use seqlab::presets;
-use seqlab::task::Batch;
-use seqlab::train::Trainer;
+use seqlab::data::task::Batch;
+use seqlab::model::layers::LstmState;
+use seqlab::model::network::{Network, State};
+use seqlab::tensor::device;
+use seqlab::train::trainer::Trainer;
 use tch::{Kind, Tensor};
 
 /// Gradients in float64: nothing but rounding may differ.

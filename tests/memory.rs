@@ -6,11 +6,11 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use common::{Lab, PROGRAM};
-use seqlab::device;
-use seqlab::presets;
-use seqlab::rng::Purpose;
-use seqlab::task::Task;
-use seqlab::train::Trainer;
+use seqlab::base::rng::Purpose;
+use seqlab::config::presets;
+use seqlab::data::task::Task;
+use seqlab::tensor::device;
+use seqlab::train::trainer::Trainer;
 
 /// Resident memory of this process in bytes, where the system tells.
 fn resident() -> Option<i64> {

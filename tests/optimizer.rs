@@ -4,18 +4,18 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::Result;
 use rand::RngExt;
+use seqlab::base::error;
+use seqlab::base::rng::{Purpose, Stream};
+use seqlab::config::presets;
 use seqlab::config::{Config, Dtype, EngineChoice, LearningRateSchedule};
-use seqlab::curves::CurveRow;
-use seqlab::device::{download, host};
-use seqlab::error;
-use seqlab::meter::Means;
-use seqlab::optim::Adam;
-use seqlab::parameters::{Init, ParameterSpec, Parameters};
-use seqlab::presets;
-use seqlab::rng::{Purpose, Stream};
-use seqlab::task::Task;
-use seqlab::team::Team;
-use seqlab::train::{Observer, Outcome, Trainer};
+use seqlab::data::task::Task;
+use seqlab::kernels::thread_pool::ThreadPool;
+use seqlab::optim::adam::Adam;
+use seqlab::run::curves::CurveRow;
+use seqlab::tensor::device::{download, host};
+use seqlab::tensor::parameters::{Init, ParameterSpec, Parameters};
+use seqlab::train::meter::Means;
+use seqlab::train::trainer::{Observer, Outcome, Trainer};
 use tch::{Kind, Tensor};
 
 const REPLICAS: i64 = 2;
@@ -54,7 +54,7 @@ impl Bench {
 
     fn update(&mut self, gradient: &[f64]) -> Option<Vec<f64>> {
         self.parameters.gradient().shallow_clone().copy_(&Tensor::from_slice(gradient));
-        let norm = self.adam.update(&self.parameters, &Team::new(2)).unwrap();
+        let norm = self.adam.update(&self.parameters, &ThreadPool::new(2)).unwrap();
         norm.map(|norm| download(&norm).unwrap())
     }
 

@@ -5,14 +5,14 @@
 mod training;
 
 use rand::RngExt;
+use seqlab::base::rng::{Purpose, Stream};
+use seqlab::config::presets;
 use seqlab::config::{Config, Dtype, TaskKind};
-use seqlab::curves::CurveRow;
-use seqlab::device::{download, host};
-use seqlab::presets;
-use seqlab::rng::{Purpose, Stream};
-use seqlab::summary::Evaluation;
-use seqlab::task::Task;
-use seqlab::train::Trainer;
+use seqlab::data::task::Task;
+use seqlab::run::curves::CurveRow;
+use seqlab::run::summary::Evaluation;
+use seqlab::tensor::device::{download, host};
+use seqlab::train::trainer::Trainer;
 use tch::Tensor;
 
 const SEED: i64 = 11;
@@ -67,7 +67,7 @@ type Said = Vec<(Vec<i64>, Vec<i64>)>;
 
 fn evaluate(trainer: &Trainer, config: &Config) -> (Vec<Evaluation>, Vec<Said>) {
     let mut predictions = vec![Said::new(); config.replicas as usize];
-    let each = |p: seqlab::evaluate::Prediction<'_>| {
+    let each = |p: seqlab::train::evaluate::Prediction<'_>| {
         predictions[p.replica].push((p.source.to_vec(), p.predicted.to_vec()));
         Ok(())
     };

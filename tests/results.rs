@@ -6,11 +6,11 @@ use std::fs;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
+use seqlab::base::statistics::Distribution;
 use seqlab::config::Config;
-use seqlab::presets;
-use seqlab::reproduction::{ENOUGH_REPLICAS, Experiment, Measured, Reproduction};
-use seqlab::run_dir::RunDir;
-use seqlab::statistics::Distribution;
+use seqlab::config::presets;
+use seqlab::reports::reproduction::{ENOUGH_REPLICAS, Experiment, Measured, Reproduction};
+use seqlab::run::run_dir::RunDir;
 
 const BEGIN: &str = "<!-- results:begin, written by scripts/results -->\n";
 const END: &str = "<!-- results:end -->";

@@ -7,16 +7,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Result;
 use common::{Csv, ECHO, Lab, json};
-use seqlab::checkpoint;
-use seqlab::checksum::Checksum;
+use seqlab::config::presets;
 use seqlab::config::{CheckpointEvery, Config, EngineChoice};
-use seqlab::curves::CurveRow;
-use seqlab::device::{download, host};
-use seqlab::directory::Directory;
-use seqlab::disk::parent;
-use seqlab::network::State;
-use seqlab::presets;
-use seqlab::train::{Observer, Outcome, Trainer};
+use seqlab::files::checksum::Checksum;
+use seqlab::files::directory::Directory;
+use seqlab::files::disk::parent;
+use seqlab::model::network::State;
+use seqlab::run::curves::CurveRow;
+use seqlab::tensor::device::{download, host};
+use seqlab::train::checkpoint;
+use seqlab::train::trainer::{Observer, Outcome, Trainer};
 
 /// The preset, small; several batches an epoch.
 fn small(name: &str) -> Config {
@@ -82,7 +82,7 @@ fn state(state: &Option<State>) -> Vec<u64> {
     layers.flat_map(|layer| [tensor(&layer.h), tensor(&layer.c)].concat()).collect()
 }
 
-/// Trains in sittings of `steps` steps each, every one a trainer of its own. Returns everything that
+/// Trains in sessions of `steps` steps each, every one a trainer of its own. Returns everything that
 /// comes out, as bits, but for times.
 fn in_sittings(config: &Config, steps: i64) -> Vec<Vec<u64>> {
     let folder = tempfile::tempdir().unwrap();

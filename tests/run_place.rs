@@ -10,8 +10,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use common::{ECHO, Lab, PROGRAM, json};
-use seqlab::checkpoint;
-use seqlab::run_dir::{Place, RunDir};
+use seqlab::run::run_dir::{Place, RunDir};
+use seqlab::train::checkpoint;
 
 #[test]
 fn force_leaves_the_directory_of_another_program_alone() {

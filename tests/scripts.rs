@@ -46,7 +46,10 @@ impl Checkout {
         let checkout = Self { folder, root };
         let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts");
         fs::create_dir_all(checkout.root.join("scripts")).unwrap();
-        for (name, _) in tree(&scripts).into_iter().filter(|(name, _)| !name.contains('/')) {
+        for (name, _) in tree(&scripts)
+            .into_iter()
+            .filter(|(name, _)| scripts.join(name).is_file() && !name.contains('/'))
+        {
             fs::copy(scripts.join(&name), checkout.root.join("scripts").join(&name)).unwrap();
         }
         let rustc = "#!/bin/sh\necho host: x86_64-unknown-linux-gnu\n";

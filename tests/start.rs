@@ -92,7 +92,7 @@ fn more_threads_than_cores_are_told_of() {
     let output = lab.command(arguments).output().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(0), "{stderr}");
-    let cores = seqlab::device::cores();
+    let cores = seqlab::tensor::device::cores();
     let told = stderr.contains(&format!("threads: 200, more than the {cores} cores"));
     assert_eq!(told, cores < 200, "{stderr}");
 }

@@ -5,17 +5,17 @@
 mod training;
 
 use rand::RngExt;
+use seqlab::base::rng::{Purpose, Stream};
+use seqlab::config::presets;
 use seqlab::config::{Config, Dtype, EngineChoice, Family, Feedback};
-use seqlab::curves::CurveRow;
-use seqlab::device::{download, host, upload};
-use seqlab::evaluate::most_probable;
-use seqlab::layers::LstmState;
-use seqlab::network::{Network, State};
-use seqlab::presets;
-use seqlab::rng::{Purpose, Stream};
-use seqlab::summary::Evaluation;
-use seqlab::task::{Batch, Task};
-use seqlab::train::Trainer;
+use seqlab::data::task::{Batch, Task};
+use seqlab::model::layers::LstmState;
+use seqlab::model::network::{Network, State};
+use seqlab::run::curves::CurveRow;
+use seqlab::run::summary::Evaluation;
+use seqlab::tensor::device::{download, host, upload};
+use seqlab::train::evaluate::most_probable;
+use seqlab::train::trainer::Trainer;
 use tch::Tensor;
 
 /// The preset, small; several batches an epoch.

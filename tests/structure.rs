@@ -29,7 +29,7 @@ fn sources() -> Vec<Source> {
         }
     }
     sources.sort_by(|a, b| a.path.cmp(&b.path));
-    assert!(sources.iter().any(|s| s.path == "task/echo.rs"), "src/ was not read");
+    assert!(sources.iter().any(|s| s.path == "data/task/echo.rs"), "src/ was not read");
     sources
 }
 
@@ -113,8 +113,8 @@ fn forbid(rule: impl Fn(&str) -> bool, wrong: impl Fn(&str) -> bool, what_to_do:
     assert!(found.is_empty(), "{what_to_do}{found}");
 }
 
-/// The module of `src/lib.rs` that the file belongs to.
-fn module(path: &str) -> &str {
+/// The room that the file belongs to: its folder below `src`, or itself.
+fn room(path: &str) -> &str {
     path.split(['/', '.']).next().unwrap_or(path)
 }
 
@@ -129,31 +129,31 @@ fn outside<'a>(allowed: &'a [&str]) -> impl Fn(&str) -> bool + 'a {
 #[test]
 fn only_device_rs_names_a_device() {
     forbid(
-        outside(&["device.rs"]),
+        outside(&["tensor/device.rs"]),
         |line| has(line, "Device::"),
-        "take the device as an argument, or add what is missing to src/device.rs:",
+        "take the device as an argument, or add what is missing to src/tensor/device.rs:",
     );
     // These two tell what is installed, and choose nothing.
     forbid(
-        outside(&["device.rs", "versions.rs", "commands/doctor.rs"]),
+        outside(&["tensor/device.rs", "base/versions.rs", "commands/doctor.rs"]),
         |line| has(line, "Cuda::"),
-        "ask src/device.rs about CUDA:",
+        "ask src/tensor/device.rs about CUDA:",
     );
 }
 
 #[test]
 fn only_the_command_line_names_clap() {
     forbid(
-        |path| module(path) != "cli",
+        |path| room(path) != "cli",
         |line| names_crate(line, "clap"),
-        "hand a Config or plain values on from src/cli.rs:",
+        "hand a Config or plain values on from src/cli:",
     );
 }
 
 #[test]
 fn only_curves_rs_names_the_csv_library() {
     forbid(
-        outside(&["curves.rs"]),
+        outside(&["run/curves.rs"]),
         |line| names_crate(line, "csv"),
         "write rows through curves::CsvFile:",
     );
@@ -164,24 +164,38 @@ fn only_curves_rs_names_the_csv_library() {
 fn only_directory_rs_opens_and_changes_the_files_of_a_run() {
     let ways = ["File::open", "File::create", "File::options", "OpenOptions", "fs::"];
     // A user's files, what the system tells of itself, and which runs there are.
-    let others = ["input.rs", "memory/available.rs", "device.rs", "reproduction.rs"];
+    let others = [
+        "base/input.rs",
+        "train/memory/available.rs",
+        "tensor/device.rs",
+        "reports/reproduction/mod.rs",
+    ];
     forbid(
-        |path| path != "directory.rs" && !others.contains(&path),
+        |path| path != "files/directory.rs" && !others.contains(&path),
         |line| ways.iter().any(|way| has(line, way)) && !line.starts_with("use std::fs::"),
-        "open and change files through src/directory.rs:",
+        "open and change files through src/files/directory.rs:",
     );
 }
 
 #[test]
 fn what_is_above_the_tensors_names_none() {
     let pure = [
-        "config", "rng", "curves", "task", "presets", "resolve", "schedule", "summary", "run_dir",
-        "cli", "model",
+        "cli",
+        "run/",
+        "config/",
+        "files/",
+        "base/",
+        "data/task/",
+        "optim/learning_rate",
+        "model/mod",
     ];
     forbid(
-        |path| pure.contains(&module(path)),
+        |path| {
+            pure.iter().any(|place| path.starts_with(place))
+                && !["base/error.rs", "base/versions.rs"].contains(&path)
+        },
         names_libtorch,
-        "keep tensors out of this file; ids and numbers become tensors through src/device.rs:",
+        "keep tensors out of this file; ids and numbers become tensors through src/tensor/device.rs:",
     );
 }
 
@@ -189,11 +203,11 @@ fn what_is_above_the_tensors_names_none() {
 fn the_arithmetic_of_the_fused_engine_names_no_tensor() {
     forbid(
         |path| {
-            ["product", "real", "simd", "team", "transpose"].contains(&module(path))
-                || path.starts_with("fused/")
+            path.starts_with("kernels/")
+                || path.starts_with("engine/fused/") && path != "engine/fused/mod.rs"
         },
         names_libtorch,
-        "compute with slices here; src/fused.rs has them from src/host.rs:",
+        "compute with slices here; src/engine/fused/mod.rs has them from src/tensor/host.rs:",
     );
 }
 
@@ -211,28 +225,28 @@ fn only_device_rs_moves_numbers_between_host_and_device() {
         "copy_(",
     ];
     forbid(
-        outside(&["device.rs"]),
+        outside(&["tensor/device.rs"]),
         |line| moves.iter().any(|word| line.contains(word)),
-        "transfer through src/device.rs, where the loop's stalls are counted:",
+        "transfer through src/tensor/device.rs, where the loop's stalls are counted:",
     );
     forbid(
-        outside(&["device.rs", "checkpoint.rs"]),
+        outside(&["tensor/device.rs", "train/checkpoint.rs"]),
         |line| line.contains("copy_data"),
-        "transfer through src/device.rs:",
+        "transfer through src/tensor/device.rs:",
     );
     forbid(
-        outside(&["host.rs"]),
+        outside(&["tensor/host.rs"]),
         |line| line.contains("data_ptr("),
-        "ask src/host.rs for the memory of a tensor:",
+        "ask src/tensor/host.rs for the memory of a tensor:",
     );
 }
 
 #[test]
 fn only_simd_rs_knows_processors() {
     forbid(
-        outside(&["simd.rs"]),
+        outside(&["kernels/simd.rs"]),
         |line| has(line, "arch::") || line.contains("feature_detected!"),
-        "add what is missing to the traits and questions of src/simd.rs:",
+        "add what is missing to the traits and questions of src/kernels/simd.rs:",
     );
 }
 
@@ -241,16 +255,16 @@ fn only_simd_rs_knows_processors() {
 #[test]
 fn unsafe_code_is_where_it_has_to_be() {
     let allowed = [
-        "fused.rs",
-        "fused/gradient.rs",
-        "host.rs",
+        "engine/fused/gradient.rs",
+        "engine/fused/mod.rs",
+        "kernels/float.rs",
+        "kernels/product.rs",
+        "kernels/simd.rs",
+        "kernels/thread_pool.rs",
+        "kernels/transpose.rs",
         "main.rs",
-        "optim.rs",
-        "product.rs",
-        "real.rs",
-        "simd.rs",
-        "team.rs",
-        "transpose.rs",
+        "optim/adam.rs",
+        "tensor/host.rs",
     ];
     forbid(outside(&allowed), |line| has(line, "unsafe"), "do without unsafe code here:");
 }
@@ -293,49 +307,75 @@ fn nothing_panics_at_a_user() {
     );
 }
 
-/// `lib.rs` lists the modules from top to bottom, in groups between blank lines: a module may use
-/// those of its own group and of the groups below.
+/// `lib.rs` lists the rooms from top to bottom, and a room's `mod.rs` its files, in groups between
+/// blank lines: each may use those of its own group and of the groups below.
 #[test]
 fn imports_point_downwards() {
     let all = sources();
-    let lib = all.iter().find(|source| source.path == "lib.rs").unwrap();
-    let mut group = 0;
-    let mut modules = Vec::new();
-    for line in lib.code.lines() {
-        group += usize::from(line.is_empty());
-        let module = line.strip_prefix("pub mod ").or(line.strip_prefix("mod "));
-        modules.extend(module.map(|module| (module.trim_end_matches(';').to_owned(), group)));
-    }
-    let rank = |name: &str| modules.iter().find(|(module, _)| module == name).map(|m| m.1);
-    for source in &all {
-        let own = module(&source.path);
-        let Some(here) = rank(own) else {
+    let listed = |path: &str| {
+        let list = all.iter().find(|source| source.path == path);
+        list.map_or(Vec::new(), |list| ranks(&list.code))
+    };
+    let rooms = listed("lib.rs");
+    let rank = |ranks: &[(String, usize)], name: &str| {
+        ranks.iter().find(|(module, _)| module == name).map(|(_, rank)| *rank)
+    };
+    for Source { path, code, .. } in &all {
+        let own = room(path);
+        let Some(here) = rank(&rooms, own) else {
             assert!(["lib", "main"].contains(&own), "src/lib.rs does not list {own}");
             continue;
         };
-        for name in imported(&source.code) {
-            let Some(there) = rank(&name) else { continue };
-            let path = &source.path;
+        let file = path[own.len() + 1..].split(['/', '.']).next().unwrap_or_default();
+        let files = listed(&format!("{own}/mod.rs"));
+        let place = rank(&files, file);
+        assert!(place.is_some() || file == "mod", "src/{own}/mod.rs does not list {file}");
+        for (name, of_it) in imported(code) {
+            let below = match name == own {
+                false => rank(&rooms, &name).is_none_or(|there| there > here),
+                true => match (place, rank(&files, &of_it)) {
+                    (Some(here), Some(there)) => there >= here,
+                    _ => true,
+                },
+            };
             assert!(
-                there >= here,
-                "src/{path} uses crate::{name}, which src/lib.rs lists above {own}: \
-                 move what both need down, or the line in src/lib.rs"
+                below,
+                "src/{path} uses crate::{name}::{of_it}, which is listed above it: \
+                 move what both need down, or the line in src/lib.rs or src/{own}/mod.rs"
             );
         }
     }
 }
 
-/// The modules that follow `crate::` in `code`, one by one or between braces.
-fn imported(code: &str) -> Vec<String> {
+/// The modules that `code` declares, each with its group between blank lines.
+fn ranks(code: &str) -> Vec<(String, usize)> {
+    let mut group = 0;
+    let mut modules = Vec::new();
+    for line in code.lines() {
+        group += usize::from(line.is_empty());
+        let module = line.strip_prefix("pub mod ").or(line.strip_prefix("mod "));
+        modules.extend(module.map(|module| (module.trim_end_matches(';').to_owned(), group)));
+    }
+    modules
+}
+
+/// What follows `crate::` in `code`, one by one or between braces: a room and what is named of it.
+fn imported(code: &str) -> Vec<(String, String)> {
     let mut names = Vec::new();
     for part in code.split("crate::").skip(1) {
         let list = part.strip_prefix('{').map(|list| list.split('}').next().unwrap_or(list));
         let items = list.map_or(vec![part], |list| list.split(',').collect());
-        let name = |item: &str| {
+        let word = |text: &str| {
             let end = |c: char| !c.is_alphanumeric() && c != '_';
-            item.trim_start().split(end).next().unwrap_or_default().to_owned()
+            text.trim_start().split(end).next().unwrap_or_default().to_owned()
         };
-        names.extend(items.into_iter().map(name));
+        for item in items.iter().map(|item| item.trim_start()) {
+            let room = word(item);
+            let rest = item[room.len()..].strip_prefix("::").unwrap_or_default();
+            let several = rest.strip_prefix('{').and_then(|list| list.split('}').next());
+            let of_it = several.map_or(vec![rest], |list| list.split(',').collect());
+            names.extend(of_it.into_iter().map(|item| (room.clone(), word(item))));
+        }
     }
     names
 }
@@ -351,5 +391,7 @@ fn these_checks_read_code_and_not_words() {
     }
     let line = code.lines().nth(1).unwrap();
     assert!(names_crate(line, "tch") && !names_crate("batch::f();", "tch"), "{line}");
-    assert_eq!(imported("use crate::{a, b::c};\nuse crate::d::e;"), ["a", "b", "d"]);
+    let uses = imported("use crate::{a, b::c};\nuse crate::d::{e, f::g};");
+    let expected = [("a", ""), ("b", "c"), ("d", "e"), ("d", "f")];
+    assert_eq!(uses, expected.map(|(room, file)| (room.to_owned(), file.to_owned())));
 }

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use common::{Lab, PROGRAM};
-use seqlab::checksum::Checksum;
-use seqlab::manifest::Manifest;
+use seqlab::files::checksum::Checksum;
+use seqlab::run::manifest::Manifest;
 
 /// A run with a checkpoint before its last.
 const KEPT: &str =

@@ -10,13 +10,13 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
+use seqlab::config::presets;
 use seqlab::config::{Config, Dtype, EngineChoice};
-use seqlab::curves::CurveRow;
-use seqlab::device::{Transfers, download, host, set_threads, threads, transfers};
-use seqlab::feed::{Feeding, STEPS_AT_A_TIME, Source};
-use seqlab::meter::PENDING;
-use seqlab::presets;
-use seqlab::train::{Observer, Outcome, Trainer};
+use seqlab::data::loader::{Batches, Prefetch, STEPS_AT_A_TIME};
+use seqlab::run::curves::CurveRow;
+use seqlab::tensor::device::{Transfers, download, host, set_threads, threads, transfers};
+use seqlab::train::meter::PENDING;
+use seqlab::train::trainer::{Observer, Outcome, Trainer};
 use training::run;
 
 /// Transfers are counted for the whole process, so one test runs at a time.
@@ -65,10 +65,10 @@ struct Trained {
     transfers: Transfers,
 }
 
-fn train(config: &Config, feeding: Feeding, rows_wait: Duration) -> Trained {
+fn train(config: &Config, prefetch: Prefetch, rows_wait: Duration) -> Trained {
     set_threads(threads(config));
     let mut trainer = Trainer::new(config, host()).unwrap();
-    (trainer.feeding, trainer.rows_wait) = (feeding, rows_wait);
+    (trainer.prefetch, trainer.rows_wait) = (prefetch, rows_wait);
     let before = transfers();
     let mut rows = run(&mut trainer);
     let after = transfers();
@@ -95,7 +95,7 @@ fn logging(config: &Config) -> u64 {
 
 fn check(config: &Config) {
     let [ahead, direct] =
-        [Feeding::Ahead, Feeding::Direct].map(|how| train(config, how, Duration::ZERO));
+        [Prefetch::On, Prefetch::Off].map(|how| train(config, how, Duration::ZERO));
     let about = format!("{} {:?} {}", config.preset, config.log_every, config.replicas);
     let steps = steps_of(config) as u64;
     let queued = steps.div_ceil(STEPS_AT_A_TIME as u64);
@@ -124,7 +124,7 @@ fn rows_that_may_wait_are_fetched_together() {
     for config in all(PENDING as i64 + 44) {
         let config = Config { log_every: Some(1), ..config };
         let [at_once, late] =
-            [Duration::ZERO, Duration::MAX].map(|wait| train(&config, Feeding::Ahead, wait));
+            [Duration::ZERO, Duration::MAX].map(|wait| train(&config, Prefetch::On, wait));
         assert_eq!(at_once.transfers.blocking, logging(&config));
         // Two for the rows, one to see that the weights are still numbers.
         assert_eq!(late.transfers.blocking, 3, "{}", config.preset);
@@ -155,8 +155,8 @@ fn uploads_run_ahead_of_their_use_but_not_away() {
     let _alone = alone();
     let before = transfers().queued;
     let queued = || transfers().queued - before;
-    let source = Source::new(&Config { epochs: i64::MAX, ..small("echo", 4) }, 0);
-    let mut feed = source.feed(Feeding::Ahead, host()).unwrap();
+    let source = Batches::new(&Config { epochs: i64::MAX, ..small("echo", 4) }, 0);
+    let mut feed = source.feed(Prefetch::On, host()).unwrap();
     // Nothing is used: one waits, and the next waits for its place.
     wait_until(|| queued() == 2);
     sleep(Duration::from_millis(50));
@@ -193,7 +193,7 @@ fn an_early_end_is_one() {
     let config = Config { epochs: i64::MAX / 4, log_every: Some(1), ..small("echo", 4) };
     for fail in [false, true] {
         let mut trainer = Trainer::new(&config, host()).unwrap();
-        trainer.feeding = Feeding::Ahead;
+        trainer.prefetch = Prefetch::On;
         let stop = AtomicBool::new(false);
         let outcome = trainer.run(&mut Third { rows: 0, stop: &stop, fail }, &stop);
         assert_eq!(trainer.step, 3);
@@ -209,7 +209,7 @@ fn the_fused_engine_says_that_it_reads_ids_on_the_host() {
     let _alone = alone();
     let config = Config { engine: EngineChoice::Fused, ..small("echo", 4) };
     let mut trainer = Trainer::new(&config, host()).unwrap();
-    trainer.feeding = Feeding::Ahead;
+    trainer.prefetch = Prefetch::On;
     let stop = AtomicBool::new(false);
     let error = trainer.run(&mut Third { rows: 0, stop: &stop, fail: false }, &stop).unwrap_err();
     assert!(error.to_string().contains("ids are wanted on the host"), "{error}");

@@ -1,7 +1,7 @@
 //! What the benchmarks measure.
 
 use seqlab::config::Config;
-use seqlab::presets;
+use seqlab::config::presets;
 
 /// The published experiments under the names that `scripts/bench` has for them, and `reverse` with a
 /// larger batch.

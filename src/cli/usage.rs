@@ -3,11 +3,11 @@
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Command, Error};
 
+use crate::base::error::UserError;
+use crate::base::input::quoted;
+use crate::base::shell;
+use crate::base::spelling::nearest;
 use crate::config::{Invalid, alternatives};
-use crate::error::UserError;
-use crate::input::quoted;
-use crate::shell;
-use crate::spelling::nearest;
 
 /// What `error`, which parsing the arguments of `program` gave, looks like to the user.
 pub(super) fn explain(error: &Error, program: &Command) -> UserError {

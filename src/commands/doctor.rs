@@ -6,11 +6,12 @@ use std::process::ExitCode;
 use anyhow::{Result, bail, ensure};
 use tch::{Cuda, Tensor};
 
+use crate::base::error::FAILURE;
+use crate::base::versions;
 use crate::config::{DeviceChoice, GateActivation};
-use crate::error::FAILURE;
-use crate::layers::{Lstm, LstmInput};
-use crate::parameters::Parameters;
-use crate::{device, versions};
+use crate::model::layers::{Lstm, LstmInput};
+use crate::tensor::device;
+use crate::tensor::parameters::Parameters;
 
 /// Prints what seqlab runs on to `out`, and every failure with its fix.
 ///

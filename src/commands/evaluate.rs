@@ -6,15 +6,15 @@ use std::path::PathBuf;
 use anyhow::Result;
 
 use super::trained::Trained;
-use crate::checkpoint::Which;
+use crate::base::error::UserError;
+use crate::base::rng::Purpose;
 use crate::config::DeviceChoice;
-use crate::error::UserError;
-use crate::placement;
-use crate::report;
-use crate::rng::Purpose;
-use crate::run_dir::RunDir;
-use crate::summary::{Evaluation, ReplicaSummary};
-use crate::task::Task;
+use crate::data::task::Task;
+use crate::reports::tables;
+use crate::run::run_dir::RunDir;
+use crate::run::summary::{Evaluation, ReplicaSummary};
+use crate::train::checkpoint::Which;
+use crate::train::placement;
 
 /// What to evaluate, and on what.
 #[derive(Debug)]
@@ -71,6 +71,6 @@ pub fn evaluate(what: &Evaluate, out: &mut dyn Write) -> Result<()> {
     if which == Which::Best {
         writeln!(out, "best weights, those after step {}", trained.step)?;
     }
-    write!(out, "{}", report::results(&replicas, &[], trained.config.vocab))?;
+    write!(out, "{}", tables::results(&replicas, &[], trained.config.vocab))?;
     Ok(())
 }

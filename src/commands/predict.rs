@@ -6,14 +6,14 @@ use std::path::PathBuf;
 use anyhow::Result;
 
 use super::trained::Trained;
-use crate::checkpoint::Which;
+use crate::base::error::UserError;
 use crate::config::DeviceChoice;
-use crate::error::UserError;
-use crate::evaluate::rows_at_once;
-use crate::placement;
-use crate::progress;
-use crate::run_dir::RunDir;
-use crate::sources::{Lines, Reads, Source};
+use crate::data::sources::{Lines, Reads, Source};
+use crate::run::progress;
+use crate::run::run_dir::RunDir;
+use crate::train::checkpoint::Which;
+use crate::train::evaluate::rows_at_once;
+use crate::train::placement;
 
 /// What to predict, and with what.
 #[derive(Debug)]

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-use crate::input::shown;
-use crate::reproduction::Reproduction;
+use crate::base::input::shown;
+use crate::reports::reproduction::Reproduction;
 
 /// What to report.
 pub struct Report {

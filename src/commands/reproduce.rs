@@ -8,15 +8,16 @@ use anyhow::Result;
 
 use super::report::{Report, report};
 use super::resume::{Resume, resume_until};
-use super::stop::Stop;
+use super::signals::Stop;
 use super::train::{Train, train_until};
+use crate::base::error::UserError;
+use crate::config::presets::{self, Preset};
 use crate::config::{Config, DeviceChoice};
-use crate::directory::Directory;
-use crate::error::UserError;
-use crate::presets::{self, Preset};
-use crate::progress::say;
-use crate::run_dir::{Place, RunDir};
-use crate::{memory, placement};
+use crate::files::directory::Directory;
+use crate::run::progress::say;
+use crate::run::run_dir::{Place, RunDir};
+use crate::train::memory;
+use crate::train::placement;
 
 /// Replicas of an experiment, also those of a quick look.
 pub const REPLICAS: i64 = 10;

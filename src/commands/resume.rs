@@ -8,15 +8,17 @@ use std::time::Instant;
 
 use anyhow::Result;
 
-use super::sitting::{Sitting, draw_weights, new_trainer};
-use super::stop::Stop;
+use super::session::{Session, draw_weights, new_trainer};
+use super::signals::Stop;
 use super::trained::{again, check_config, warn};
-use crate::checkpoint::{self, Checkpoint, Found};
+use crate::base::error::UserError;
+use crate::base::input;
 use crate::config::{Config, DeviceChoice, Invalid, LearningRateSchedule};
-use crate::error::UserError;
-use crate::progress::say;
-use crate::run_dir::RunDir;
-use crate::{device, input, placement};
+use crate::run::progress::say;
+use crate::run::run_dir::RunDir;
+use crate::tensor::device;
+use crate::train::checkpoint::{self, Checkpoint, Found};
+use crate::train::placement;
 
 /// Which run to go on with.
 pub struct Resume {
@@ -102,7 +104,7 @@ pub(super) fn resume_until(stop: &AtomicBool, what: &Resume, out: &mut dyn Write
     damaged.iter().try_for_each(|(path, _)| run.remove(path))?;
     run.reopen(&config)?;
     let curves = run.go_on(beginning)?;
-    Sitting { begin, run, trainer, curves, device, quiet }.go_on("resuming", stop, out)
+    Session { begin, run, trainer, curves, device, quiet }.go_on("resuming", stop, out)
 }
 
 /// Why the run cannot have the epochs of `config`, the one thing in it that is new.

@@ -8,11 +8,11 @@ use std::time::Instant;
 
 use anyhow::Result;
 
-use super::sitting::{Sitting, draw_weights, new_trainer};
-use super::stop::Stop;
+use super::session::{Session, draw_weights, new_trainer};
+use super::signals::Stop;
 use crate::config::Config;
-use crate::placement;
-use crate::run_dir::RunDir;
+use crate::run::run_dir::RunDir;
+use crate::train::placement;
 
 /// What to train and where to leave it.
 pub struct Train {
@@ -54,5 +54,5 @@ pub(super) fn train_until(stop: &AtomicBool, what: Train, out: &mut dyn Write) -
     }
     let path = what.out.map_or_else(|| RunDir::claim(&config.preset), Ok)?;
     let (run, curves) = RunDir::create(&path, &config, force)?;
-    Sitting { begin, run, trainer, curves, device, quiet }.go_on("training", stop, out)
+    Session { begin, run, trainer, curves, device, quiet }.go_on("training", stop, out)
 }

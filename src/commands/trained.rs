@@ -5,19 +5,21 @@ use std::path::PathBuf;
 use anyhow::Result;
 use tch::Device;
 
-use crate::checkpoint::{Checkpoint, Found, Which};
+use crate::base::error::UserError;
+use crate::config::resolve;
 use crate::config::{Config, DeviceChoice};
-use crate::device::Chosen;
-use crate::error::UserError;
-use crate::evaluate::{Evaluator, most_probable};
+use crate::data::task::Task;
 use crate::model::Model;
-use crate::network::{self, Network};
-use crate::parameters::Parameters;
-use crate::progress::say;
-use crate::run_dir::RunDir;
-use crate::summary::Summary;
-use crate::task::Task;
-use crate::{checkpoint, device, resolve};
+use crate::model::network::{self, Network};
+use crate::run::progress::say;
+use crate::run::run_dir::RunDir;
+use crate::run::summary::Summary;
+use crate::tensor::device;
+use crate::tensor::device::Chosen;
+use crate::tensor::parameters::Parameters;
+use crate::train::checkpoint;
+use crate::train::checkpoint::{Checkpoint, Found, Which};
+use crate::train::evaluate::{Evaluator, most_probable};
 
 /// The newest whole checkpoint of `run`, which is `finished` or not. Damaged ones that are newer are told of.
 ///

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::input::quoted;
+use crate::base::input::quoted;
 
 /// The most steps or seconds between two checkpoints.
 const MOST: i64 = 1_000_000_000_000;

@@ -8,7 +8,7 @@ use super::{
     CheckpointEvery, DeviceChoice, Dtype, EngineChoice, Family, Feedback, GateActivation, Invalid,
     LearningRateSchedule, TaskKind,
 };
-use crate::input::quoted;
+use crate::base::input::quoted;
 
 /// The largest size of anything that is counted in memory: keeps products of sizes within `i64`.
 pub const MANY: i64 = 1_000_000;
@@ -171,7 +171,7 @@ pub fn alternatives(words: &[&str]) -> String {
 mod tests {
     use super::*;
     use crate::config::Config;
-    use crate::presets;
+    use crate::config::presets;
 
     #[test]
     fn every_field_of_a_configuration_is_listed_and_takes_what_it_has() {

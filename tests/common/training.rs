@@ -4,8 +4,8 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::Result;
 use seqlab::config::Config;
-use seqlab::curves::CurveRow;
-use seqlab::train::{Observer, Outcome, Trainer};
+use seqlab::run::curves::CurveRow;
+use seqlab::train::trainer::{Observer, Outcome, Trainer};
 use tch::Device;
 
 #[derive(Default)]

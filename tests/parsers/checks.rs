@@ -2,17 +2,17 @@
 
 #![allow(dead_code)]
 
+use seqlab::config::presets;
+use seqlab::config::resolve;
 use seqlab::config::{CheckpointEvery, Config, DeviceChoice, Dtype};
-use seqlab::curves;
-use seqlab::manifest::Manifest;
-use seqlab::memory::Estimate;
+use seqlab::data::sources::{Lines, Reads, Source};
 use seqlab::model::Model;
-use seqlab::presets;
-use seqlab::reproduction::{Experiment, Reproduction};
-use seqlab::resolve;
-use seqlab::sources::{Lines, Reads, Source};
-use seqlab::summary::Summary;
-use seqlab::weights::Layout;
+use seqlab::reports::reproduction::{Experiment, Reproduction};
+use seqlab::run::curves;
+use seqlab::run::manifest::Manifest;
+use seqlab::run::summary::Summary;
+use seqlab::train::memory::Estimate;
+use seqlab::train::weights::Layout;
 
 /// A message that a user can read.
 pub fn readable<E: std::fmt::Display>(error: E) {

@@ -9,15 +9,15 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use safetensors::tensor::TensorView;
-use seqlab::checksum::Checksum;
+use seqlab::config::presets;
+use seqlab::config::resolve;
 use seqlab::config::{Config, DeviceChoice};
-use seqlab::curves::{self, CurveRow};
-use seqlab::manifest::{Manifest, Position, TRAINING, WEIGHTS};
-use seqlab::presets;
-use seqlab::resolve;
-use seqlab::sources::{Lines, Reads, Source};
-use seqlab::summary::{Evaluation, ReplicaSummary, Summary};
-use seqlab::writing::Writing;
+use seqlab::data::sources::{Lines, Reads, Source};
+use seqlab::data::writing::Writing;
+use seqlab::files::checksum::Checksum;
+use seqlab::run::curves::{self, CurveRow};
+use seqlab::run::manifest::{Manifest, Position, TRAINING, WEIGHTS};
+use seqlab::run::summary::{Evaluation, ReplicaSummary, Summary};
 
 use checks::{CURVES, NUMBERS, SUMMARY, layout, readable};
 

@@ -1,0 +1,528 @@
+//! The command line: the only module that knows clap.
+
+mod usage;
+
+use std::ffi::OsString;
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::builder::PossibleValuesParser;
+use clap::error::ErrorKind;
+use clap::{Arg, ArgGroup, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
+use serde::Serialize;
+use toml::{Table, Value};
+
+use crate::base::error::{USAGE, UserError};
+use crate::base::input::quoted;
+use crate::base::versions;
+use crate::commands;
+use crate::config::presets;
+use crate::config::resolve;
+use crate::config::resolve::Given;
+use crate::config::{
+    self, Config, DeviceChoice, Dtype, EngineChoice, Family, Feedback, GateActivation, Invalid,
+    LearningRateSchedule, MANY, TaskKind, within,
+};
+use crate::engine;
+use crate::reports::tables;
+use crate::run::progress::say;
+use crate::run::run_dir;
+use crate::run::run_dir::RunDir;
+use crate::tensor::device;
+use crate::train::checkpoint::Which;
+use crate::train::memory::Estimate;
+use crate::train::placement;
+
+/// Trains LSTM sequence-to-sequence experiments on libtorch, with Keras's numbers.
+#[derive(Debug, Parser)]
+#[command(name = "seqlab", bin_name = "seqlab", version = versions::LONG, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Show the published experiments: family, size and published numbers
+    List(ListArgs),
+    /// Train an experiment, evaluate it and write a run directory
+    Train(TrainArgs),
+    /// Go on with a run that was interrupted, to exactly where it would have come
+    Resume(ResumeArgs),
+    /// Train the published experiments over many seeds and set the published figures beside them
+    Reproduce(ReproduceArgs),
+    /// Make the report of a directory of runs again
+    Report(ReportArgs),
+    /// Evaluate a run on fresh sequences, free-running: fed what it said itself, never the target
+    Evaluate(EvaluateArgs),
+    /// Predict targets with a trained run, a line for each source, as it comes
+    Predict(PredictArgs),
+    /// Show a model's layers, Keras-layout shapes and parameter counts
+    Summary(SummaryArgs),
+    /// Check libtorch, CUDA, cuDNN and threads; each failure comes with its fix
+    Doctor,
+}
+
+#[derive(Debug, Args)]
+struct ListArgs {
+    /// Print JSON: every preset with its configuration and the published figures
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("what").required(true).args(["preset", "config"])))]
+struct TrainArgs {
+    /// Published experiment, as it is or with any field changed
+    #[arg(value_parser = PossibleValuesParser::new(presets::names()))]
+    preset: Option<String>,
+    /// TOML file with the configuration, such as a run's config.toml
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Run directory to write [default: a new one under runs/]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Replace a run that is in the directory
+    #[arg(long, requires = "out")]
+    force: bool,
+    /// Print neither progress nor result
+    #[arg(long, short)]
+    quiet: bool,
+    #[command(flatten)]
+    fields: Fields,
+}
+
+#[derive(Debug, Args)]
+struct ResumeArgs {
+    /// Run directory
+    #[arg(value_name = "RUN")]
+    run: PathBuf,
+    /// Epochs of the whole run, to go on with one that is finished [default: the run's]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = number("epochs"))]
+    epochs: Option<i64>,
+    /// auto, cpu, cuda or cuda:N [default: the run's]
+    #[arg(long, value_name = "DEVICE", value_parser = device)]
+    device: Option<DeviceChoice>,
+    /// Print neither progress nor result
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+#[derive(Debug, Args)]
+struct ReproduceArgs {
+    /// Published experiments [default: all]
+    #[arg(value_name = "PRESET", value_parser = PossibleValuesParser::new(presets::names()))]
+    presets: Vec<String>,
+    /// Seeds of each experiment [default: 10, or 2 with --quick]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = number("replicas"))]
+    replicas: Option<i64>,
+    /// Seed of every experiment's first replica; replica k has this plus k
+    #[arg(
+        long,
+        visible_alias = "base-seed",
+        value_name = "N",
+        default_value = "1",
+        allow_negative_numbers = true,
+        value_parser = number("seed")
+    )]
+    seed: i64,
+    /// A look within two minutes, no result: 2 replicas, and not the slowest experiments
+    #[arg(long)]
+    quick: bool,
+    /// auto, cpu, cuda or cuda:N
+    #[arg(long, value_name = "DEVICE", default_value = "auto", value_parser = device)]
+    device: DeviceChoice,
+    /// Directory of all runs and of the report; experiments that are finished there stay
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Print neither progress nor result; the report is written
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+#[derive(Debug, Args)]
+struct ReportArgs {
+    /// Directory of runs, such as reproduce --out wrote
+    #[arg(value_name = "DIR")]
+    runs: PathBuf,
+    /// Set changed experiments, too, beside the curve that was published of their preset
+    #[arg(long)]
+    published_curves: bool,
+    /// Print JSON: what report.json says
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct EvaluateArgs {
+    /// Run directory
+    #[arg(value_name = "RUN")]
+    run: PathBuf,
+    /// Fresh samples a replica, rounded up to whole sequences; at most those held out (addition)
+    /// [default: as after training]
+    #[arg(
+        long,
+        value_name = "N",
+        allow_negative_numbers = true,
+        value_parser = whole("samples", 1, MANY)
+    )]
+    samples: Option<i64>,
+    /// The weights where val_loss was lowest, not the last; of a run with --validate-every
+    #[arg(long)]
+    best: bool,
+    /// Print JSON: the `replicas` list of summary.json with this evaluation
+    #[arg(long)]
+    json: bool,
+    /// auto, cpu, cuda or cuda:N
+    #[arg(long, value_name = "DEVICE", default_value = "auto", value_parser = device)]
+    device: DeviceChoice,
+}
+
+#[derive(Debug, Args)]
+struct PredictArgs {
+    /// Run directory
+    #[arg(value_name = "RUN")]
+    run: PathBuf,
+    /// Ids separated by spaces, or a question such as 12+3 (addition) [default: standard input, one
+    /// source a line; a line that is none is reported and answered by an empty one]
+    #[arg(long, allow_hyphen_values = true)]
+    source: Option<String>,
+    /// Which replica of the run predicts
+    #[arg(
+        long,
+        value_name = "K",
+        default_value = "0",
+        allow_negative_numbers = true,
+        value_parser = whole("replica", 0, config::range("replicas").1 - 1)
+    )]
+    replica: i64,
+    /// The weights where val_loss was lowest, not the last; of a run with --validate-every
+    #[arg(long)]
+    best: bool,
+    /// auto, cpu, cuda or cuda:N
+    #[arg(long, value_name = "DEVICE", default_value = "auto", value_parser = device)]
+    device: DeviceChoice,
+}
+
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("what").required(true).args(["experiment", "config"])))]
+struct SummaryArgs {
+    /// Published experiment, or run directory
+    #[arg(value_name = "PRESET|RUN")]
+    experiment: Option<OsString>,
+    /// TOML file with the configuration, such as a run's config.toml
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Print JSON: layers, shapes, parameters, and the bytes of memory to train
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    fields: Fields,
+}
+
+/// The fields of `Config` as flags; what is not given stays as it is.
+#[derive(Debug, Args, Serialize)]
+#[command(
+    next_help_heading = "Configuration (what is left out is the preset's, or the file's)",
+    allow_negative_numbers = true
+)]
+struct Fields {
+    /// What the model learns
+    #[arg(long, value_name = "WORD", value_parser = PossibleValuesParser::new(TaskKind::WORDS))]
+    task: Option<String>,
+    /// V: ids are below it
+    #[arg(long, value_name = "N")]
+    vocab: Option<String>,
+    /// Smallest id in sequences
+    #[arg(long, value_name = "ID")]
+    id_min: Option<String>,
+    /// Largest id in sequences; follows --vocab
+    #[arg(long, value_name = "ID")]
+    id_max: Option<String>,
+    /// Ids in the sequence that an epoch's windows are cut from (echo, lag)
+    #[arg(long, value_name = "N")]
+    length: Option<String>,
+    /// Samples in an epoch (reverse), or those trained on in every epoch (addition)
+    #[arg(long, value_name = "N")]
+    samples: Option<String>,
+    /// Ids in a source; follows --n-out (addition)
+    #[arg(long, value_name = "N")]
+    n_in: Option<String>,
+    /// Ids in a target; follows --n-in where the LSTM answers every step
+    #[arg(long, value_name = "N")]
+    n_out: Option<String>,
+    /// How many steps before the last source id the target lies (lag)
+    #[arg(long, value_name = "N")]
+    lag: Option<String>,
+    /// Architecture
+    #[arg(long, value_name = "WORD", value_parser = PossibleValuesParser::new(Family::WORDS))]
+    family: Option<String>,
+    /// LSTM units
+    #[arg(long, value_name = "N")]
+    units: Option<String>,
+    /// Whether a batch continues the state of the one before; reset every epoch (lstm, repeat_vector)
+    #[arg(long, value_name = "BOOL")]
+    stateful: Option<String>,
+    /// Whether the LSTM answers every step or only the last (lstm)
+    #[arg(long, value_name = "BOOL")]
+    return_sequences: Option<String>,
+    /// What the gates pass through
+    #[arg(long, value_name = "WORD", value_parser = PossibleValuesParser::new(GateActivation::WORDS))]
+    gate_activation: Option<String>,
+    /// What the decoder is fed free-running, where no target is given to it (teacher_forced)
+    #[arg(long, value_name = "WORD", value_parser = PossibleValuesParser::new(Feedback::WORDS))]
+    feedback: Option<String>,
+    /// Samples in a batch of one replica
+    #[arg(long, value_name = "N")]
+    batch_size: Option<String>,
+    /// Passes over fresh data, or over the same in a new order (addition)
+    #[arg(long, value_name = "N")]
+    epochs: Option<String>,
+    /// Adam's step size
+    #[arg(long, visible_alias = "lr", value_name = "X", allow_hyphen_values = true)]
+    learning_rate: Option<String>,
+    /// How the learning rate changes from step to step
+    #[arg(
+        long,
+        visible_alias = "lr-schedule",
+        value_name = "WORD",
+        value_parser = PossibleValuesParser::new(LearningRateSchedule::WORDS)
+    )]
+    learning_rate_schedule: Option<String>,
+    /// Where the schedule ends (cosine, exponential) [default: 0 for cosine]
+    #[arg(long, value_name = "X", allow_hyphen_values = true)]
+    final_learning_rate: Option<String>,
+    /// Steps in which the learning rate first rises linearly
+    #[arg(long, value_name = "STEPS")]
+    warmup_steps: Option<String>,
+    /// Adam's decay of the gradient's mean
+    #[arg(long = "beta-1", value_name = "X", allow_hyphen_values = true)]
+    beta_1: Option<String>,
+    /// Adam's decay of the squared gradient's mean
+    #[arg(long = "beta-2", value_name = "X", allow_hyphen_values = true)]
+    beta_2: Option<String>,
+    /// Adam's ε, where Keras adds it
+    #[arg(long, value_name = "X", allow_hyphen_values = true)]
+    epsilon: Option<String>,
+    /// Scale a replica's whole gradient down to this norm, and log the norm [default: off]
+    #[arg(long, value_name = "X", allow_hyphen_values = true)]
+    global_clipnorm: Option<String>,
+    /// Element type
+    #[arg(long, value_name = "WORD", value_parser = PossibleValuesParser::new(Dtype::WORDS))]
+    dtype: Option<String>,
+    /// Seed of the first replica; replica k has this plus k
+    #[arg(long, visible_alias = "base-seed", value_name = "N")]
+    seed: Option<String>,
+    /// Independent models trained side by side
+    #[arg(long, value_name = "N")]
+    replicas: Option<String>,
+    /// Steps between rows of curves.csv; a row an epoch where nothing says
+    #[arg(long, value_name = "STEPS")]
+    log_every: Option<String>,
+    /// Fill the validation columns of every so many rows [default: never]
+    #[arg(long, value_name = "ROWS")]
+    validate_every: Option<String>,
+    /// Samples behind a row's validation columns, the same for every row; with --validate-every; at
+    /// most --evaluation-samples, which it follows (addition)
+    #[arg(long, value_name = "N")]
+    validation_samples: Option<String>,
+    /// Fresh samples that the trained model is evaluated on; so many are held out (addition)
+    #[arg(long, value_name = "N")]
+    evaluation_samples: Option<String>,
+    /// auto, cpu, cuda or cuda:N; auto: the faster one by the sizes, the CPU where no GPU can be used
+    #[arg(long, value_name = "DEVICE")]
+    device: Option<String>,
+    /// What computes the training steps; auto: fused on a CPU, libtorch on a GPU
+    #[arg(long, value_name = "WORD", value_parser = PossibleValuesParser::new(EngineChoice::WORDS))]
+    engine: Option<String>,
+    /// CPU threads [default: as many as are measured to be fastest]
+    #[arg(long, value_name = "N")]
+    threads: Option<String>,
+    /// Save the state every so many steps, or so much time (30s, 5m, 1h), or never but at the end
+    #[arg(long, value_name = "STEPS|TIME")]
+    checkpoint_every: Option<String>,
+    /// Checkpoints to keep, the last ones
+    #[arg(long, value_name = "N")]
+    keep_checkpoints: Option<String>,
+}
+
+impl Fields {
+    /// The whole configuration, validated: what `from` says, changed by these flags.
+    fn resolve(&self, from: Given) -> Result<Config> {
+        resolve::resolve(from.with_flags(&resolve::table(self)?)?)
+    }
+}
+
+impl TrainArgs {
+    fn config(&self) -> Result<Config> {
+        let from = match (&self.preset, &self.config) {
+            (Some(name), _) => Given::preset(name),
+            (None, Some(path)) => run_dir::read_given(path)?,
+            (None, None) => Given::default(),
+        };
+        self.fields.resolve(from)
+    }
+}
+
+impl SummaryArgs {
+    fn config(&self) -> Result<Config> {
+        let names = presets::names();
+        let from = match (&self.experiment, &self.config) {
+            (Some(name), _) => match names.iter().find(|preset| *name == **preset) {
+                Some(preset) => Given::preset(preset),
+                None if Path::new(name).is_dir() => {
+                    let (run, _) = RunDir::open(Path::new(name))?;
+                    run_dir::read_given(&run.config_path())?
+                }
+                None => {
+                    let (name, names) = (quoted(&name.to_string_lossy()), names.join(", "));
+                    let error = format!("{name}: expected a run directory or one of {names}");
+                    return Err(UserError::usage(error).into());
+                }
+            },
+            (None, Some(path)) => run_dir::read_given(path)?,
+            (None, None) => Given::default(),
+        };
+        self.fields.resolve(from)
+    }
+}
+
+/// The whole number `text`, for `flag`, which takes those from `low` to `high`.
+fn whole(flag: &'static str, low: i64, high: i64) -> impl Fn(&str) -> Result<i64, Invalid> + Clone {
+    move |text| {
+        let number = text.parse();
+        number.map_err(|_| {
+            Invalid::new(flag, quoted(text), format!("a whole number from {low} to {high}"))
+        })
+    }
+}
+
+/// Which weights are meant.
+fn which(best: bool) -> Which {
+    if best { Which::Best } else { Which::Last }
+}
+
+/// As [`whole`], for the flag of a field.
+fn number(field: &'static str) -> impl Fn(&str) -> Result<i64, Invalid> + Clone {
+    let (low, high) = config::range(field);
+    whole(field, low, high)
+}
+
+/// The device `text`.
+fn device(text: &str) -> Result<DeviceChoice, Invalid> {
+    let invalid = |_| Invalid::new("device", quoted(text), DeviceChoice::EXPECTED);
+    text.parse().map_err(invalid)
+}
+
+/// The command line's grammar, where the help of every field ends with its default.
+fn grammar() -> Command {
+    let tables: Vec<Table> =
+        presets::all().iter().flat_map(|preset| resolve::table(&preset.config)).collect();
+    let with_default = |arg: Arg| {
+        let name = arg.get_id().as_str();
+        let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+        if config::field(name).is_none() || help.contains("[default: ") {
+            return arg;
+        }
+        let default = common(name, &tables).unwrap_or("the preset's".to_owned());
+        arg.help(format!("{help} [default: {default}]"))
+    };
+    ["train", "summary"].into_iter().fold(Cli::command(), |command, name| {
+        command.mut_subcommand(name, |subcommand| subcommand.mut_args(with_default))
+    })
+}
+
+/// The value of the field `name`, if it is the same in all `tables`.
+fn common(name: &str, tables: &[Table]) -> Option<String> {
+    let value = tables.first()?.get(name)?;
+    let same = tables.iter().all(|table| table.get(name) == Some(value));
+    let text = match value {
+        Value::Float(number) => format!("{number:?}"),
+        Value::String(word) => word.clone(),
+        other => other.to_string(),
+    };
+    same.then_some(text)
+}
+
+/// Runs the command that the process was called with; what it prints as its result goes to `out`.
+///
+/// # Errors
+/// Those of the command; `crate::base::error` tells what they look like and how to exit.
+pub fn run(out: &mut dyn Write) -> Result<ExitCode> {
+    let mut grammar = grammar();
+    let parsed = grammar.try_get_matches_from_mut(std::env::args_os());
+    match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
+        Ok(cli) => cli.command.run(out),
+        Err(help) if !help.use_stderr() => {
+            write!(out, "{}", help.render())?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(error) if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            error.render().to_string().lines().for_each(say);
+            Ok(ExitCode::from(USAGE))
+        }
+        Err(error) => Err(usage::explain(&error, &grammar).into()),
+    }
+}
+
+impl Action {
+    fn run(self, out: &mut dyn Write) -> Result<ExitCode> {
+        match self {
+            Self::List(ListArgs { json: true }) => write!(out, "{}", tables::list_json()?)?,
+            Self::List(ListArgs { json: false }) => write!(out, "{}", tables::list())?,
+            Self::Summary(what) => {
+                let config = what.config()?;
+                let device = placement::estimated(&config, config.device)?.device;
+                let engine = engine::choose(config.engine, device)?;
+                let memory = Estimate::training(&config, engine, device::is_host(device));
+                let text = match what.json {
+                    true => tables::architecture_json(&config, engine, &memory)?,
+                    false => tables::architecture(&config, engine, &memory),
+                };
+                write!(out, "{text}")?
+            }
+            Self::Doctor => return commands::doctor(out),
+            Self::Train(what) => {
+                let config = what.config()?;
+                let TrainArgs { out: path, force, quiet, .. } = what;
+                return commands::train(commands::Train { config, out: path, force, quiet }, out);
+            }
+            Self::Resume(ResumeArgs { run, epochs, device, quiet }) => {
+                return commands::resume(&commands::Resume { run, epochs, device, quiet }, out);
+            }
+            Self::Reproduce(args) => {
+                let ReproduceArgs { presets, replicas, seed, quick, device, out: path, quiet } =
+                    args;
+                let what = commands::Reproduce {
+                    presets,
+                    replicas,
+                    seed,
+                    quick,
+                    device,
+                    out: path,
+                    quiet,
+                };
+                return commands::reproduce(&what, out);
+            }
+            Self::Report(ReportArgs { runs, published_curves, json }) => {
+                commands::report(&commands::Report { runs, published_curves, json }, out)?
+            }
+            Self::Evaluate(EvaluateArgs { run, samples, best, json, device }) => {
+                if let Some(samples) = samples {
+                    within("samples", samples, 1, MANY).map_err(UserError::usage)?;
+                }
+                let which = which(best);
+                commands::evaluate(&commands::Evaluate { run, samples, which, device, json }, out)?
+            }
+            Self::Predict(PredictArgs { run, source, replica, best, device }) => {
+                let (input, typed) = (std::io::stdin(), std::io::stdin().is_terminal());
+                let prompt = typed && std::io::stderr().is_terminal();
+                let what = commands::Predict { run, source, replica, which: which(best), device };
+                commands::predict(&what, &mut input.lock(), prompt, out)?
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}

@@ -1,0 +1,20 @@
+//! What the commands do, once their arguments are known.
+
+mod doctor;
+mod evaluate;
+mod predict;
+mod report;
+mod reproduce;
+mod resume;
+mod session;
+mod signals;
+mod train;
+mod trained;
+
+pub use doctor::doctor;
+pub use evaluate::{Evaluate, evaluate};
+pub use predict::{Predict, predict};
+pub use report::{Report, report};
+pub use reproduce::{REPLICAS, Reproduce, reproduce};
+pub use resume::{Resume, resume};
+pub use train::{Train, train};

@@ -1,0 +1,204 @@
+//! What the user gave, and what to say about a value that cannot be.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use toml::de::DeTable;
+use toml::{Table, Value};
+
+use super::give_way;
+use crate::base::error::UserError;
+use crate::base::input::quoted;
+use crate::base::spelling::nearest;
+use crate::config::{FIELDS, Invalid, NOT_GIVEN, field};
+
+/// Fields that the user gave, or that follow from them, with where each is from.
+#[derive(Debug, Default)]
+pub struct Given {
+    pub(super) fields: Table,
+    origins: BTreeMap<String, Origin>,
+    /// The file, as messages name it.
+    file: Option<String>,
+}
+
+/// Where a field is from.
+#[derive(Debug)]
+pub(super) enum Origin {
+    Flag,
+    /// A place in the file, and the value as it is written there.
+    File(TextPlace, String),
+    Preset(String),
+    /// Another field, whose flag this is.
+    Follows(&'static str),
+}
+
+/// A place in a text: line and column from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct TextPlace {
+    line: usize,
+    column: usize,
+}
+
+impl TextPlace {
+    fn of(text: &str, byte: usize) -> Self {
+        let before = text.get(..byte).unwrap_or(text);
+        let start = before.rfind('\n').map_or(0, |end| end + 1);
+        let line = before.matches('\n').count() + 1;
+        Self { line, column: before[start..].chars().count() + 1 }
+    }
+
+    /// The place in `file`, for the beginning of a message.
+    fn within(self, file: &str) -> String {
+        format!("{file}, line {}, column {}", self.line, self.column)
+    }
+}
+
+/// What the fields in the TOML file `bytes` say; `file` is what messages call it.
+///
+/// # Errors
+/// If it is no TOML, with the place.
+pub fn parse(file: &str, bytes: &[u8]) -> Result<Given> {
+    let text = std::str::from_utf8(bytes)
+        .map_err(|e| UserError::usage(format!("{file}: no UTF-8: {e}")))?;
+    let wrong = |e: toml::de::Error| {
+        let place = TextPlace::of(text, e.span().map_or(0, |span| span.start));
+        let line = quoted(text.lines().nth(place.line - 1).unwrap_or_default());
+        let what = quoted(e.message());
+        UserError::usage(format!("{}: {what}: {line}", place.within(file)))
+    };
+    let fields: Table = text.parse().map_err(wrong)?;
+    let places = DeTable::parse(text).map_err(wrong)?.into_inner();
+    let origins = places.iter().map(|(name, value)| {
+        let written = text.get(value.span()).unwrap_or_default().to_owned();
+        let place = TextPlace::of(text, name.span().start);
+        (name.get_ref().to_string(), Origin::File(place, written))
+    });
+    let origins = origins.collect();
+    Ok(Given { fields, origins, file: Some(file.to_owned()) })
+}
+
+impl Given {
+    /// Whether it says anything of `field`.
+    pub fn has(&self, field: &str) -> bool {
+        self.fields.contains_key(field)
+    }
+
+    /// A preset and nothing else.
+    pub fn preset(name: &str) -> Self {
+        let mut given = Self::default();
+        given.set("preset", name.into(), Origin::Flag);
+        given
+    }
+
+    /// The same with what `flags` say, a text a field; fields that they make meaningless go.
+    ///
+    /// # Errors
+    /// A text that is nothing its field takes.
+    pub fn with_flags(mut self, flags: &Table) -> Result<Self> {
+        let mut read = Table::new();
+        for (name, text) in flags {
+            let Some(field) = field(name) else { unreachable!("every flag sets a field") };
+            let value = field.read(text.as_str().unwrap_or_default());
+            read.insert(name.clone(), value.map_err(UserError::usage)?);
+        }
+        give_way(&mut self.fields, &read);
+        for (name, value) in read {
+            self.set(&name, value, Origin::Flag);
+        }
+        Ok(self)
+    }
+
+    pub(super) fn set(&mut self, name: &str, value: Value, origin: Origin) {
+        self.fields.insert(name.to_owned(), value);
+        self.origins.insert(name.to_owned(), origin);
+    }
+
+    /// As [`Given::set`] where the field is still open.
+    pub(super) fn set_open(&mut self, name: &str, value: Value, origin: Origin) {
+        if !self.fields.contains_key(name) {
+            self.set(name, value, origin);
+        }
+    }
+
+    /// Whether a flag gave the field.
+    pub(super) fn by_flag(&self, name: &str) -> bool {
+        matches!(self.origins.get(name), Some(Origin::Flag))
+    }
+
+    /// Finds out whether every field is one and has a value of its kind.
+    ///
+    /// # Errors
+    /// The first in the file that has not.
+    pub(super) fn check(&self) -> Result<(), UserError> {
+        let place = |name: &str| match self.origins.get(name) {
+            Some(Origin::File(place, _)) => Some(*place),
+            _ => None,
+        };
+        let mut fields: Vec<_> = self.fields.iter().filter(|(name, _)| *name != "preset").collect();
+        fields.sort_by_key(|(name, _)| place(name));
+        for (name, value) in fields {
+            match field(name) {
+                Some(field) => field.check(value).map_err(|invalid| self.blame(invalid))?,
+                None => return Err(self.unknown(name)),
+            }
+        }
+        Ok(())
+    }
+
+    fn unknown(&self, name: &str) -> UserError {
+        let error = self.at(name, format!("unknown field `{}`", quoted(name)));
+        match nearest(name, FIELDS.iter().map(|field| field.name)) {
+            Some(near) => error.hint(format!("did you mean `{near}`?")),
+            None => error,
+        }
+    }
+
+    /// `message` about the field `name`, behind its place if it is in the file.
+    pub(super) fn at(&self, name: &str, message: String) -> UserError {
+        match (self.origins.get(name), &self.file) {
+            (Some(Origin::File(place, _)), Some(file)) => {
+                UserError::usage(format!("{}: {message}", place.within(file)))
+            }
+            _ => UserError::usage(message),
+        }
+    }
+
+    /// The error of a value that cannot be, told by where it is from.
+    pub(super) fn blame(&self, invalid: Invalid) -> UserError {
+        let Invalid { field, found, expected, .. } = &invalid;
+        let expectation = invalid.expectation();
+        let origin = self.origins.get(*field);
+        let message = match origin {
+            Some(Origin::Flag) => return UserError::usage(invalid),
+            Some(Origin::File(_, written)) => {
+                format!("{field} = {}: {expectation}", quoted(written))
+            }
+            Some(Origin::Preset(name)) => {
+                format!("{field} {found} of preset {name}: {expectation}")
+            }
+            Some(Origin::Follows(flag)) => {
+                format!("{field} {found}, which follows {flag}: {expectation}")
+            }
+            None if found == NOT_GIVEN => {
+                return self.complaint(&invalid).hint(format!("give {}", invalid.flag()));
+            }
+            None => format!("{field} {found}, the default: {expectation}"),
+        };
+        let error = self.at(field, message);
+        let by_flags = self.origins.values().any(|origin| matches!(origin, Origin::Flag));
+        match origin {
+            // Who wrote the file alone mends the file.
+            Some(Origin::File(..)) if !by_flags => error,
+            _ if expected == "nothing" => error,
+            _ => error.hint(format!("give {} as well: {expected}", invalid.flag())),
+        }
+    }
+
+    /// `message` about the configuration as a whole, behind the file's name.
+    pub(super) fn complaint(&self, message: impl std::fmt::Display) -> UserError {
+        match &self.file {
+            Some(file) => UserError::usage(format!("{file}: {message}")),
+            None => UserError::usage(message),
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! From what the user gave (a preset, a TOML file, flags) to a whole, validated configuration.
+
+mod given;
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use toml::{Table, Value};
+
+use crate::base::input::quoted;
+use crate::base::spelling::nearest;
+use crate::config::presets::{self, Preset};
+use crate::config::{self, CUSTOM, Config, Family, LearningRateSchedule, TaskKind};
+use given::Origin;
+pub use given::{Given, parse};
+
+/// The configuration that `given` describes: its fields as they are, the others from the preset
+/// that it names.
+///
+/// A field of the preset gives way where what was given makes it meaningless, and follows where it
+/// was tied: the id range to the vocabulary, `n_out` to `n_in` where an LSTM answers every step, and
+/// in an addition `n_in` to `n_out` and `validation_samples` to `evaluation_samples`.
+///
+/// # Errors
+/// A field that is missing, unknown, of the wrong type or invalid, and a flag that changes nothing.
+pub fn resolve(mut given: Given) -> Result<Config> {
+    given.check()?;
+    if let Some(preset) = preset(&given)? {
+        complete(&mut given, &preset)?;
+    }
+    let missing = |e: toml::de::Error| {
+        let hint = "give it a value, or say preset = \"echo\" or another to start from";
+        given.complaint(e.message()).hint(hint)
+    };
+    let config: Config = given.fields.clone().try_into().map_err(missing)?;
+    config.validate().map_err(|invalid| given.blame(invalid))?;
+    match config.idle().into_iter().find(|idle| given.by_flag(idle.field)) {
+        Some(idle) => Err(given.blame(idle).into()),
+        None => Ok(config),
+    }
+}
+
+/// The preset that `given` names, if it names one.
+fn preset(given: &Given) -> Result<Option<Preset>> {
+    let name = match given.fields.get("preset") {
+        None => return Ok(None),
+        Some(Value::String(name)) if name == CUSTOM => return Ok(None),
+        Some(name) => name,
+    };
+    match name.as_str().and_then(presets::find) {
+        Some(preset) => Ok(Some(preset)),
+        None => {
+            let (shown, known) = (quoted(&name.to_string()), presets::names());
+            let expected = known.join(", ");
+            let error = format!("preset {shown}: expected {CUSTOM} or one of {expected}");
+            let error = given.at("preset", error);
+            Err(match name.as_str().and_then(|name| nearest(name, known)) {
+                Some(near) => error.hint(format!("did you mean \"{near}\"?")),
+                None => error,
+            }
+            .into())
+        }
+    }
+}
+
+/// `value`'s fields, without those that are `None`.
+///
+/// # Errors
+/// If `value` is no TOML table.
+pub fn table(value: &impl Serialize) -> Result<Table> {
+    Table::try_from(value).context("cannot be written as TOML")
+}
+
+/// The flags that make `config` out of its preset, each with a space before it: the inverse of
+/// [`resolve`].
+///
+/// # Errors
+/// None that a valid configuration can have.
+pub fn flags(config: &Config) -> Result<String> {
+    let preset = presets::find(&config.preset);
+    let base = preset.map(|preset| table(&preset.config)).transpose()?.unwrap_or_default();
+    let changed =
+        table(config)?.into_iter().filter(|(field, value)| base.get(field) != Some(value));
+    let flag = |(field, value): (String, Value)| {
+        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        format!(" --{} {value}", field.replace('_', "-"))
+    };
+    Ok(if config.preset == CUSTOM { String::new() } else { changed.map(flag).collect() })
+}
+
+/// Every field of `now` that makes it another run than `then` was, with both values; `None` if there is
+/// none.
+///
+/// # Errors
+/// As [`table`].
+pub fn changes(then: &Config, now: &Config) -> Result<Option<String>> {
+    let (then, now) = (table(&then.placed_as(now))?, table(now)?);
+    let mut fields: Vec<&String> = then.keys().chain(now.keys()).collect();
+    fields.sort();
+    fields.dedup();
+    let value =
+        |table: &Table, field: &str| table.get(field).map_or("none".into(), Value::to_string);
+    let change = |field: &&String| {
+        let (was, is) = (value(&then, field), value(&now, field));
+        (was != is).then(|| format!("{field} is {is}, but was {was}"))
+    };
+    let changes: Vec<String> = fields.iter().filter_map(change).collect();
+    Ok((!changes.is_empty()).then(|| changes.join(", ")))
+}
+
+/// Takes out of `base` the fields that apply to it and, once it is overridden by `change`, do not.
+fn give_way(base: &mut Table, change: &Table) {
+    let before = base.clone();
+    let mut after = base.clone();
+    after.extend(change.clone());
+    base.retain(|field, _| applies(field, &after) || !applies(field, &before));
+}
+
+/// Whether `field` is for the task, family and schedule of `table`, or those of `echo` where it
+/// names none.
+fn applies(field: &str, table: &Table) -> bool {
+    let task = word(table, "task").unwrap_or(TaskKind::Echo);
+    let family = word(table, "family").unwrap_or(Family::Lstm);
+    let schedule = word(table, "learning_rate_schedule").unwrap_or(LearningRateSchedule::Constant);
+    config::scope(field, task, family, schedule).is_none_or(|(_, applies)| applies)
+}
+
+/// The word that `table` gives for `field`. One that is none is left to the deserialiser to
+/// complain about.
+fn word<T: DeserializeOwned>(table: &Table, field: &str) -> Option<T> {
+    table.get(field)?.clone().try_into().ok()
+}
+
+/// Adds to `given` the fields of `preset` that it leaves open.
+fn complete(given: &mut Given, Preset { name, config: preset, .. }: &Preset) -> Result<()> {
+    let mut base = table(preset)?;
+    give_way(&mut base, &given.fields);
+    let task = word(&given.fields, "task").unwrap_or(preset.task);
+    let family = word(&given.fields, "family").unwrap_or(preset.family);
+    let int = |field: &str| given.fields.get(field).and_then(Value::as_integer);
+    let mut tied: Vec<(&str, Value, &'static str)> = Vec::new();
+    if let Some(vocab) = int("vocab") {
+        let id_max = vocab.saturating_sub(preset.vocab - preset.id_max);
+        tied.push(("id_max", id_max.into(), "--vocab"));
+    }
+    let every_step = given.fields.get("return_sequences").or(base.get("return_sequences"));
+    if let (Some(n_in), Some(Value::Boolean(true))) = (int("n_in"), every_step) {
+        tied.push(("n_out", n_in.into(), "--n-in"));
+    }
+    if let (Some(n_out), TaskKind::Addition) = (int("n_out"), task) {
+        let n_in = n_out.saturating_mul(2).saturating_sub(1);
+        tied.push(("n_in", n_in.into(), "--n-out"));
+    }
+    if let (Some(held_out), TaskKind::Addition) = (int("evaluation_samples"), task) {
+        let samples = held_out.min(preset.validation_samples);
+        tied.push(("validation_samples", samples.into(), "--evaluation-samples"));
+    }
+    for (field, value, flag) in tied {
+        given.set_open(field, value, Origin::Follows(flag));
+    }
+    for (field, value) in base {
+        given.set_open(&field, value, Origin::Preset((*name).to_owned()));
+    }
+    if family == Family::Lstm {
+        let same = given.fields.get("n_in") == given.fields.get("n_out");
+        given.set_open("return_sequences", same.into(), Origin::Follows("--n-in and --n-out"));
+    }
+    if family == Family::TeacherForced {
+        given.set_open("feedback", "softmax".into(), Origin::Follows("--family"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn given(text: &str) -> Result<Config> {
+        resolve(parse("c.toml", text.as_bytes())?)
+    }
+
+    fn complaint(text: &str) -> String {
+        format!("{:#}", given(text).unwrap_err())
+    }
+
+    #[test]
+    fn a_resolved_configuration_resolves_to_itself() {
+        for preset in presets::all() {
+            let config = Config { units: 7, global_clipnorm: Some(0.5), ..preset.config };
+            let text = table(&config).unwrap().to_string();
+            assert_eq!(given(&text).unwrap(), config);
+        }
+    }
+
+    #[test]
+    fn flags_tell_what_differs_from_the_preset() {
+        for preset in presets::all() {
+            assert_eq!(flags(&preset.config).unwrap(), "");
+            let config = Config {
+                units: 7,
+                global_clipnorm: Some(0.5),
+                gate_activation: crate::config::GateActivation::Sigmoid,
+                ..preset.config
+            };
+            let expected = " --gate-activation sigmoid --global-clipnorm 0.5 --units 7";
+            assert_eq!(flags(&config).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn changes_are_those_that_make_another_run() {
+        let then = presets::find("echo").unwrap().config;
+        let placed = Config { threads: Some(3), keep_checkpoints: 9, ..then.clone() };
+        assert_eq!(changes(&then, &placed).unwrap(), None);
+        let now = Config { units: 7, global_clipnorm: Some(0.5), ..placed };
+        let expected = "global_clipnorm is 0.5, but was none, units is 7, but was 16";
+        assert_eq!(changes(&then, &now).unwrap().as_deref(), Some(expected));
+    }
+
+    #[test]
+    fn tied_fields_follow_unless_given() {
+        assert_eq!(given("preset = 'echo'\nvocab = 50").unwrap().id_max, 48);
+        assert_eq!(given("preset = 'echo'\nvocab = 50\nid_max = 9").unwrap().id_max, 9);
+        let config = given("preset = 'echo'\nn_in = 5\nbatch_size = 7").unwrap();
+        assert_eq!((config.n_in, config.n_out), (5, 5));
+        let config = given("preset = 'addition-2'\nn_out = 5").unwrap();
+        assert_eq!((config.n_in, config.n_out), (9, 5));
+    }
+
+    #[test]
+    fn fields_that_a_change_makes_meaningless_go() {
+        let config = given("preset = 'echo'\nfamily = 'repeat_vector'\nn_out = 2").unwrap();
+        assert_eq!((config.return_sequences, config.stateful), (None, true));
+        let config = given("preset = 'echo'\nfamily = 'teacher_forced'\nid_min = 1").unwrap();
+        assert!(config.feedback.is_some() && !config.stateful);
+    }
+
+    /// What the file `base` gives once the flags are `change`.
+    fn overridden(base: &str, change: &str) -> Result<Config> {
+        let change: Table = change.parse().unwrap();
+        let text = |(field, value): (String, Value)| {
+            (field, value.as_str().map_or(value.to_string(), str::to_owned).into())
+        };
+        resolve(
+            parse("c.toml", base.as_bytes())?
+                .with_flags(&change.into_iter().map(text).collect())?,
+        )
+    }
+
+    #[test]
+    fn fields_of_a_file_that_a_flag_makes_meaningless_go() {
+        let exponential = "preset = 'echo'\nlearning_rate_schedule = 'exponential'\n\
+                           final_learning_rate = 1e-5\nwarmup_steps = 3";
+        let end = |change| overridden(exponential, change).map(|c| c.final_learning_rate);
+        assert_eq!(end("units = 7").unwrap(), Some(1e-5));
+        assert_eq!(end("learning_rate_schedule = 'cosine'").unwrap(), Some(1e-5));
+        assert_eq!(end("learning_rate_schedule = 'constant'").unwrap(), None);
+        let both = "learning_rate_schedule = 'constant'\nfinal_learning_rate = 1e-6";
+        assert!(end(both).is_err());
+
+        let whole = table(&presets::find("echo").unwrap().config).unwrap().to_string();
+        let config = overridden(&whole, "family = 'repeat_vector'").unwrap();
+        assert_eq!((config.return_sequences, config.stateful), (None, true));
+        assert!(overridden(&format!("{whole}samples = 9"), "units = 7").is_err());
+    }
+
+    #[test]
+    fn what_is_given_and_does_not_apply_is_refused() {
+        assert!(
+            complaint("preset = 'echo'\nsamples = 9")
+                .starts_with("c.toml, line 2, column 1: samples = 9: expected nothing")
+        );
+        assert!(complaint("preset = 'reverse'\nlag = 1").contains("lag = 1: expected nothing"));
+    }
+
+    #[test]
+    fn without_a_preset_what_is_missing_is_named() {
+        assert!(complaint("units = 4").contains("missing field `task`"));
+        assert!(complaint("preset = 'echo'\nunit = 4").contains("unknown field `unit`"));
+    }
+}

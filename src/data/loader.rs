@@ -1,0 +1,371 @@
+//! Where training's batches come from: drawn when they are needed or, for a GPU, by a thread of
+//! their own that uploads many at a time, ahead of their use.
+
+use std::iter::once;
+use std::ops::Range;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::{Builder, JoinHandle};
+use std::vec::IntoIter;
+
+use anyhow::{Context, Result, anyhow};
+use tch::{Device, TchError, Tensor};
+
+use crate::base::rng::Purpose;
+use crate::config::{Config, Family};
+use crate::data::task::{Batch, Task};
+use crate::tensor::device;
+
+/// The most steps that are uploaded at a time.
+pub const STEPS_AT_A_TIME: usize = 64;
+
+/// Ids that are uploaded at a time, about, where so many steps have more.
+const IDS_AT_A_TIME: usize = 1 << 16;
+
+/// Uploads that may wait to be used, besides the one in use and the one in the making.
+const UPLOADS_AHEAD: usize = 1;
+
+/// A batch's ids, on the host or where the model computes.
+#[derive(Debug)]
+pub enum Ids {
+    /// On the host.
+    Host(Batch),
+    /// On a device, or on their way there.
+    Uploaded(UploadedBatch),
+}
+
+impl Ids {
+    /// B.
+    pub fn size(&self) -> usize {
+        match self {
+            Self::Host(batch) => batch.size,
+            Self::Uploaded(batch) => batch.size,
+        }
+    }
+
+    /// The ids on the host.
+    ///
+    /// # Errors
+    /// If they were uploaded.
+    pub fn on_host(&self) -> Result<&Batch, TchError> {
+        match self {
+            Self::Host(batch) => Ok(batch),
+            Self::Uploaded(_) => Err(TchError::Shape("ids are wanted on the host".to_owned())),
+        }
+    }
+
+    /// The ids on `device`. Waits for it if they are still on the host.
+    ///
+    /// # Errors
+    /// libtorch's.
+    pub fn on_device(&self, device: Device) -> Result<UploadedBatch, TchError> {
+        match self {
+            Self::Host(batch) => {
+                UploadedBatch::new(batch, |ids| device::upload(ids, &[-1], device))
+            }
+            Self::Uploaded(batch) => Ok(batch.shallow_clone()),
+        }
+    }
+}
+
+/// A [`Batch`] as int64 tensors.
+#[derive(Debug)]
+pub struct UploadedBatch {
+    /// B.
+    pub size: usize,
+    /// `(R, B, Tin)`.
+    pub source: Tensor,
+    /// `(R, B, Tout)`, for models with a teacher-forced decoder.
+    pub decoder_input: Option<Tensor>,
+    /// `(R, B, Tout)`.
+    pub target: Tensor,
+}
+
+impl UploadedBatch {
+    /// `batch`, each of its parts, in the order of [`parts`], uploaded by `upload`.
+    fn new(
+        batch: &Batch,
+        mut upload: impl FnMut(&[i64]) -> Result<Tensor, TchError>,
+    ) -> Result<Self, TchError> {
+        let shape = [batch.replicas as i64, batch.size as i64, -1];
+        let mut part = |ids: &[i64]| upload(ids)?.f_view(shape);
+        Ok(Self {
+            size: batch.size,
+            source: part(&batch.source)?,
+            target: part(&batch.target)?,
+            decoder_input: batch.decoder_input.as_deref().map(part).transpose()?,
+        })
+    }
+
+    /// The same batch by reference.
+    fn shallow_clone(&self) -> Self {
+        Self {
+            size: self.size,
+            source: self.source.shallow_clone(),
+            target: self.target.shallow_clone(),
+            decoder_input: self.decoder_input.as_ref().map(Tensor::shallow_clone),
+        }
+    }
+}
+
+/// The ids of `batch`, part by part.
+fn parts(batch: &Batch) -> impl Iterator<Item = &[i64]> {
+    [batch.source.as_slice(), &batch.target].into_iter().chain(batch.decoder_input.as_deref())
+}
+
+/// What one optimiser step learns from.
+#[derive(Debug)]
+pub struct Step {
+    /// The batch.
+    pub ids: Ids,
+    /// Whether it is its epoch's first.
+    pub starts_epoch: bool,
+    /// Whether it is its epoch's last.
+    pub ends_epoch: bool,
+}
+
+/// How batches reach the model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Prefetch {
+    /// One by one, when they are needed, as ids on the host.
+    Off,
+    /// Drawn by another thread and uploaded many at a time, ahead of their use.
+    On,
+}
+
+/// The batches of a stretch of epochs, in the order of training.
+#[derive(Debug, Clone)]
+pub struct Batches {
+    task: Task,
+    seeds: Vec<u64>,
+    batch_size: usize,
+    epochs: Range<u64>,
+    /// Batches of the first of the epochs that are left out.
+    skipped: usize,
+}
+
+impl Batches {
+    /// The training batches of a validated configuration, from that of step `first` (0: the first)
+    /// to its last.
+    pub fn new(config: &Config, first: i64) -> Self {
+        let (epoch, batch) = (first / config.steps_per_epoch(), first % config.steps_per_epoch());
+        Self {
+            task: Task::new(config),
+            seeds: config.seeds(),
+            batch_size: config.batch_size as usize,
+            epochs: epoch as u64..config.epochs as u64,
+            skipped: batch as usize,
+        }
+    }
+
+    /// All steps, for a model on `device`. They are the same however they are fed.
+    ///
+    /// # Errors
+    /// If no thread can be started. Of each step: libtorch's.
+    pub fn feed(
+        &self,
+        prefetch: Prefetch,
+        device: Device,
+    ) -> Result<Box<dyn Iterator<Item = Result<Step>> + '_>> {
+        Ok(match prefetch {
+            Prefetch::Off => Box::new(self.steps().map(Ok)),
+            Prefetch::On => Box::new(Ahead::new(self.clone(), device)?),
+        })
+    }
+
+    /// All steps, drawn on this thread.
+    fn steps(&self) -> impl Iterator<Item = Step> + '_ {
+        let samples = self.task.samples_per_epoch();
+        self.epochs.clone().flat_map(move |epoch| {
+            let data = self.task.epoch(&self.seeds, Purpose::Training, epoch);
+            let skipped = if epoch == self.epochs.start { self.skipped } else { 0 };
+            let firsts = (0..samples).step_by(self.batch_size).skip(skipped);
+            firsts.map(move |first| {
+                let last = samples.min(first + self.batch_size);
+                Step {
+                    ids: Ids::Host(data.batch(first..last)),
+                    starts_epoch: first == 0,
+                    ends_epoch: last == samples,
+                }
+            })
+        })
+    }
+}
+
+/// Steps that another thread draws and uploads. Dropped early, it ends that thread.
+struct Ahead {
+    /// `None` once dropped.
+    uploads: Option<Receiver<Result<Vec<Step>, TchError>>>,
+    current: IntoIter<Step>,
+    /// `None` once it has ended.
+    worker: Option<JoinHandle<()>>,
+}
+
+impl Ahead {
+    fn new(source: Batches, device: Device) -> Result<Self> {
+        let (sender, uploads) = sync_channel(UPLOADS_AHEAD);
+        let worker = Builder::new().name("feed".to_owned());
+        let worker = worker.spawn(move || draw_ahead(&source, device, &sender));
+        let worker = worker.context("cannot start the thread that draws batches")?;
+        Ok(Self { uploads: Some(uploads), current: Vec::new().into_iter(), worker: Some(worker) })
+    }
+}
+
+impl Iterator for Ahead {
+    type Item = Result<Step>;
+
+    fn next(&mut self) -> Option<Result<Step>> {
+        loop {
+            if let Some(step) = self.current.next() {
+                return Some(Ok(step));
+            }
+            match self.uploads.as_ref()?.recv() {
+                Ok(Ok(steps)) => self.current = steps.into_iter(),
+                Ok(Err(error)) => return Some(Err(error.into())),
+                // Nothing more comes: the worker is done, or it panicked.
+                Err(_) => {
+                    let end = self.worker.take()?.join();
+                    return end.err().map(|_| Err(anyhow!("the thread that draws batches failed")));
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Ahead {
+    fn drop(&mut self) {
+        // A worker that waits to hand over its steps learns that nobody will take them.
+        self.uploads = None;
+        if let Some(worker) = self.worker.take() {
+            let _ = worker.join();
+        }
+    }
+}
+
+/// Ids of a step's batch, those of all replicas.
+pub fn ids_of_a_step(config: &Config) -> i64 {
+    let forced = i64::from(config.family == Family::TeacherForced);
+    let ids = config.n_in.saturating_add(config.n_out.saturating_mul(1 + forced));
+    [config.batch_size, config.replicas].into_iter().fold(ids, i64::saturating_mul)
+}
+
+/// The most ids on the host at a time that wait to be used where they are uploaded ahead, copies of
+/// them among them.
+pub fn ids_ahead(config: &Config) -> f64 {
+    let upload = ids_of_a_step(config).max(IDS_AT_A_TIME as i64) as f64;
+    // One in use and one in the making; of the latter the batches, all of them in one, and its copy.
+    (UPLOADS_AHEAD + 1 + 3) as f64 * upload
+}
+
+/// Draws and uploads all steps of `source`, until there are no more, nobody takes them or libtorch
+/// fails.
+fn draw_ahead(source: &Batches, device: Device, sender: &SyncSender<Result<Vec<Step>, TchError>>) {
+    let mut steps = source.steps();
+    while let Some(first) = steps.next() {
+        let ids = first.ids.on_host().map_or(1, |batch| parts(batch).map(<[i64]>::len).sum());
+        let more = (IDS_AT_A_TIME / ids).clamp(1, STEPS_AT_A_TIME) - 1;
+        let uploaded = upload(once(first).chain(steps.by_ref().take(more)).collect(), device);
+        let failed = uploaded.is_err();
+        if sender.send(uploaded).is_err() || failed {
+            return;
+        }
+    }
+}
+
+/// The same steps with their ids on their way to `device`, in one transfer.
+fn upload(steps: Vec<Step>, device: Device) -> Result<Vec<Step>, TchError> {
+    let batches: Vec<&Batch> =
+        steps.iter().map(|step| step.ids.on_host()).collect::<Result<_, _>>()?;
+    let ids: Vec<&[i64]> = batches.iter().flat_map(|batch| parts(batch)).collect();
+    let all = device::upload_ahead(&ids.concat(), device)?;
+    let mut used = 0;
+    let mut view = |ids: &[i64]| {
+        let first = used;
+        used += ids.len() as i64;
+        all.f_narrow(0, first, ids.len() as i64)
+    };
+    let uploaded = |step: &Step| {
+        let ids = UploadedBatch::new(step.ids.on_host()?, &mut view)?;
+        Ok(Step { ids: Ids::Uploaded(ids), ..*step })
+    };
+    steps.iter().map(uploaded).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::presets;
+
+    fn preset(name: &str) -> Config {
+        Config { replicas: 2, epochs: 2, ..presets::find(name).unwrap().config }
+    }
+
+    /// Its parts' ids, its shape and whether it is its epoch's first or last.
+    fn told(step: Step) -> (Vec<Vec<i64>>, Vec<i64>, [bool; 2]) {
+        let batch = step.ids.on_device(device::host()).unwrap();
+        let tensors = [Some(batch.source), Some(batch.target), batch.decoder_input];
+        let ids = tensors.iter().flatten().map(|part| device::download_ids(part).unwrap());
+        let shapes = tensors.iter().flatten().flat_map(Tensor::size).collect();
+        (ids.collect(), shapes, [step.starts_epoch, step.ends_epoch])
+    }
+
+    #[test]
+    fn steps_are_the_same_however_they_are_fed() {
+        let odd = Config { samples: Some(1000), batch_size: 7, ..preset("reverse") };
+        // Too many ids for as many steps at a time.
+        let large = Config { samples: Some(20_000), batch_size: 1024, ..preset("reverse") };
+        let many = Config { epochs: 70, ..preset("echo") };
+        for config in [odd, large, many, preset("partial-echo-4"), preset("echo-lag")] {
+            let per_epoch = config.steps_per_epoch();
+            let mut whole = None;
+            for first in [0, 1, per_epoch - 1, per_epoch, 2 * per_epoch - 1, 2 * per_epoch] {
+                let source = Batches::new(&config, first);
+                let [direct, ahead] = [Prefetch::Off, Prefetch::On].map(|prefetch| {
+                    let steps = source.feed(prefetch, device::host()).unwrap();
+                    steps.map(|step| told(step.unwrap())).collect::<Vec<_>>()
+                });
+                assert!(direct == ahead, "{}, step {first}", config.preset);
+                let whole = whole.get_or_insert_with(|| direct.clone());
+                assert!(direct == whole[first as usize..], "{}, step {first}", config.preset);
+                assert_eq!(direct.len() as i64, config.steps() - first);
+                let [starts, ends] = [0, 1].map(|flag| direct.iter().map(move |step| step.2[flag]));
+                assert!(starts.skip(1).chain([true]).take(direct.len()).eq(ends));
+            }
+        }
+    }
+
+    /// Fails, rather than hangs, if `work` does not end.
+    fn ends(work: impl FnOnce() + Send + 'static) {
+        let (sender, receiver) = channel();
+        std::thread::spawn(move || {
+            work();
+            sender.send(()).unwrap();
+        });
+        receiver.recv_timeout(Duration::from_secs(60)).unwrap();
+    }
+
+    #[test]
+    fn a_feed_that_is_dropped_ends_its_thread() {
+        for used in [0, 1, STEPS_AT_A_TIME + 1] {
+            ends(move || {
+                let source = Batches::new(&Config { epochs: i64::MAX, ..preset("echo") }, 0);
+                let mut feed = source.feed(Prefetch::On, device::host()).unwrap();
+                assert_eq!(feed.by_ref().take(used).filter(Result::is_ok).count(), used);
+            });
+        }
+    }
+
+    #[test]
+    fn a_panic_while_drawing_is_an_error() {
+        ends(|| {
+            // No configuration that was validated has an empty range of ids.
+            let source = Batches::new(&Config { id_min: 1, id_max: 0, ..preset("echo") }, 0);
+            let mut feed = source.feed(Prefetch::On, device::host()).unwrap();
+            let error = feed.next().unwrap().unwrap_err().to_string();
+            assert_eq!(error, "the thread that draws batches failed");
+            assert!(feed.next().is_none());
+        });
+    }
+}

@@ -1,0 +1,10 @@
+//! What models learn from: tasks, the batches drawn of them, and how samples are written and read.
+//!
+//! Ids stay ids here. Uses the configuration, `tensor` for uploads, and `base`.
+
+pub mod loader;
+pub mod sources;
+
+pub mod writing;
+
+pub mod task;

@@ -1,0 +1,163 @@
+//! The sources that a user gives a model to predict from, one a line, read as they come.
+
+use std::io::{self, BufRead, BufReader, Read};
+
+use crate::base::input::quoted;
+use crate::config::{Config, TaskKind};
+use crate::data::task::addition;
+use crate::data::writing::Writing;
+
+/// Bytes that an id and what separates it from the next may take, and those that a line may have
+/// besides.
+const ID_BYTES: u64 = 32;
+const LINE_BYTES: u64 = 1024;
+
+/// Bytes after which the rest of a line that is too long is taken for one without an end.
+const ENDLESS: u64 = 1 << 26;
+
+/// Bytes that are read at once, where so many are there.
+const BUFFER: usize = 1 << 18;
+
+/// What task addition is asked.
+const QUESTION: &str = "a question such as 1+2";
+
+/// What a model reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reads {
+    task: TaskKind,
+    vocab: i64,
+    n_in: i64,
+}
+
+/// A source that the model can read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// Its ids.
+    pub ids: Vec<i64>,
+    /// How it was written, and is to be answered.
+    pub writing: Writing,
+}
+
+impl Reads {
+    /// What a model of this configuration reads.
+    pub fn new(config: &Config) -> Self {
+        let &Config { task, vocab, n_in, .. } = config;
+        Self { task, vocab, n_in }
+    }
+
+    /// The source in `line`: ids separated by white space or, in task addition, a question such as
+    /// `12+3`, which no ids can be taken for.
+    ///
+    /// # Errors
+    /// If it is no text, or the model reads other ids, more or fewer.
+    pub fn parse(self, line: &[u8]) -> Result<Source, String> {
+        let text = std::str::from_utf8(line).map_err(|e| format!("no UTF-8: {e}"))?;
+        if self.task != TaskKind::Addition {
+            return Ok(Source { ids: self.ids(text)?, writing: Writing::Ids });
+        }
+        if text.contains('+') {
+            let ids = addition::question(text, self.n_in as usize)?;
+            return Ok(Source { ids, writing: Writing::Characters });
+        }
+        let ids = self.ids(text).map_err(|e| format!("{e}, or {QUESTION}"))?;
+        Ok(Source { ids, writing: Writing::Ids })
+    }
+
+    fn ids(self, text: &str) -> Result<Vec<i64>, String> {
+        let last = self.vocab - 1;
+        let id = |word: &str| match word.parse::<i64>() {
+            Err(_) => {
+                let word = quoted(word);
+                Err(format!("'{word}' is no id: expected whole numbers from 0 to {last}"))
+            }
+            Ok(id) if !(0..=last).contains(&id) => {
+                Err(format!("id {id} is outside the vocabulary, 0 to {last}"))
+            }
+            Ok(id) => Ok(id),
+        };
+        let ids: Vec<i64> = text.split_whitespace().map(id).collect::<Result<_, _>>()?;
+        if ids.len() as i64 != self.n_in {
+            return Err(format!("{} ids: the model reads {}", ids.len(), self.n_in));
+        }
+        Ok(ids)
+    }
+}
+
+impl std::fmt::Display for Reads {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (n, last) = (self.n_in, self.vocab - 1);
+        if self.task == TaskKind::Addition {
+            write!(f, "{QUESTION}, or ")?;
+        }
+        write!(f, "{n} ids from 0 to {last}")
+    }
+}
+
+/// Sources one a line, from an input that may be slow or without end.
+#[derive(Debug)]
+pub struct Lines<R> {
+    reads: Reads,
+    input: BufReader<R>,
+    line: Vec<u8>,
+    /// Lines that were begun.
+    number: u64,
+    /// Whether the rest of the last one, which is too long, is still to be passed over.
+    cut: bool,
+}
+
+impl<R: Read> Lines<R> {
+    /// The lines of `input`, for a model that reads `reads`.
+    pub fn new(reads: Reads, input: R) -> Self {
+        let input = BufReader::with_capacity(BUFFER, input);
+        Self { reads, input, line: Vec::new(), number: 0, cut: false }
+    }
+
+    /// The next line, waited for, and those behind it that are there already, `most` in all. Each is a
+    /// source, or says with its number what is wrong with it. None are left at the end of the input.
+    ///
+    /// # Errors
+    /// If the input cannot be read, or a line has no end.
+    pub fn batch(&mut self, most: usize) -> Result<Vec<Result<Source, String>>, String> {
+        let mut batch = Vec::new();
+        while batch.is_empty() || (batch.len() < most && self.is_there()) {
+            let Some(source) = self.next().map_err(|e| self.at(e))? else { break };
+            batch.push(source.map_err(|e| self.at(e)));
+        }
+        Ok(batch)
+    }
+
+    /// Whether the next line can be read without waiting for it.
+    fn is_there(&self) -> bool {
+        !self.cut && self.input.buffer().contains(&b'\n')
+    }
+
+    fn at(&self, error: impl std::fmt::Display) -> String {
+        format!("line {}: {error}", self.number)
+    }
+
+    fn next(&mut self) -> io::Result<Option<Result<Source, String>>> {
+        if self.cut && self.pass_over()? == ENDLESS {
+            let endless = format!("no end within {ENDLESS} bytes: expected lines of text");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, endless));
+        }
+        self.number += 1;
+        self.line.clear();
+        let longest = self.reads.n_in as u64 * ID_BYTES + LINE_BYTES;
+        let mut line = (&mut self.input).take(longest + 1);
+        if line.read_until(b'\n', &mut self.line)? == 0 {
+            return Ok(None);
+        }
+        self.cut = self.line.len() as u64 > longest && !self.line.ends_with(b"\n");
+        Ok(Some(if self.cut {
+            Err(format!("more than {longest} bytes: the model reads {}", self.reads))
+        } else {
+            self.reads.parse(&self.line)
+        }))
+    }
+
+    /// Reads up to the next line, or [`ENDLESS`] bytes; returns how many.
+    fn pass_over(&mut self) -> io::Result<u64> {
+        let passed = (&mut self.input).take(ENDLESS).skip_until(b'\n')?;
+        Ok(passed as u64)
+    }
+}

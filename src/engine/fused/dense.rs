@@ -1,0 +1,180 @@
+//! Softmax and cross-entropy of a dense layer's rows in one pass.
+
+use crate::kernels::float::{Real, widest};
+
+/// What some rows of a batch scored.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Tally {
+    /// Σ −log softmax(logits)\[target\].
+    pub loss: f64,
+    /// Rows whose largest logit is the target's.
+    pub correct: usize,
+}
+
+widest! {
+    /// Scores every row of `logits` `(N, V)` against its id in `targets` (N), all below V, and
+    /// replaces the logits by `scale` times the gradient of the loss: softmax(logits) − one-hot.
+    cross_entropy<F: Real>(
+        logits: &mut [F], vocab: usize, targets: &[i64], scale: F, tally: &mut Tally,
+    ) by cross_entropy_body
+}
+
+#[inline(always)]
+fn cross_entropy_body<F: Real>(
+    logits: &mut [F],
+    vocab: usize,
+    targets: &[i64],
+    scale: F,
+    tally: &mut Tally,
+) {
+    for (row, &target) in logits.chunks_exact_mut(vocab).zip(targets) {
+        let target = target as usize;
+        let most = reduce(row, row[0], |a, b| if b > a { b } else { a });
+        let of_target = row[target];
+        // Of equal logits the first counts, as in argmax.
+        tally.correct += usize::from(of_target == most && row[..target].iter().all(|&x| x < most));
+        row.iter_mut().for_each(|x| *x = (*x - most).exp());
+        let sum = reduce(row, F::from(0.0), |a, b| a + b);
+        tally.loss += Into::<f64>::into(sum).ln() + Into::<f64>::into(most - of_target);
+        let factor = scale / sum;
+        row.iter_mut().for_each(|x| *x = *x * factor);
+        row[target] = row[target] - scale;
+    }
+}
+
+/// `f` over all numbers, in 16 interleaved runs that fit into vector registers.
+#[inline(always)]
+fn reduce<F: Real>(numbers: &[F], start: F, f: impl Fn(F, F) -> F) -> F {
+    let mut runs = [start; 16];
+    let chunks = numbers.chunks_exact(16);
+    let rest = chunks.remainder();
+    for chunk in chunks {
+        for lane in 0..16 {
+            runs[lane] = f(runs[lane], chunk[lane]);
+        }
+    }
+    let of_runs = runs[1..].iter().fold(runs[0], |a, &b| f(a, b));
+    rest.iter().fold(of_runs, |a, &b| f(a, b))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Loss and gradient of one row, from the formula.
+    fn exact(logits: &[f64], target: usize, scale: f64) -> (f64, Vec<f64>) {
+        let most = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let sum: f64 = logits.iter().map(|x| (x - most).exp()).sum();
+        let gradient = |(v, x): (usize, &f64)| {
+            scale * ((x - most).exp() / sum - f64::from(u8::from(v == target)))
+        };
+        let loss = sum.ln() + most - logits[target];
+        (loss, logits.iter().enumerate().map(gradient).collect())
+    }
+
+    fn scored<F: Real>(rows: &[&[f64]], targets: &[i64], scale: f64) -> (Tally, Vec<f64>) {
+        let mut tally = Tally::default();
+        let mut logits: Vec<F> = rows.concat().into_iter().map(F::from_f64).collect();
+        cross_entropy(&mut logits, rows[0].len(), targets, F::from_f64(scale), &mut tally);
+        (tally, logits.into_iter().map(Into::into).collect())
+    }
+
+    fn scores_are_exact<F: Real>(bound: f64) {
+        for vocab in [1, 2, 3, 15, 16, 17, 31, 32, 33, 100] {
+            for spread in [0.5, 8.0, 60.0] {
+                let logit = |i: usize| ((i * 7919 + 31) % 1009) as f64 / 504.0 * spread - spread;
+                let logits: Vec<f64> = (0..3 * vocab).map(logit).map(round::<F>).collect();
+                let rows: Vec<&[f64]> = logits.chunks_exact(vocab).collect();
+                let targets = [0, vocab / 2, vocab - 1];
+                let ids = targets.map(|target| target as i64);
+                let (tally, gradient) = scored::<F>(&rows, &ids, 0.25);
+                let exact = rows.iter().zip(targets).map(|(row, id)| exact(row, id, 0.25));
+                let (losses, gradients): (Vec<f64>, Vec<Vec<f64>>) = exact.unzip();
+                let loss: f64 = losses.iter().sum();
+                assert!((tally.loss - loss).abs() <= bound * (1.0 + loss), "{tally:?}, not {loss}");
+                for (got, expected) in gradient.iter().zip(gradients.concat()) {
+                    assert!((got - expected).abs() <= bound, "{got}, not {expected}; V = {vocab}");
+                }
+                for row in gradient.chunks_exact(vocab) {
+                    assert!(row.iter().sum::<f64>().abs() <= bound, "V = {vocab}: {row:?}");
+                }
+            }
+        }
+    }
+
+    /// The nearest number that `F` has.
+    fn round<F: Real>(x: f64) -> f64 {
+        F::from_f64(x).into()
+    }
+
+    #[test]
+    fn loss_and_gradient_are_the_formulas_in_float64() {
+        scores_are_exact::<f64>(1e-14);
+    }
+
+    #[test]
+    fn loss_and_gradient_are_the_formulas_in_float32() {
+        scores_are_exact::<f32>(1e-6);
+    }
+
+    #[test]
+    fn the_largest_logit_is_right_and_of_equal_ones_the_first() {
+        let row: &[f64] = &[1.0, 3.0, -2.0, 3.0, 0.0];
+        let wide: Vec<f64> =
+            (0..40).map(|v| if [17, 35].contains(&v) { 2.0 } else { -1.0 }).collect();
+        for (row, right) in [(row, 1), (&wide, 17), (&[0.0; 20], 0), (&[5.0], 0)] {
+            for target in 0..row.len() {
+                let (tally, _) = scored::<f32>(&[row], &[target as i64], 1.0);
+                assert_eq!(tally.correct, usize::from(target == right), "{target} of {row:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn logits_of_any_size_give_finite_numbers() {
+        for size in [80.0, 1000.0, 1e30] {
+            let row = [-size, size, 0.0, size / 2.0];
+            for (target, loss) in [(0, 2.0 * size), (1, 0.0), (2, size), (3, size / 2.0)] {
+                let (tally, gradient) = scored::<f32>(&[&row], &[target], 0.5);
+                assert!((tally.loss - loss).abs() <= 1e-6 * size, "{tally:?}, not {loss}");
+                let expected = |v: i64| 0.5 * (f64::from(v == 1) - f64::from(v == target));
+                for (v, x) in (0..).zip(gradient) {
+                    assert!((x - expected(v)).abs() <= 1e-15, "{row:?}, {target}: {x} at {v}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn vector_instructions_change_no_bit() {
+        let logits: Vec<f32> = (0..3 * 75).map(|i| ((i * 389 + 11) % 201) as f32 / 20.0).collect();
+        let (mut wide, mut plain) = (logits.clone(), logits);
+        let [mut wide_tally, mut plain_tally] = [Tally::default(); 2];
+        cross_entropy(&mut wide, 75, &[0, 30, 74], 0.3, &mut wide_tally);
+        cross_entropy_body(&mut plain, 75, &[0, 30, 74], 0.3, &mut plain_tally);
+        assert!(wide == plain && wide_tally == plain_tally);
+    }
+
+    #[test]
+    fn a_logit_that_is_not_a_number_shows_in_the_loss() {
+        for place in [0, 1, 15, 16, 17] {
+            for target in [0, 1, 17] {
+                let mut row = [0.5; 18];
+                row[place] = f64::NAN;
+                assert!(scored::<f32>(&[&row], &[target], 1.0).0.loss.is_nan(), "{place}");
+                assert!(scored::<f64>(&[&row], &[target], 1.0).0.loss.is_nan(), "{place}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_tally_of_rows_is_added_to_what_it_holds() {
+        let mut tally = Tally { loss: 2.0, correct: 7 };
+        cross_entropy(&mut [0.0, 0.0, 1.0, 1.0], 2, &[0, 1], 1.0f64, &mut tally);
+        assert!((tally.loss - 2.0 - 2.0 * 2f64.ln()).abs() < 1e-15);
+        assert_eq!(tally.correct, 8);
+        let before = tally;
+        cross_entropy::<f64>(&mut [], 2, &[], 1.0, &mut tally);
+        assert_eq!(tally, before);
+    }
+}

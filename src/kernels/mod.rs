@@ -1,0 +1,10 @@
+//! Arithmetic on slices: products, transposes, vector instructions and the threads that share work.
+//!
+//! Uses nothing of this crate: no tensor, no model, no configuration.
+
+pub mod product;
+pub mod transpose;
+
+pub mod float;
+pub mod simd;
+pub mod thread_pool;

@@ -1,0 +1,77 @@
+//! The LSTM's recurrence as libtorch operations, on any device, differentiated by autograd.
+
+use tch::{TchError, Tensor};
+
+use super::LstmState;
+use crate::config::GateActivation;
+
+/// All time steps of an LSTM, given the input projections `(T, R, B, 4H)` (x·kernel + bias, blocks
+/// i, f, g, o), the recurrent kernel `(R, H, 4H)` and the state before the first step. Returns the
+/// T outputs as one tensor `(T, R, B, H)` and the state after the last step. Differentiable in every input.
+///
+/// # Errors
+/// libtorch's.
+pub fn recurrence(
+    projected: &Tensor,
+    recurrent_kernel: &Tensor,
+    state: &LstmState,
+    activation: GateActivation,
+) -> Result<(Tensor, LstmState), TchError> {
+    let units = recurrent_kernel.size3()?.1;
+    let mut state = state.shallow_clone();
+    let mut outputs = Vec::new();
+    for step in projected.f_unbind(0)? {
+        let z = step.f_baddbmm(&state.h, recurrent_kernel, 1.0, 1.0)?;
+        // Input and forget gate pass through one operation: they lie side by side.
+        let blocks = z.f_split_with_sizes([2 * units, units, units], -1)?;
+        let gates = gate(&blocks[0], activation)?.f_split(units, -1)?;
+        let new = gates[0].f_mul(&blocks[1].f_tanh()?)?;
+        let c = new.f_addcmul(&gates[1], &state.c)?;
+        let h = gate(&blocks[2], activation)?.f_mul(&c.f_tanh()?)?;
+        outputs.push(h.shallow_clone());
+        state = LstmState { h, c };
+    }
+    let outputs = match outputs.is_empty() {
+        true => projected.f_narrow(-1, 0, units)?,
+        false => Tensor::f_stack(&outputs, 0)?,
+    };
+    Ok((outputs, state))
+}
+
+/// The gate activation of `x`.
+fn gate(x: &Tensor, activation: GateActivation) -> Result<Tensor, TchError> {
+    match activation {
+        GateActivation::Sigmoid => x.f_sigmoid(),
+        // libtorch's own hardsigmoid is another function, and rounds its slope to float32.
+        GateActivation::HardSigmoid => x.f_mul_scalar(0.2)?.f_add_scalar(0.5)?.f_clamp(0.0, 1.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::Kind;
+
+    use super::*;
+    use crate::tensor::device;
+
+    #[test]
+    fn no_steps_pass_the_state_and_its_gradient_through() {
+        let (replicas, rows, units) = (2, 3, 4);
+        let options = (Kind::Double, device::host());
+        let random = |shape: &[i64]| Tensor::rand(shape, options).set_requires_grad(true);
+        let kernel = random(&[replicas, units, 4 * units]);
+        let projected = random(&[0, replicas, rows, 4 * units]);
+        let state =
+            LstmState { h: random(&[replicas, rows, units]), c: random(&[replicas, rows, units]) };
+        for activation in [GateActivation::Sigmoid, GateActivation::HardSigmoid] {
+            let (outputs, last) = recurrence(&projected, &kernel, &state, activation).unwrap();
+            assert_eq!(outputs.size(), [0, replicas, rows, units]);
+            assert_eq!(outputs.kind(), Kind::Double);
+            assert!(last.h.equal(&state.h) && last.c.equal(&state.c));
+        }
+        let (_, last) = recurrence(&projected, &kernel, &state, GateActivation::Sigmoid).unwrap();
+        (last.h * 3.0 + last.c * 5.0).sum(Kind::Double).backward();
+        assert!(state.h.grad().equal(&state.h.full_like(3.0)));
+        assert!(state.c.grad().equal(&state.c.full_like(5.0)));
+    }
+}

@@ -1,0 +1,403 @@
+//! What the commands print for people.
+
+use std::collections::HashMap;
+use std::fmt::Display;
+
+use anyhow::Result;
+use serde_json::json;
+
+use crate::base::input::printable;
+use crate::base::statistics::{Distribution, figure};
+use crate::config::presets;
+use crate::config::{Config, EngineChoice};
+use crate::model::{LayerSpec, Model};
+use crate::run::curves::{CurveRow, PredictionRow};
+use crate::run::summary::{Evaluation, ReplicaSummary};
+use crate::tensor::parameters::ParameterSpec;
+use crate::train::memory::{Estimate, gib};
+
+/// Columns of text, [`printable`], each as wide as its widest cell; the first row is the header.
+pub fn table(rows: &[Vec<String>]) -> String {
+    let shown = |row: &Vec<String>| row.iter().map(|cell| printable(cell)).collect();
+    let rows: Vec<Vec<String>> = rows.iter().map(shown).collect();
+    let columns = rows.first().map_or(0, Vec::len);
+    let width = |c: usize| rows.iter().map(|row| row[c].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
+    };
+    rows.iter().map(line).collect()
+}
+
+fn row<const N: usize>(cells: [&str; N]) -> Vec<String> {
+    cells.map(str::to_owned).to_vec()
+}
+
+/// `value`, or a dash where there is none.
+pub fn or_dash(value: Option<impl Display>) -> String {
+    value.map_or("-".to_owned(), |value| value.to_string())
+}
+
+/// The presets with family, size and published numbers.
+pub fn list() -> String {
+    let mut rows = vec![row([
+        "preset",
+        "family",
+        "units",
+        "ids",
+        "epochs",
+        "loss",
+        "accuracy",
+        "published by",
+    ])];
+    for preset in presets::all() {
+        let config = &preset.config;
+        rows.push(vec![
+            preset.name.to_owned(),
+            config.family.to_string(),
+            config.units.to_string(),
+            format!("{}→{} of {}", config.n_in, config.n_out, config.vocab),
+            config.epochs.to_string(),
+            or_dash(preset.loss),
+            or_dash(preset.accuracy),
+            preset.source.to_owned(),
+        ]);
+    }
+    let about = presets::all().into_iter().map(|p| vec![p.name.to_owned(), p.about.to_owned()]);
+    format!("{}\n{}", table(&rows), table(&about.collect::<Vec<_>>()))
+}
+
+/// [`list`] as JSON, with every preset's configuration.
+///
+/// # Errors
+/// None that a preset can have.
+pub fn list_json() -> Result<String> {
+    Ok(serde_json::to_string_pretty(&presets::all())? + "\n")
+}
+
+/// [`architecture`] as JSON.
+///
+/// # Errors
+/// None that a valid configuration can have.
+pub fn architecture_json(
+    config: &Config,
+    engine: EngineChoice,
+    memory: &Estimate,
+) -> Result<String> {
+    let layers = Model::new(config).layers(config.batch_size);
+    let count = |layer: &LayerSpec| layer.parameters.iter().map(ParameterSpec::count).sum::<i64>();
+    let weight = |weight: &ParameterSpec| json!({ "name": weight.name, "shape": weight.shape, "parameters": weight.count() });
+    let layer = |layer: &LayerSpec| {
+        json!({
+            "name": layer.name,
+            "type": layer.kind,
+            "output_shape": layer.output,
+            "parameters": count(layer),
+            "weights": layer.parameters.iter().map(weight).collect::<Vec<_>>(),
+        })
+    };
+    let whole = json!({
+        "preset": config.preset,
+        "engine": engine,
+        "layers": layers.iter().map(layer).collect::<Vec<_>>(),
+        "parameters": layers.iter().map(count).sum::<i64>(),
+        "memory_bytes": memory.bytes() as u64,
+    });
+    Ok(serde_json::to_string_pretty(&whole)? + "\n")
+}
+
+/// Layers, shapes in Keras's layout and parameter counts of the model of `config`, the `engine` that
+/// trains it, and the host's memory that it takes.
+pub fn architecture(config: &Config, engine: EngineChoice, memory: &Estimate) -> String {
+    let shape = |shape: &[i64]| {
+        let sizes: Vec<String> = shape.iter().map(i64::to_string).collect();
+        format!("({})", sizes.join(", "))
+    };
+    let mut rows = vec![row(["layer", "type", "output or weight shape", "parameters"])];
+    let mut total = 0;
+    for layer in Model::new(config).layers(config.batch_size) {
+        let count: i64 = layer.parameters.iter().map(|p| p.count()).sum();
+        total += count;
+        rows.push(vec![
+            layer.name.into(),
+            layer.kind.into(),
+            shape(&layer.output),
+            thousands(count),
+        ]);
+        for weight in &layer.parameters {
+            let name = weight.name.rsplit('.').next().unwrap_or_default();
+            rows.push(vec![
+                format!("  {name}"),
+                String::new(),
+                shape(&weight.shape),
+                thousands(weight.count()),
+            ]);
+        }
+    }
+    format!(
+        "{}: {}{} {}, {} gates, engine {engine}\n\n{}\ntotal parameters: {}\nmemory to train: about {}\n",
+        config.preset,
+        if config.stateful { "stateful " } else { "" },
+        config.family,
+        config.task,
+        config.gate_activation,
+        table(&rows),
+        thousands(total),
+        gib(memory.bytes())
+    )
+}
+
+/// `1234567` as `1,234,567`.
+pub fn thousands(n: i64) -> String {
+    let digits = n.to_string();
+    let groups: Vec<&str> = digits
+        .as_bytes()
+        .rchunks(3)
+        .rev()
+        .map(|group| std::str::from_utf8(group).unwrap_or_default())
+        .collect();
+    groups.join(",")
+}
+
+/// Each replica's figures of the last epoch of training, of its last validation if it is among the rows
+/// `validated`, and of its evaluation; those of several in the mean, and a word on those that ended far
+/// worse than a model that knows nothing of `vocab` ids.
+pub fn results(replicas: &[ReplicaSummary], validated: &[CurveRow], vocab: i64) -> String {
+    let of = |value: fn(&ReplicaSummary) -> Option<f64>| replicas.iter().map(value).collect();
+    let evaluation = |value: fn(&Evaluation) -> Option<f64>| {
+        replicas.iter().map(|replica| value(replica.evaluation.as_ref()?)).collect()
+    };
+    let mut columns = vec![
+        Column::new("train loss", of(|replica| replica.train_loss)),
+        Column::new("train accuracy", of(|replica| replica.train_accuracy)),
+    ];
+    for (replica, cell) in replicas.iter().zip(&mut columns[0].cells) {
+        if let Some(step) = replica.diverged_at_step {
+            *cell = format!("diverged at step {step}");
+        }
+    }
+    columns.extend(validation(replicas, validated));
+    columns.extend([
+        samples(replicas),
+        Column::new("eval loss", evaluation(|evaluation| evaluation.loss)),
+        Column::new("token accuracy", evaluation(|e| Some(e.token_accuracy))),
+        Column::new("exact sequences", evaluation(|e| Some(e.sequence_accuracy))),
+    ]);
+    let mut rows = vec![vec!["seed".to_owned()]];
+    rows.extend(replicas.iter().map(|replica| vec![replica.seed.to_string()]));
+    rows.extend((replicas.len() > 1).then(|| vec!["mean ± sd".to_owned()]));
+    for Column { name, cells, mean } in columns {
+        let cells = std::iter::once(name.to_owned()).chain(cells).chain([mean]);
+        rows.iter_mut().zip(cells).for_each(|(row, cell)| row.push(cell));
+    }
+    table(&rows) + &lost(replicas, vocab)
+}
+
+/// A column of results.
+struct Column {
+    name: &'static str,
+    /// A cell a replica.
+    cells: Vec<String>,
+    /// Mean ± standard deviation over the replicas that have a figure.
+    mean: String,
+}
+
+impl Column {
+    fn new(name: &'static str, figures: Vec<Option<f64>>) -> Self {
+        let known: Vec<f64> = figures.iter().copied().flatten().collect();
+        let cells = figures.into_iter().map(|value| or_dash(value.map(figure))).collect();
+        Self { name, cells, mean: or_dash(Distribution::of(&known)) }
+    }
+}
+
+/// How many samples each replica was evaluated on.
+fn samples(replicas: &[ReplicaSummary]) -> Column {
+    let samples = |replica: &ReplicaSummary| replica.evaluation.as_ref().map(|e| e.samples);
+    let cells = replicas.iter().map(|replica| or_dash(samples(replica))).collect();
+    Column { name: "fresh samples", cells, mean: String::new() }
+}
+
+/// Columns of the replicas' rows in `validated`; none if there is no row.
+fn validation(replicas: &[ReplicaSummary], validated: &[CurveRow]) -> Vec<Column> {
+    let rows: HashMap<u64, &CurveRow> = validated.iter().map(|row| (row.seed, row)).collect();
+    let column = |name, value: fn(&CurveRow) -> Option<f64>| {
+        let own = |replica: &ReplicaSummary| value(rows.get(&replica.seed)?);
+        Column::new(name, replicas.iter().map(own).collect())
+    };
+    if rows.is_empty() {
+        return Vec::new();
+    }
+    vec![
+        column("val loss", |row| row.val_loss),
+        column("val accuracy", |row| row.val_accuracy),
+        column("val exact", |row| row.val_sequence_accuracy),
+    ]
+}
+
+/// A line that names the replicas that ended far worse than a model that knows nothing, if there are any.
+fn lost(replicas: &[ReplicaSummary], vocab: i64) -> String {
+    let lost = replicas.iter().filter(|replica| replica.is_worse_than_guessing(vocab));
+    let seeds: Vec<String> = lost.map(|replica| replica.seed.to_string()).collect();
+    if seeds.is_empty() {
+        return String::new();
+    }
+    format!(
+        "Far worse than a model that knows nothing, whose loss is ln {vocab} = {:.4}: seed {}.\n\
+         A lower --learning-rate may help.\n",
+        (vocab as f64).ln(),
+        seeds.join(", ")
+    )
+}
+
+/// The columns of sequences beside each other.
+const SEQUENCES: [&str; 3] = ["source", "expected", "predicted"];
+
+/// Expected beside predicted sequences, as the tutorials print them, each with the seed of its replica
+/// where there are several. Where lines would be longer than `width`, sequences are shortened in the
+/// middle.
+pub fn predictions(examples: &[PredictionRow], seeds: &[u64], width: Option<usize>) -> String {
+    let several = seeds.len() > 1;
+    let row = |seed: &str, sequences: [&str; 3], wrong: &str| {
+        let seed = several.then_some(seed);
+        let cells = seed.into_iter().chain(sequences).chain([wrong]);
+        cells.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let rows = |most: usize| {
+        let mut rows = vec![row("seed", SEQUENCES, "")];
+        for example in examples {
+            let ids = [&example.source, &example.expected, &example.predicted];
+            let [source, expected, predicted] = ids.map(|ids| shortened(ids, most));
+            let wrong = if example.correct { "" } else { "wrong" };
+            let seed = seeds[example.replica].to_string();
+            rows.push(row(&seed, [&source, &expected, &predicted], wrong));
+        }
+        table(&rows)
+    };
+    let longest = |text: &str| text.lines().map(|line| line.chars().count()).max().unwrap_or(0);
+    let whole = rows(usize::MAX);
+    match width {
+        Some(width) if longest(&whole) > width => {
+            let beside = longest(&rows(0)).saturating_sub(SEQUENCES.concat().len());
+            rows(width.saturating_sub(beside) / SEQUENCES.len())
+        }
+        _ => whole,
+    }
+}
+
+/// `ids` in at most `most` characters: the first and the last, with … for those between.
+fn shortened(ids: &str, most: usize) -> String {
+    if ids.chars().count() <= most {
+        return ids.to_owned();
+    }
+    let ids: Vec<&str> = ids.split(' ').collect();
+    let (mut first, mut last) = (0, ids.len());
+    let mut left = most.saturating_sub("…".chars().count());
+    while first < last {
+        let from_the_start = first <= ids.len() - last;
+        let next = if from_the_start { ids[first] } else { ids[last - 1] };
+        // With the space beside it.
+        let Some(rest) = left.checked_sub(next.chars().count() + 1) else { break };
+        left = rest;
+        if from_the_start { first += 1 } else { last -= 1 }
+    }
+    [&ids[..first], &["…"], &ids[last..]].concat().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn total(preset: &str) -> i64 {
+        let config = presets::find(preset).unwrap().config;
+        Model::new(&config).parameters().iter().map(|p| p.count()).sum()
+    }
+
+    #[test]
+    fn parameter_counts_are_keras_s() {
+        assert_eq!(total("echo-tutorial"), 11_780);
+        assert_eq!(total("partial-echo-2"), 346_300);
+        assert_eq!(total("reverse"), 190_899);
+    }
+
+    #[test]
+    fn thousands_are_grouped() {
+        assert_eq!([0, 999, 1_000, 12_345_678].map(thousands), ["0", "999", "1,000", "12,345,678"]);
+    }
+
+    fn summary(seed: u64, train_loss: f64, eval_loss: f64) -> ReplicaSummary {
+        let evaluation = Evaluation {
+            samples: 40,
+            loss: Some(eval_loss),
+            token_accuracy: 0.5,
+            sequence_accuracy: 0.25,
+        };
+        ReplicaSummary {
+            seed,
+            diverged_at_step: None,
+            train_loss: Some(train_loss),
+            train_accuracy: Some(0.5),
+            evaluation: Some(evaluation),
+        }
+    }
+
+    #[test]
+    fn several_replicas_have_a_mean_of_those_that_are_left() {
+        let diverged = ReplicaSummary {
+            diverged_at_step: Some(4),
+            train_loss: None,
+            train_accuracy: None,
+            evaluation: None,
+            ..summary(3, 0.0, 0.0)
+        };
+        let text = results(&[summary(1, 1.0, 2.0), summary(2, 3.0, 2.0), diverged], &[], 100);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 5, "{text}");
+        assert!(lines[3].starts_with("3          diverged at step 4  -"), "{text}");
+        let words: Vec<&str> = lines[4].split_whitespace().collect();
+        let mean = "mean ± sd 2.0000 ± 1.4142 0.5000 ± 0.0000 2.0000 ± 0.0000 0.5000 ± 0.0000";
+        assert_eq!(words.join(" "), format!("{mean} 0.2500 ± 0.0000"));
+        assert!(!results(&[summary(1, 1.0, 2.0)], &[], 100).contains("mean"));
+    }
+
+    #[test]
+    fn what_is_far_worse_than_guessing_is_said() {
+        let text = results(&[summary(1, 1.0, 1.0), summary(7, 5.5e31, 15.0)], &[], 51);
+        let said = "a model that knows nothing, whose loss is ln 51 = 3.9318: seed 7.\n";
+        assert!(text.contains(said) && text.contains("5.50e31"), "{text}");
+    }
+
+    #[test]
+    fn sequences_are_shortened_in_the_middle_by_whole_ids() {
+        let ids = "11 12 13 14 15 16 17";
+        assert_eq!(shortened(ids, 20), ids);
+        assert_eq!(shortened(ids, 19), "11 12 13 … 15 16 17");
+        assert_eq!(shortened(ids, 18), "11 12 13 … 16 17");
+        assert_eq!(shortened(ids, 3), "…");
+        assert_eq!(shortened(ids, 0), "…");
+    }
+
+    #[test]
+    fn examples_fit_the_width_and_say_whose_they_are() {
+        let ids: Vec<i64> = (100..140).collect();
+        let ids = crate::data::writing::spaced(&ids);
+        let row = |replica, correct| PredictionRow {
+            replica,
+            source: ids.clone(),
+            expected: ids.clone(),
+            predicted: ids.clone(),
+            correct,
+        };
+        let rows = [row(0, true), row(1, false)];
+        let whole = predictions(&rows, &[7, 8], None);
+        assert!(whole.lines().nth(1).unwrap().starts_with("7     100 101 "), "{whole}");
+        assert!(whole.contains(&ids), "{whole}");
+        for width in [60, 80, 200] {
+            let text = predictions(&rows, &[7, 8], Some(width));
+            assert!(text.lines().all(|line| line.chars().count() <= width), "{text}");
+            assert!(text.contains("100 ") && text.contains(" … ") && text.contains(" 139"));
+        }
+        assert_eq!(predictions(&rows, &[7, 8], Some(10_000)), whole);
+        assert!(predictions(&rows[..1], &[7], None).starts_with("source "));
+    }
+}

@@ -1,0 +1,434 @@
+//! The directory that a run leaves behind.
+
+mod place;
+
+use std::ffi::OsString;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result, anyhow};
+
+use crate::base::error::UserError;
+use crate::base::input::{self, if_there};
+use crate::base::shell;
+use crate::config::Config;
+use crate::config::resolve;
+use crate::config::resolve::Given;
+use crate::files::directory::Directory;
+use crate::files::disk::{self, Disk};
+use crate::run::curves::{self, Beginning, CsvFile, CurveRow, PredictionRow};
+use crate::run::lock::Lock;
+use crate::run::summary::Summary;
+
+pub use place::Place;
+use place::is_aside;
+
+/// What a run writes. `config.toml` is what makes a directory a run.
+const FILES: [&str; 4] = ["config.toml", "curves.csv", "predictions.csv", "summary.json"];
+const CHECKPOINT: &str = "checkpoint";
+const LOCK: &str = "lock";
+
+/// A run's directory.
+#[derive(Debug)]
+pub struct RunDir {
+    directory: Arc<Directory>,
+    /// Of the one process that may write to it.
+    lock: Option<Lock>,
+}
+
+impl RunDir {
+    /// Makes the first of `runs/NAME`, `runs/NAME-2`, … that does not exist yet.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub fn claim(name: &str) -> Result<PathBuf> {
+        let runs = Path::new("runs");
+        let unusable = |path: &Path, e: &std::io::Error| {
+            let error = UserError::usage(format!("cannot make {}: {e}", path.display()));
+            error.hint("--out DIR writes elsewhere")
+        };
+        let directory = Directory::create(runs).map_err(|e| unusable(runs, &e))?;
+        let numbered = (2..).map(|n| format!("{name}-{n}"));
+        for name in std::iter::once(name.to_owned()).chain(numbered) {
+            let path = runs.join(name);
+            match directory.create_dir(&path) {
+                Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
+                made => {
+                    made.and_then(|()| directory.sync(runs)).map_err(|e| unusable(&path, &e))?;
+                    return Ok(path);
+                }
+            }
+        }
+        unreachable!("there is always a next number")
+    }
+
+    /// Finds out whether [`RunDir::create`] could make a run at `path`, and touches nothing.
+    ///
+    /// # Errors
+    /// If something is there already.
+    pub fn check(path: &Path, force: bool) -> Result<()> {
+        let what = match Self::place(path)? {
+            Place::Free => return Ok(()),
+            Place::Run if force => return Self::at(path)?.written().map(drop),
+            Place::Run => return Err(Self::at(path)?.in_the_way().into()),
+            Place::Other(what) => what,
+        };
+        let error = UserError::usage(format!("--out {}: {what}", path.display()));
+        Err(error.hint("give a new or an empty directory").into())
+    }
+
+    /// A new run at `path` with `config`, which no other process may write, and its `curves.csv`. With
+    /// `force`, a run that is there is removed first; what no run wrote stays.
+    ///
+    /// # Errors
+    /// If something is there already, another process is writing it, or the directory cannot be
+    /// written.
+    pub fn create(path: &Path, config: &Config, force: bool) -> Result<(Self, CsvFile<CurveRow>)> {
+        let unusable = |e: std::io::Error| unusable(path, &e);
+        // Before a lock is written into something else.
+        Self::check(path, force)?;
+        let directory = Directory::create(path).map_err(unusable)?;
+        let run = Self::new(directory).locked().map_err(|error| match error.downcast() {
+            Ok(io) => unusable(io).into(),
+            Err(error) => error,
+        })?;
+        // Another process may have been faster.
+        Self::check(path, force)?;
+        let (disk, file) = (run.disk(), run.config_path());
+        let old = run.written()?;
+        // First what may fail: a full disk does not cost the old run.
+        let new = disk::write_aside(disk, &file, text(config)?.as_bytes()).map_err(unusable)?;
+        // The old config.toml stays to the end: until then what is left is still known as a run.
+        let removed = old.iter().try_for_each(|old| disk.remove(old));
+        removed.and_then(|()| disk::put(disk, &new, &file)).map_err(unusable)?;
+        let refused = || UserError::usage(format!("--out {}: cannot be written", path.display()));
+        let curves = CsvFile::create(&run.directory, &run.curves_path()).with_context(refused)?;
+        Ok((run, curves))
+    }
+
+    /// Why no other run is made here.
+    fn in_the_way(&self) -> UserError {
+        let shown = self.path().display();
+        if self.directory.has(&self.summary_path()).unwrap_or(true) {
+            let error = UserError::usage(format!("--out {shown}: holds a run already"));
+            return error.hint("give another directory, or --force to replace the run");
+        }
+        let error = UserError::usage(format!("--out {shown}: holds a run that is not finished"));
+        error.hint(format!("`{}` goes on with it", self.resume_command()))
+    }
+
+    fn new(directory: Directory) -> Self {
+        Self { directory: Arc::new(directory), lock: None }
+    }
+
+    fn at(path: &Path) -> Result<Self> {
+        let directory = Directory::open(path);
+        Ok(Self::new(directory.with_context(|| format!("cannot read {}", path.display()))?))
+    }
+
+    /// The same, which from now on no other process may write.
+    fn locked(self) -> Result<Self> {
+        let lock = Lock::acquire(Arc::clone(&self.directory), &self.path().join(LOCK))?;
+        Ok(Self { lock: Some(lock), ..self })
+    }
+
+    /// The run at `path`, with its configuration.
+    ///
+    /// # Errors
+    /// If there is none, or its configuration is damaged.
+    pub fn open(path: &Path) -> Result<(Self, Config)> {
+        let shown = path.display();
+        let none = UserError::usage(format!("{shown}: no run: it has no config.toml"));
+        let given = "give the directory that train --out wrote";
+        let found = if_there(path.metadata()).with_context(|| format!("cannot read {shown}"))?;
+        if found.is_none_or(|found| !found.is_dir()) {
+            return Err(none.hint(given).into());
+        }
+        let run = Self::at(path)?;
+        if run.has(&run.config_path())? {
+            let config = run.read_config()?;
+            return Ok((run, config));
+        }
+        let begin = format!("no training has begun there; give it to train --out, or {given}");
+        let free = run.place_here()? == Place::Free;
+        Err(none.hint(if free { &begin } else { given }).into())
+    }
+
+    /// Whether anything is called `path`, one of the run's own.
+    fn has(&self, path: &Path) -> Result<bool> {
+        self.directory.has(path).with_context(|| format!("cannot read {}", path.display()))
+    }
+
+    fn read_config(&self) -> Result<Config> {
+        let file = self.config_path();
+        let bytes = self.read(&file, input::CONFIG)?;
+        let config = resolve::parse(&file.display().to_string(), &bytes).and_then(resolve::resolve);
+        let damaged = |e: anyhow::Error| UserError::failure(format!("{e:#}"));
+        Ok(config.map_err(damaged)?)
+    }
+
+    /// The same, to go on with it; no other process may write it meanwhile.
+    ///
+    /// # Errors
+    /// Also if another process is writing it.
+    pub fn open_to_write(path: &Path) -> Result<(Self, Config)> {
+        let (run, _) = Self::open(path)?;
+        let run = run.locked()?;
+        // Whoever held the lock may have changed it.
+        let config = run.read_config()?;
+        Ok((run, config))
+    }
+
+    /// Makes the run an unfinished one of `config`.
+    ///
+    /// # Errors
+    /// If a file cannot be removed or written.
+    pub fn reopen(&self, config: &Config) -> Result<()> {
+        // The summary first: only without it is the run known as one that is not finished.
+        let mut old = vec![self.summary_path(), self.predictions_path()];
+        let aside = self.names()?.into_iter().filter(|name| is_aside(name));
+        old.extend(aside.map(|name| self.path().join(name)));
+        for path in old {
+            self.remove(&path)?;
+        }
+        if self.read_config()? != *config {
+            write_whole(self.disk(), &self.config_path(), &text(config)?)?;
+        }
+        Ok(())
+    }
+
+    /// The command that goes on with the run.
+    pub fn resume_command(&self) -> String {
+        shell::command(&["resume".as_ref(), operand(self.path()).as_ref()])
+    }
+
+    /// The command that trains its configuration from the beginning, into a new directory.
+    pub fn again_command(&self) -> String {
+        let config = operand(&self.config_path());
+        shell::command(&["train".as_ref(), "--config".as_ref(), config.as_ref()])
+    }
+
+    /// Removes `path`, one of the run's own, if it is there.
+    ///
+    /// # Errors
+    /// If it cannot be removed.
+    pub fn remove(&self, path: &Path) -> Result<()> {
+        let removed = if_there(self.disk().remove(path)).map(drop);
+        removed.with_context(|| format!("cannot remove {}", path.display()))
+    }
+
+    /// Finds out whether what this process writes is still the run: its directory, its lock, its
+    /// `config.toml` and `curves`.
+    ///
+    /// # Errors
+    /// If one of them was moved, removed or replaced, or that cannot be found out.
+    pub fn check_in_place(&self, curves: &CsvFile<CurveRow>) -> Result<()> {
+        let shown = || format!("cannot read {}", self.path().display());
+        if !self.directory.is_in_place().with_context(shown)? {
+            let hint = "if it was moved, resume it where it is now";
+            return Err(replaced(self.path()).hint(hint).into());
+        }
+        let locked = self.lock.as_ref().map_or(Ok(true), Lock::is_in_place);
+        self.require(&self.path().join(LOCK), locked)?;
+        self.require(&self.config_path(), self.directory.has(&self.config_path()))?;
+        self.require(&self.curves_path(), curves.is_in_place(&self.directory))
+    }
+
+    /// Finds out whether what an evaluation leaves is there: `predictions` and the checkpoints.
+    ///
+    /// # Errors
+    /// As [`RunDir::check_in_place`].
+    pub fn check_evaluated(&self, predictions: &CsvFile<PredictionRow>) -> Result<()> {
+        self.require(&self.predictions_path(), predictions.is_in_place(&self.directory))?;
+        // What cannot be looked at is not missing.
+        let saved = self.directory.has(&self.checkpoint_path()).unwrap_or(true);
+        self.require(&self.checkpoint_path(), Ok(saved))
+    }
+
+    /// Fails unless what has the name `path` is still what the process writes.
+    fn require(&self, path: &Path, in_place: std::io::Result<bool>) -> Result<()> {
+        if in_place.with_context(|| format!("cannot read {}", path.display()))? {
+            return Ok(());
+        }
+        let resume = self.resume_command();
+        let hint = format!("put it back, and `{resume}` goes on from the last checkpoint");
+        Err(replaced(path).hint(hint).into())
+    }
+
+    /// What changes its files.
+    pub fn disk(&self) -> &dyn Disk {
+        &*self.directory
+    }
+
+    /// Its directory.
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// `config.toml`.
+    pub fn config_path(&self) -> PathBuf {
+        self.path().join(FILES[0])
+    }
+
+    /// `curves.csv`.
+    pub fn curves_path(&self) -> PathBuf {
+        self.path().join(FILES[1])
+    }
+
+    /// `predictions.csv`.
+    pub fn predictions_path(&self) -> PathBuf {
+        self.path().join(FILES[2])
+    }
+
+    /// `summary.json`.
+    pub fn summary_path(&self) -> PathBuf {
+        self.path().join(FILES[3])
+    }
+
+    /// `checkpoint`.
+    pub fn checkpoint_path(&self) -> PathBuf {
+        self.path().join(CHECKPOINT)
+    }
+
+    /// Writes `summary.json`.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn write_summary(&self, summary: &Summary) -> Result<()> {
+        write_whole(
+            self.disk(),
+            &self.summary_path(),
+            &(serde_json::to_string_pretty(summary)? + "\n"),
+        )
+    }
+
+    /// `summary.json`, which a run has once it is finished. `config` is that of `config.toml`.
+    ///
+    /// # Errors
+    /// If it is damaged, or the run ended with another configuration.
+    pub fn read_summary(&self, config: &Config) -> Result<Option<Summary>> {
+        let path = self.summary_path();
+        if !self.has(&path)? {
+            return Ok(None);
+        }
+        let bytes = self.read(&path, input::SUMMARY)?;
+        let damaged = |e| anyhow!("{} is damaged: {e}", path.display());
+        let summary = Summary::parse(&bytes).map_err(damaged)?;
+        if let Some(then) = &summary.config {
+            self.check_config(config, then, &path)?;
+        }
+        Ok(Some(summary))
+    }
+
+    /// Finds out whether `config`, that of `config.toml`, is what it was when `saved` was written with
+    /// `then`, but for what changes no number of a run.
+    ///
+    /// # Errors
+    /// If it is not: what was changed.
+    pub fn check_config(&self, config: &Config, then: &Config, saved: &Path) -> Result<()> {
+        let Some(changes) = resolve::changes(then, config)? else { return Ok(()) };
+        let (file, saved) = (self.config_path(), saved.display());
+        let error = format!("{}: {changes} when {saved} was written", file.display());
+        let hint = format!("put it back; `{}` trains the changed one", self.again_command());
+        Err(UserError::usage(error).hint(hint).into())
+    }
+
+    /// The rows of `curves.csv` of the finished run that `summary` is of.
+    ///
+    /// # Errors
+    /// As [`RunDir::check_curves`], and if they are damaged.
+    pub fn read_curves(&self, summary: &Summary) -> Result<Vec<CurveRow>> {
+        self.check_curves(summary)?;
+        curves::read(&self.directory, &self.curves_path())
+    }
+
+    /// Finds out whether `curves.csv` is what it was when `summary` was written.
+    ///
+    /// # Errors
+    /// If it is not, or cannot be read.
+    pub fn check_curves(&self, summary: &Summary) -> Result<()> {
+        let check = |expected| curves::check(&self.directory, &self.curves_path(), expected);
+        summary.curves.map_or(Ok(()), check)
+    }
+
+    /// The first `bytes` bytes of `curves.csv`; touches nothing.
+    ///
+    /// # Errors
+    /// As [`Beginning::check`].
+    pub fn beginning(&self, bytes: u64, crc32: Option<u32>) -> Result<Beginning> {
+        Beginning::check(&self.directory, &self.curves_path(), bytes, crc32)
+    }
+
+    /// `curves.csv` with what comes after its `beginning` cut off.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn go_on(&self, beginning: Beginning) -> Result<CsvFile<CurveRow>> {
+        CsvFile::go_on(&self.directory, beginning)
+    }
+
+    /// An empty `predictions.csv`.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn predictions(&self) -> Result<CsvFile<PredictionRow>> {
+        CsvFile::create(&self.directory, &self.predictions_path())
+    }
+
+    /// The bytes of `file`, one of the run's own, at most `most`.
+    ///
+    /// # Errors
+    /// If it cannot be read, is longer, or no regular file.
+    fn read(&self, file: &Path, most: u64) -> Result<Vec<u8>> {
+        let bytes = self.directory.read(file, most);
+        bytes.with_context(|| format!("cannot read {}", file.display()))
+    }
+
+    fn names(&self) -> Result<Vec<OsString>> {
+        let names = self.directory.names(self.path());
+        names.with_context(|| format!("cannot read {}", self.path().display()))
+    }
+}
+
+/// What a training says of what it writes and is no longer there.
+fn replaced(path: &Path) -> UserError {
+    let what = "it was moved, removed or replaced during the training";
+    UserError::failure(format!("cannot write {}: {what}", path.display()))
+}
+
+/// What the TOML file `path` that a user named says.
+///
+/// # Errors
+/// If it cannot be read or is no TOML.
+pub fn read_given(path: &Path) -> Result<Given> {
+    let shown = path.display().to_string();
+    let bytes = input::read(path, input::CONFIG)
+        .map_err(|e| UserError::usage(format!("cannot read {shown}: {e}")))?;
+    resolve::parse(&shown, &bytes)
+}
+
+/// `path` spelled so that no command line takes it for a flag.
+fn operand(path: &Path) -> PathBuf {
+    let flag = path.as_os_str().as_encoded_bytes().starts_with(b"-");
+    if flag { Path::new(".").join(path) } else { path.to_owned() }
+}
+
+/// No run has begun: another directory is all it takes.
+fn unusable(path: &Path, error: &std::io::Error) -> UserError {
+    UserError::usage(format!("--out {}: cannot be written: {error}", path.display()))
+}
+
+/// Writes a file that is, also after a crash, either what it was before or whole.
+///
+/// # Errors
+/// If it cannot be written.
+pub fn write_whole(disk: &dyn Disk, path: &Path, text: &str) -> Result<()> {
+    let written = disk::replace(disk, path, text.as_bytes());
+    written.with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// The text of `config.toml`.
+fn text(config: &Config) -> Result<String> {
+    toml::to_string(config).context("the configuration cannot be written as TOML")
+}

@@ -1,0 +1,142 @@
+//! What is where a run is to be, and what of it a run wrote: that alone may be replaced.
+
+use std::ffi::{OsStr, OsString};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+
+use super::{FILES, LOCK, RunDir};
+use crate::base::error::UserError;
+use crate::base::input::{self, if_there};
+use crate::config::resolve;
+use crate::files::disk::ASIDE;
+use crate::run::lock;
+use crate::run::manifest;
+
+/// Fields of every run's `config.toml`; hardly all of them are in one that a user wrote for `--config`.
+const WRITTEN: [&str; 8] =
+    ["preset", "task", "family", "units", "epochs", "dtype", "epsilon", "seed"];
+
+/// What is where a run is to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// Nothing, an empty directory, or a run that was stopped before it had its `config.toml`.
+    Free,
+    /// A run.
+    Run,
+    /// Something else: what is wrong with it.
+    Other(String),
+}
+
+impl RunDir {
+    /// What is at `path`.
+    ///
+    /// # Errors
+    /// If that cannot be found out.
+    pub fn place(path: &Path) -> Result<Place> {
+        if !path.is_dir() {
+            // Why there is nothing, making a directory tells. A link to nothing is something.
+            let nothing = path.symlink_metadata().is_err();
+            let other = Place::Other("is no directory".to_owned());
+            return Ok(if nothing { Place::Free } else { other });
+        }
+        Self::at(path)?.place_here()
+    }
+
+    pub(super) fn place_here(&self) -> Result<Place> {
+        let names = self.names()?;
+        if !names.iter().any(|name| name == FILES[0]) {
+            let left = |name: &OsString| match name == LOCK {
+                true => lock::is_left(&self.directory, &self.path().join(LOCK)),
+                false => is_aside(name),
+            };
+            return Ok(match names.iter().all(left) {
+                true => Place::Free,
+                false => Place::Other("holds files that are no run's".to_owned()),
+            });
+        }
+        let other = |e| Place::Other(format!("its config.toml is not that of a run: {e:#}"));
+        Ok(self.written_config().map_or_else(other, |()| Place::Run))
+    }
+
+    /// Finds out whether `config.toml` is what a run writes.
+    fn written_config(&self) -> Result<()> {
+        let file = self.config_path();
+        let bytes = self.read(&file, input::CONFIG)?;
+        let shown = file.display().to_string();
+        let given = resolve::parse(&shown, &bytes)?;
+        let missing = WRITTEN.into_iter().find(|field| !given.has(field));
+        resolve::resolve(given)?;
+        match missing {
+            None => Ok(()),
+            Some(field) => bail!("{shown}: has no {field}"),
+        }
+    }
+
+    /// Everything of the run but `config.toml` and its lock, in the order in which it can be removed:
+    /// what is left after a part of it is a run still.
+    ///
+    /// # Errors
+    /// If something has the name of a run's file but is none that a run writes.
+    pub(super) fn written(&self) -> Result<Vec<PathBuf>> {
+        let mut written: Vec<PathBuf> = Vec::new();
+        for name in self.names()?.into_iter().filter(|name| is_aside(name)) {
+            written.push(self.path().join(name));
+        }
+        written.extend(self.own(self.summary_path(), "{\n  \"preset\": ")?);
+        written.extend(self.own(self.predictions_path(), "replica,source,")?);
+        written.extend(self.checkpoints()?);
+        written.extend(self.own(self.curves_path(), "replica,seed,")?);
+        Ok(written)
+    }
+
+    /// `path` if it is there and begins so, as far as it goes.
+    fn own(&self, path: PathBuf, begins: &str) -> Result<Option<PathBuf>> {
+        let unknown = |e| foreign(&path, e);
+        let Some(file) = if_there(self.directory.open_file(&path)).map_err(unknown)? else {
+            return Ok(None);
+        };
+        let mut found = Vec::new();
+        file.take(begins.len() as u64).read_to_end(&mut found).map_err(unknown)?;
+        match begins.as_bytes().starts_with(&found) {
+            true => Ok(Some(path)),
+            false => Err(foreign(&path, "it begins with something else").into()),
+        }
+    }
+
+    /// The directory of checkpoints, if it is there, in which nothing else is.
+    fn checkpoints(&self) -> Result<Option<PathBuf>> {
+        let path = self.checkpoint_path();
+        if !self.directory.has(&path)? {
+            return Ok(None);
+        }
+        for name in self.directory.names(&path).map_err(|e| foreign(&path, e))? {
+            let inside = path.join(&name);
+            if !manifest::is_checkpoint(&name) {
+                return Err(foreign(&inside, "no checkpoint").into());
+            }
+            for name in self.directory.names(&inside).map_err(|e| foreign(&inside, e))? {
+                let file = inside.join(&name);
+                if !manifest::is_file(&name) {
+                    return Err(foreign(&file, "no file of a checkpoint").into());
+                }
+                self.own(file, "")?;
+            }
+        }
+        Ok(Some(path))
+    }
+}
+
+/// What stands in the way of removing a run.
+fn foreign(path: &Path, what: impl std::fmt::Display) -> UserError {
+    UserError::usage(format!("{}: is not what a run wrote: {what}", path.display()))
+        .hint("move it away, or give another directory")
+}
+
+/// Whether a file of this name was to become one of a run's.
+pub(super) fn is_aside(name: &OsStr) -> bool {
+    let name = name.to_string_lossy();
+    let of = |file: &&str| name.split('.').next() == file.split('.').next();
+    name.ends_with(&format!(".{ASIDE}")) && [FILES[0], FILES[3]].iter().any(of)
+}

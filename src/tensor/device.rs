@@ -1,0 +1,288 @@
+//! Where tensors live: the only module that names a device, and the only way between it and the
+//! host.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tch::{Cuda, Device, Kind, TchError, Tensor};
+
+use crate::base::error::UserError;
+use crate::config::{Config, DeviceChoice};
+use crate::kernels::thread_pool::startable;
+
+/// A device, with the reason where it was not the obvious choice.
+#[derive(Debug)]
+pub struct Chosen {
+    /// The device.
+    pub device: Device,
+    /// Why `auto` took it, for a user who has a GPU.
+    pub note: Option<String>,
+}
+
+/// GPUs that can be used.
+pub fn gpus() -> usize {
+    if Cuda::is_available() { Cuda::device_count() as usize } else { 0 }
+}
+
+/// The device that `choice` asks for. Only `auto` falls back.
+///
+/// # Errors
+/// If the GPU asked for cannot be used, with the way to get it.
+pub fn choose(choice: DeviceChoice) -> Result<Chosen, UserError> {
+    let gpus = gpus();
+    match choice {
+        DeviceChoice::Cpu => Ok(Chosen { device: Device::Cpu, note: None }),
+        DeviceChoice::Auto if gpus > 0 => Ok(Chosen { device: Device::Cuda(0), note: None }),
+        DeviceChoice::Auto => {
+            let note = driver_present().then(|| format!("running on the CPU: {}", cuda_problem()));
+            Ok(Chosen { device: Device::Cpu, note })
+        }
+        DeviceChoice::Cuda(index) if index < gpus => {
+            Ok(Chosen { device: Device::Cuda(index), note: None })
+        }
+        DeviceChoice::Cuda(_) if gpus == 0 => {
+            let error = UserError::usage(format!("--device {choice}: {}", cuda_problem()));
+            Err(error.hint(format!("{}, or give --device cpu", cuda_fix())))
+        }
+        DeviceChoice::Cuda(_) => {
+            let found = format!("--device {choice}: this machine has {gpus} GPU(s)");
+            Err(UserError::usage(found).hint(format!("give cuda:0 to cuda:{}", gpus - 1)))
+        }
+    }
+}
+
+/// Why no GPU can be used; meaningful where none can.
+pub fn cuda_problem() -> &'static str {
+    diagnosis(has_cuda(), driver_present()).0
+}
+
+/// What makes [`cuda_problem`] go away.
+pub fn cuda_fix() -> &'static str {
+    diagnosis(has_cuda(), driver_present()).1
+}
+
+/// What is missing where there is no usable GPU, and what helps.
+fn diagnosis(cuda: bool, driver: bool) -> (&'static str, &'static str) {
+    let without_cuda = "this build has a libtorch without CUDA";
+    match (cuda, driver) {
+        (false, _) if !cfg!(target_os = "linux") => {
+            (without_cuda, "use a Linux machine with an NVIDIA GPU")
+        }
+        (false, false) => (
+            without_cuda,
+            "install an NVIDIA driver (nvidia-smi shows it), then SEQLAB_LIBTORCH=cuda scripts/seqlab doctor",
+        ),
+        (false, true) => (
+            without_cuda,
+            "build with the CUDA libtorch: SEQLAB_LIBTORCH=cuda scripts/seqlab doctor",
+        ),
+        (true, false) => (
+            "no NVIDIA driver is running",
+            "install an NVIDIA driver for CUDA 13 (nvidia-smi shows it)",
+        ),
+        (true, true) => (
+            "libtorch finds no usable GPU behind the NVIDIA driver",
+            "update the driver (this libtorch wants one for CUDA 13) and check CUDA_VISIBLE_DEVICES",
+        ),
+    }
+}
+
+/// Whether libtorch was built with CUDA. (`tch::utils::has_cuda` asks whether it finds a GPU.)
+pub fn has_cuda() -> bool {
+    tch::utils::has_cudart()
+}
+
+/// The variable by which NVIDIA's libraries are forbidden TF32, if it is 0 before they are first used.
+///
+/// From Ampere on cuDNN would otherwise round the factors of float32 products to 10 bits of mantissa,
+/// and libtorch's own switch for that is out of tch's reach.
+pub const TF32_SWITCH: &str = "NVIDIA_TF32_OVERRIDE";
+
+/// Whether float32 products may be computed as TF32 on a GPU.
+pub fn tf32() -> bool {
+    std::env::var_os(TF32_SWITCH).is_none_or(|value| value != "0")
+}
+
+/// Whether an NVIDIA kernel driver is loaded.
+pub fn driver_present() -> bool {
+    ["/proc/driver/nvidia/version", "/dev/nvidiactl", "/dev/dxg"]
+        .iter()
+        .any(|path| std::path::Path::new(path).exists())
+}
+
+/// Processor, cores and system, as far as the system tells.
+pub fn machine() -> String {
+    let told = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = told.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let processor = model.map(|(_, model)| format!("{model}, ")).unwrap_or_default();
+    let (system, architecture) = (std::env::consts::OS, std::env::consts::ARCH);
+    format!("{processor}{} core(s), {system} {architecture}", cores())
+}
+
+/// What asks for `device`.
+pub fn choice(device: Device) -> DeviceChoice {
+    match device {
+        Device::Cuda(index) => DeviceChoice::Cuda(index),
+        _ => DeviceChoice::Cpu,
+    }
+}
+
+/// `device` as `--device` and `summary.json` spell it.
+pub fn name(device: Device) -> String {
+    choice(device).to_string()
+}
+
+/// The CPU, which files are read to and written from.
+pub fn host() -> Device {
+    Device::Cpu
+}
+
+/// Whether `device` is the CPU.
+pub fn is_host(device: Device) -> bool {
+    device == Device::Cpu
+}
+
+/// Has libtorch's CPU operations use `threads` threads, or as many of them as the process can have
+/// beside those that it has: where OpenMP is refused a thread, it ends the process. Returns how many.
+pub fn set_threads(threads: usize) -> usize {
+    // OpenMP may start threads before the last of those that it ended are gone: twice as many.
+    let threads = startable(2 * threads - 1).div_ceil(2);
+    tch::set_num_threads(threads as i32);
+    threads
+}
+
+/// CPU cores that the process may use.
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// Multiplications of one time step with the recurrent kernel, a quarter of them: R · B · H².
+pub fn work(config: &Config) -> i64 {
+    let sizes = [config.batch_size, config.units, config.units];
+    sizes.into_iter().fold(config.replicas, i64::saturating_mul)
+}
+
+/// The most threads that share anything: what `config` says, or every core's.
+pub fn most_threads(config: &Config) -> usize {
+    config.threads.map_or_else(cores, |threads| threads as usize)
+}
+
+/// How many threads libtorch's CPU operations use: what `config` says, or what its size makes
+/// worthwhile.
+pub fn threads(config: &Config) -> usize {
+    // Below some tens of thousands of multiplications a time step, threads cost more than they compute.
+    let worthwhile = work(config) >= 1 << 16;
+    config.threads.map_or(if worthwhile { cores() } else { 1 }, |threads| threads as usize)
+}
+
+/// Transfers between host and device, by every thread since the program started. They are counted
+/// on a CPU too, where there is nothing to wait for: so a test needs no GPU to find a stall.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Transfers {
+    /// Those that keep the thread waiting until the device has done all it was asked for.
+    pub blocking: u64,
+    /// Those that the device does in its turn, while the thread goes on.
+    pub queued: u64,
+}
+
+static BLOCKING: AtomicU64 = AtomicU64::new(0);
+static QUEUED: AtomicU64 = AtomicU64::new(0);
+
+/// The transfers so far.
+pub fn transfers() -> Transfers {
+    let [blocking, queued] = [&BLOCKING, &QUEUED].map(|count| count.load(Ordering::Relaxed));
+    Transfers { blocking, queued }
+}
+
+/// Ids from the host, as an int64 tensor of `shape` on `device`. Waits for the device.
+///
+/// # Errors
+/// libtorch's.
+pub fn upload(ids: &[i64], shape: &[i64], device: Device) -> Result<Tensor, TchError> {
+    BLOCKING.fetch_add(1, Ordering::Relaxed);
+    Tensor::f_from_slice(ids)?.f_view(shape)?.f_to_device(device)
+}
+
+/// Ids from the host, as a flat int64 tensor on `device`, where they are by the time that anything
+/// queued after this reads them, from whichever thread. Does not wait for the device.
+///
+/// # Errors
+/// libtorch's.
+pub fn upload_ahead(ids: &[i64], device: Device) -> Result<Tensor, TchError> {
+    QUEUED.fetch_add(1, Ordering::Relaxed);
+    let ids = Tensor::f_from_slice(ids)?;
+    if is_host(device) {
+        return Ok(ids);
+    }
+    // From memory that could be swapped out, CUDA would copy before it lets go of the thread.
+    // libtorch keeps what it pinned until the transfer is done, and then for the next one; its
+    // public `pin_memory` does the same but warns of the device that tch always gives.
+    let (kind, non_blocking, copy) = (Kind::Int64, true, false);
+    ids.f_internal_pin_memory(device)?.f_to_device_(device, kind, non_blocking, copy)
+}
+
+/// Copies `values`, a tensor on the host, into `place`, of the same shape. Waits for the device.
+///
+/// # Errors
+/// libtorch's.
+pub fn fill(place: &mut Tensor, values: &Tensor) -> Result<(), TchError> {
+    BLOCKING.fetch_add(1, Ordering::Relaxed);
+    place.f_copy_(values)
+}
+
+/// `tensor`, contiguous, on the host. Waits for the device.
+///
+/// # Errors
+/// libtorch's.
+pub fn to_host(tensor: &Tensor) -> Result<Tensor, TchError> {
+    BLOCKING.fetch_add(1, Ordering::Relaxed);
+    tensor.f_detach()?.f_to_device(host())?.f_contiguous()
+}
+
+/// The numbers of `tensor`, row-major, on the host. Waits for the device.
+///
+/// # Errors
+/// libtorch's.
+pub fn download(tensor: &Tensor) -> Result<Vec<f64>, TchError> {
+    Vec::try_from(to_host(tensor)?.f_to_kind(Kind::Double)?.f_view([-1])?)
+}
+
+/// The ids of `tensor`, row-major, on the host. Waits for the device.
+///
+/// # Errors
+/// libtorch's.
+pub fn download_ids(tensor: &Tensor) -> Result<Vec<i64>, TchError> {
+    Vec::try_from(to_host(tensor)?.f_view([-1])?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::presets;
+
+    #[test]
+    fn threads_are_what_was_asked_for_or_one_for_little_work() {
+        let small = presets::all().swap_remove(0).config;
+        let asked = Config { threads: Some(2), ..small.clone() };
+        for (config, expected) in [(&asked, 2), (&small, 1)] {
+            assert_eq!(set_threads(threads(config)), expected);
+            assert_eq!(tch::get_num_threads() as usize, expected);
+        }
+    }
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn each_reason_for_no_gpu_has_a_fix_of_its_own() {
+        let all = [(false, false), (false, true), (true, false), (true, true)];
+        let [no_card, cpu_build, no_driver, no_gpu] =
+            all.map(|(cuda, driver)| diagnosis(cuda, driver));
+        for (problem, _) in [no_card, cpu_build] {
+            assert_eq!(problem, "this build has a libtorch without CUDA");
+        }
+        assert_eq!(no_driver.0, "no NVIDIA driver is running");
+        assert_eq!(no_gpu.0, "libtorch finds no usable GPU behind the NVIDIA driver");
+        let install = "install an NVIDIA driver";
+        assert!(no_card.1.starts_with(install) && no_card.1.contains("SEQLAB_LIBTORCH=cuda"));
+        assert!(no_driver.1.starts_with(install) && !no_driver.1.contains("SEQLAB_LIBTORCH"));
+        assert!(cpu_build.1.starts_with("build with the CUDA libtorch"));
+        assert!(no_gpu.1.contains("CUDA_VISIBLE_DEVICES"));
+    }
+}

@@ -1,0 +1,359 @@
+//! All trainable numbers of a model in one flat buffer, and their gradient in another.
+
+use std::cmp::Reverse;
+use std::ops::Range;
+
+use anyhow::Result;
+use rand::RngExt;
+use rand_distr::StandardNormal;
+use tch::{Device, Kind, TchError, Tensor};
+
+use crate::base::rng::{Purpose, Stream};
+use crate::kernels::thread_pool::ThreadPool;
+use crate::tensor::device;
+use crate::tensor::orthogonal::{ONE_BY_ONE, Watch, orthonormalise};
+
+/// What a parameter is called, how large it is and how it starts, for one replica.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParameterSpec {
+    /// `layer.weight`, the weight under Keras's name.
+    pub name: String,
+    /// Keras's shape.
+    pub shape: Vec<i64>,
+    /// Keras's initialiser.
+    pub init: Init,
+}
+
+impl ParameterSpec {
+    /// A parameter of `layer`.
+    pub fn new(layer: &str, weight: &str, shape: &[i64], init: Init) -> Self {
+        Self { name: format!("{layer}.{weight}"), shape: shape.to_vec(), init }
+    }
+
+    /// Numbers in it.
+    pub fn count(&self) -> i64 {
+        self.shape.iter().product()
+    }
+}
+
+/// Keras's initialisers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Init {
+    /// Uniform on ±√(6 / (rows + columns)), the fans of the whole matrix
+    /// (Glorot and Bengio, 2010).
+    GlorotUniform,
+    /// The orthonormal rows that Gram–Schmidt makes of Gaussian ones (Saxe et al., 2014), for
+    /// matrices with at least as many columns as rows.
+    Orthogonal,
+    /// Zero, but 1 in the second quarter: the forget gate's (Jozefowicz et al., 2015).
+    UnitForgetBias,
+    /// Zero.
+    Zeros,
+}
+
+/// A parameter of one replica that is to be drawn.
+#[derive(Debug, Clone, Copy)]
+struct Initial {
+    /// Its place in the model.
+    position: usize,
+    replica: usize,
+    stream: Stream,
+    init: Init,
+    /// Of a bias 1.
+    rows: usize,
+    columns: usize,
+}
+
+impl Initial {
+    fn new(spec: &ParameterSpec, position: usize, replica: usize, seed: u64) -> Self {
+        let columns = spec.shape.last().copied().unwrap_or(1);
+        let (rows, columns) = ((spec.count() / columns) as usize, columns as usize);
+        let stream = Stream::new(seed, Purpose::Weights);
+        Self { position, replica, stream, init: spec.init, rows, columns }
+    }
+
+    fn count(&self) -> usize {
+        self.rows * self.columns
+    }
+
+    /// Whether it is worth, or needs, all threads, rather than one of many drawn side by side.
+    fn is_large(&self) -> bool {
+        self.rows > ONE_BY_ONE
+    }
+
+    /// Numbers to draw or multiply by.
+    fn work(&self) -> f64 {
+        let orthogonal = if self.init == Init::Orthogonal { self.rows as f64 } else { 0.0 };
+        (1.0 + orthogonal) * self.count() as f64
+    }
+
+    /// The numbers, row-major.
+    fn values(&self, pool: &ThreadPool, watch: &Watch<'_>) -> Result<Vec<f64>> {
+        let mut generator = self.stream.at(self.position as u64);
+        let mut values = vec![0.0; self.count()];
+        let mut fill = |draw: &mut dyn FnMut() -> f64| {
+            values.chunks_mut(AT_A_TIME).try_for_each(|some| {
+                some.fill_with(&mut *draw);
+                watch(some.len() as f64)
+            })
+        };
+        match self.init {
+            Init::GlorotUniform => {
+                let limit = (6.0 / (self.rows + self.columns) as f64).sqrt();
+                fill(&mut || generator.random_range(-limit..limit))?;
+            }
+            Init::Orthogonal => {
+                fill(&mut || generator.sample(StandardNormal))?;
+                orthonormalise(&mut values, self.columns, pool, watch)?;
+            }
+            Init::UnitForgetBias => values[self.columns / 4..self.columns / 2].fill(1.0),
+            Init::Zeros => {}
+        }
+        Ok(values)
+    }
+}
+
+/// Numbers that are drawn between two looks at whether to go on.
+const AT_A_TIME: usize = 1 << 16;
+
+/// Work that threads are not worth starting for.
+const LITTLE: f64 = 1e7;
+
+/// Bytes that [`Parameters::initialise`] takes beside the parameters themselves: those that are drawn
+/// at the same time, in float64, and one of them once more as a tensor.
+pub fn drawing_bytes(specs: &[ParameterSpec], replicas: i64, threads: usize) -> f64 {
+    let draws = specs.iter().map(|spec| Initial::new(spec, 0, 0, 0));
+    let (large, mut small): (Vec<_>, Vec<_>) = draws.partition(Initial::is_large);
+    small.sort_by_key(|draw| Reverse(draw.count()));
+    let bytes = |draw: &Initial| 8.0 * draw.count() as f64;
+    let large = large.iter().map(|draw| 2.0 * bytes(draw)).fold(0.0, f64::max);
+    let each = small.iter().flat_map(|draw| std::iter::repeat_n(draw, replicas as usize));
+    let together: f64 = each.take(threads).map(bytes).sum();
+    large.max(together + small.first().map_or(0.0, bytes))
+}
+
+/// The parameters of R replicas: parameter by parameter, and replica by replica within each.
+#[derive(Debug)]
+pub struct Parameters {
+    specs: Vec<ParameterSpec>,
+    replicas: i64,
+    flat: Tensor,
+    gradient: Tensor,
+    leaves: Vec<Tensor>,
+}
+
+impl Parameters {
+    /// Parameters of `replicas` replicas, all zero.
+    ///
+    /// # Errors
+    /// libtorch's, above all when memory is short.
+    pub fn zeros(
+        specs: Vec<ParameterSpec>,
+        replicas: i64,
+        kind: Kind,
+        device: Device,
+    ) -> Result<Self, TchError> {
+        let total: i64 = specs.iter().map(|spec| spec.count() * replicas).sum();
+        let flat = Tensor::f_zeros([total], (kind, device))?;
+        let gradient = flat.f_zeros_like()?;
+        let mut parameters = Self { specs, replicas, flat, gradient, leaves: Vec::new() };
+        let values = parameters.split(&parameters.flat)?;
+        for (value, gradient) in values.iter().zip(parameters.split(&parameters.gradient)?) {
+            parameters.leaves.push(leaf(value, &gradient)?);
+        }
+        Ok(parameters)
+    }
+
+    /// Draws every parameter afresh, with up to `threads` threads; replica k's depend on `seeds[k]`
+    /// alone. `watch` is told which part of the work was just done.
+    ///
+    /// # Errors
+    /// Those of `watch`, and libtorch's.
+    pub fn initialise(&mut self, seeds: &[u64], threads: usize, watch: &Watch<'_>) -> Result<()> {
+        let of = |(position, spec)| {
+            let replicas = seeds.iter().enumerate();
+            replicas.map(move |(replica, &seed)| Initial::new(spec, position, replica, seed))
+        };
+        let mut draws: Vec<Initial> = self.specs.iter().enumerate().flat_map(of).collect();
+        let work: f64 = draws.iter().map(Initial::work).sum();
+        let watch = |done: f64| watch(done / work);
+        // Side by side those that take equally long.
+        draws.sort_by(|a, b| b.work().total_cmp(&a.work()));
+        let (large, small): (Vec<_>, Vec<_>) = draws.into_iter().partition(Initial::is_large);
+        let (pool, alone) =
+            (ThreadPool::new(if work < LITTLE { 1 } else { threads }), ThreadPool::new(1));
+        for draw in large {
+            self.place(&draw, &draw.values(&pool, &watch)?)?;
+        }
+        for some in small.chunks(pool.threads()) {
+            let mut drawn: Vec<_> = some.iter().map(|draw| (draw, Ok(Vec::new()))).collect();
+            pool.each(&mut drawn, |(draw, values)| *values = draw.values(&alone, &watch));
+            for (draw, values) in drawn {
+                self.place(draw, &values?)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn place(&self, draw: &Initial, values: &[f64]) -> Result<(), TchError> {
+        let place = &self.split(&self.flat)?[draw.position];
+        let mut place = place.f_select(0, draw.replica as i64)?;
+        let values = Tensor::f_from_slice(values)?.f_view(place.size().as_slice())?;
+        device::fill(&mut place, &values)
+    }
+
+    /// What the parameters are.
+    pub fn specs(&self) -> &[ParameterSpec] {
+        &self.specs
+    }
+
+    /// R.
+    pub fn replicas(&self) -> i64 {
+        self.replicas
+    }
+
+    /// All numbers, `(R · P)`; the leaves that models compute with are views of it.
+    pub fn flat(&self) -> &Tensor {
+        &self.flat
+    }
+
+    /// The gradient that [`Parameters::backward`] left, `(R · P)`, laid out as [`Parameters::flat`].
+    pub fn gradient(&self) -> &Tensor {
+        &self.gradient
+    }
+
+    /// The parameter called `name`, `(R, …Keras's shape)`, a leaf of the autograd graph.
+    ///
+    /// # Panics
+    /// If the model has no such parameter.
+    pub fn leaf(&self, name: &str) -> Tensor {
+        let found = self.specs.iter().position(|spec| spec.name == name);
+        self.leaves[found.unwrap_or_else(|| unreachable!("no parameter {name}"))].shallow_clone()
+    }
+
+    /// Every parameter's part of a buffer laid out as [`Parameters::flat`], `(R, …Keras's shape)`.
+    ///
+    /// # Errors
+    /// libtorch's, if `buffer` is smaller than the parameters.
+    pub fn split(&self, buffer: &Tensor) -> Result<Vec<Tensor>, TchError> {
+        let mut offset = 0;
+        let part = |spec: &ParameterSpec| {
+            let count = spec.count() * self.replicas;
+            let place = buffer.f_narrow(0, offset, count)?;
+            offset += count;
+            let shape = std::iter::once(self.replicas).chain(spec.shape.iter().copied());
+            place.f_view(shape.collect::<Vec<_>>().as_slice())
+        };
+        self.specs.iter().map(part).collect()
+    }
+
+    /// Whether all parameters of each replica are finite. Waits for the device.
+    ///
+    /// # Errors
+    /// libtorch's.
+    pub fn finite(&self) -> Result<Vec<bool>, TchError> {
+        let finite = |part: &Tensor| part.f_isfinite()?.f_flatten(1, -1)?.f_all_dim(1, false);
+        let parts = self.split(&self.flat)?;
+        let finite = parts.iter().map(finite).collect::<Result<Vec<_>, _>>()?;
+        let finite = device::download(&Tensor::f_stack(&finite, 0)?.f_all_dim(0, false)?)?;
+        Ok(finite.into_iter().map(|finite| finite != 0.0).collect())
+    }
+
+    /// Where the parameter called `name` of replica `replica` lies in [`Parameters::flat`]; nothing
+    /// if the model has no such parameter.
+    pub fn range(&self, name: &str, replica: usize) -> Option<Range<usize>> {
+        let found = self.specs.iter().position(|spec| spec.name == name)?;
+        let count = |spec: &ParameterSpec| spec.count() as usize;
+        let before: usize = self.specs[..found].iter().map(count).sum();
+        let (replicas, count) = (self.replicas as usize, count(&self.specs[found]));
+        let start = before * replicas + replica * count;
+        Some(start..start + count)
+    }
+
+    /// Computes the gradient of the scalar `loss`.
+    ///
+    /// # Errors
+    /// libtorch's.
+    pub fn backward(&mut self, loss: &Tensor) -> Result<(), TchError> {
+        let _ = self.gradient.f_zero_()?;
+        loss.f_backward()
+    }
+}
+
+/// A leaf of the autograd graph with the memory of `value`, whose gradient has that of `gradient`.
+fn leaf(value: &Tensor, gradient: &Tensor) -> Result<Tensor, TchError> {
+    let leaf = value.f_detach()?.f_set_requires_grad(true)?;
+    // Only a first gradient makes a `grad` whose memory can be exchanged.
+    leaf.f_sum(value.kind())?.f_backward()?;
+    leaf.f_grad()?.f_set_data(gradient)?;
+    Ok(leaf)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A matrix drawn with a seed.
+    fn drawn(init: Init, shape: [i64; 2], seed: u64) -> Vec<f64> {
+        let spec = ParameterSpec::new("layer", "weight", &shape, init);
+        Initial::new(&spec, 1, 0, seed).values(&ThreadPool::new(1), &|_| Ok(())).unwrap()
+    }
+
+    #[test]
+    fn orthogonal_rows_are_orthonormal_and_keep_the_gaussian_directions() {
+        let (rows, columns) = (7, 28);
+        let q = drawn(Init::Orthogonal, [7, 28], 3);
+        let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+        for i in 0..rows {
+            for j in 0..rows {
+                let product = dot(&q[i * columns..][..columns], &q[j * columns..][..columns]);
+                let expected = f64::from(u8::from(i == j));
+                assert!((product - expected).abs() < 1e-14, "rows {i} and {j}: {product}");
+            }
+        }
+        let mut generator = Stream::new(3, Purpose::Weights).at(1);
+        let first: Vec<f64> = (0..columns).map(|_| generator.sample(StandardNormal)).collect();
+        let norm = dot(&first, &first).sqrt();
+        assert!(q[..columns].iter().zip(&first).all(|(q, g)| (q - g / norm).abs() < 1e-14));
+    }
+
+    /// Small and large ones, alone and among others, by one thread and by three.
+    #[test]
+    fn a_replica_is_drawn_alike_beside_others_and_by_any_number_of_threads() {
+        let large = ONE_BY_ONE as i64 + 1;
+        let specs = vec![
+            ParameterSpec::new("a", "kernel", &[3, 500], Init::GlorotUniform),
+            ParameterSpec::new("a", "recurrent_kernel", &[125, 500], Init::Orthogonal),
+            ParameterSpec::new("a", "bias", &[500], Init::UnitForgetBias),
+            ParameterSpec::new("b", "recurrent_kernel", &[large, large], Init::Orthogonal),
+        ];
+        let [together, alone] = [(&[5, 6][..], 3), (&[6], 1)].map(|(seeds, threads)| {
+            let (specs, replicas) = (specs.clone(), seeds.len() as i64);
+            let mut parameters =
+                Parameters::zeros(specs, replicas, Kind::Double, device::host()).unwrap();
+            parameters.initialise(seeds, threads, &|_| Ok(())).unwrap();
+            let parts = parameters.split(parameters.flat()).unwrap();
+            let last = parts.iter().map(|part| part.select(0, replicas - 1));
+            last.map(|part| device::download(&part).unwrap()).collect::<Vec<_>>()
+        });
+        assert!(together == alone);
+        assert!(together.concat().iter().all(|x| x.is_finite()));
+    }
+
+    #[test]
+    fn glorot_fills_its_range_evenly() {
+        let draw = drawn(Init::GlorotUniform, [100, 64], 0);
+        let limit = (6.0f64 / 164.0).sqrt();
+        assert!(draw.iter().all(|x| x.abs() <= limit));
+        let mean = draw.iter().sum::<f64>() / draw.len() as f64;
+        let variance = draw.iter().map(|x| x * x).sum::<f64>() / draw.len() as f64;
+        assert!(mean.abs() < 4.0 * limit / (3.0 * draw.len() as f64).sqrt());
+        assert!((variance / (limit * limit / 3.0) - 1.0).abs() < 0.05);
+    }
+
+    #[test]
+    fn only_the_forget_gate_is_biased() {
+        let bias = drawn(Init::UnitForgetBias, [1, 8], 0);
+        assert_eq!(bias, [0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0]);
+    }
+}

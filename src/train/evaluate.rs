@@ -1,0 +1,206 @@
+//! Evaluation on sequences that are never trained on: no gradient, no target in sight of the model.
+
+use anyhow::Result;
+use tch::{Device, TchError, Tensor};
+
+use crate::base::rng::Purpose;
+use crate::config::Config;
+use crate::data::task::{Batch, Epoch, Task};
+use crate::data::writing::Writing;
+use crate::model::network::{Network, State};
+use crate::run::curves::PredictionRow;
+use crate::run::summary::Evaluation;
+use crate::tensor::device;
+
+/// One evaluated sequence.
+#[derive(Debug)]
+pub struct Prediction<'a> {
+    /// Replica.
+    pub replica: usize,
+    /// What the model read.
+    pub source: &'a [i64],
+    /// What it should have said.
+    pub expected: &'a [i64],
+    /// What it said.
+    pub predicted: &'a [i64],
+}
+
+impl Prediction<'_> {
+    /// The same as text.
+    pub fn row(&self, writing: Writing) -> PredictionRow {
+        PredictionRow {
+            replica: self.replica,
+            source: writing.source(self.source),
+            expected: writing.target(self.expected),
+            predicted: writing.target(self.predicted),
+            correct: self.expected == self.predicted,
+        }
+    }
+}
+
+/// A trained model with what it takes to evaluate it.
+pub struct Evaluator<'a> {
+    /// The run's configuration.
+    pub config: &'a Config,
+    /// Its task.
+    pub task: &'a Task,
+    /// Its model.
+    pub network: &'a Network,
+    /// Where the model computes.
+    pub device: Device,
+}
+
+impl Evaluator<'_> {
+    /// Evaluates every replica on a fresh set of `samples` samples ([`Task::fresh_set`]) of its own
+    /// stream for `purpose`, and hands each sequence to `each`.
+    ///
+    /// A stateful model reads a sequence's windows as in training: batch by batch, its state
+    /// carried from one to the next, starting at zero.
+    ///
+    /// # Errors
+    /// libtorch's and those of `each`.
+    pub fn run(
+        &self,
+        purpose: Purpose,
+        samples: usize,
+        mut each: impl FnMut(Prediction<'_>) -> Result<()>,
+    ) -> Result<Vec<Evaluation>> {
+        let _guard = tch::no_grad_guard();
+        let seeds = self.config.seeds();
+        let mut tallies: Vec<Counts> = seeds.iter().map(|_| Counts::default()).collect();
+        let plan = Plan::new(self.config, self.task.fresh_set(samples));
+        let Plan { epochs, per_epoch, stride, side_by_side } = plan;
+        for first in (0..epochs).step_by(side_by_side) {
+            let last = epochs.min(first + side_by_side as u64);
+            let group: Vec<Epoch> =
+                (first..last).map(|e| self.task.epoch(&seeds, purpose, e)).collect();
+            let mut carried = None;
+            for start in (0..per_epoch).step_by(stride) {
+                let range = start..per_epoch.min(start + stride);
+                let batches: Vec<Batch> = group.iter().map(|e| e.batch(range.clone())).collect();
+                let batch = Batch::concat(&batches);
+                let (predicted, losses, next) = self.predict(&batch, carried.take())?;
+                carried = self.config.stateful.then_some(next);
+                for (k, tally) in tallies.iter_mut().enumerate() {
+                    tally.loss += losses[k] * batch.size as f64;
+                }
+                for prediction in batch.predictions(&predicted) {
+                    tallies[prediction.replica].add(&prediction);
+                    each(prediction)?;
+                }
+            }
+        }
+        Ok(tallies.iter().map(Counts::evaluation).collect())
+    }
+
+    /// Free-running ids `(R, B, Tout)`, each replica's mean loss, and the state after the batch.
+    fn predict(
+        &self,
+        batch: &Batch,
+        state: Option<State>,
+    ) -> Result<(Vec<i64>, Vec<f64>, State), TchError> {
+        let (replicas, size) = (batch.replicas as i64, batch.size as i64);
+        let source = device::upload(&batch.source, &[replicas, size, -1], self.device)?;
+        let state = state.map_or_else(|| self.network.zero_state(size), Ok)?;
+        let (probabilities, next) = self.network.predict(&source, &state)?;
+        let target = device::upload(&batch.target, &[replicas, size, -1], self.device)?;
+        let of_target =
+            probabilities.f_gather(-1, &target.f_transpose(1, 2)?.f_unsqueeze(-1)?, false)?;
+        let loss = of_target.f_clamp_min(1e-7)?.f_log()?.f_neg()?.f_flatten(1, -1)?;
+        let loss = loss.f_mean_dim([-1].as_slice(), false, None::<tch::Kind>)?;
+        Ok((most_probable(&probabilities)?, device::download(&loss)?, next))
+    }
+}
+
+/// How a fresh set is cut into batches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Plan {
+    epochs: u64,
+    per_epoch: usize,
+    /// Rows of an epoch in a batch.
+    pub stride: usize,
+    /// Epochs in a batch.
+    pub side_by_side: usize,
+}
+
+impl Plan {
+    /// For a set of so many epochs with so many samples each.
+    pub fn new(config: &Config, (epochs, mut per_epoch): (u64, usize)) -> Self {
+        let most = rows_at_once(config);
+        let stride = if config.stateful {
+            let batch_size = config.batch_size as usize;
+            // A state that is carried on fits whole batches only.
+            per_epoch = per_epoch.next_multiple_of(batch_size);
+            batch_size
+        } else {
+            per_epoch.min(most)
+        };
+        let side_by_side = (most / stride).clamp(1, epochs.max(1) as usize);
+        Self { epochs, per_epoch, stride, side_by_side }
+    }
+}
+
+/// Rows of a batch of each replica that keep its probabilities within some tens of megabytes, the
+/// gates of an LSTM within half a gigabyte, and its products within some tenths of a second, for which
+/// an end that was asked for waits.
+pub fn rows_at_once(config: &Config) -> usize {
+    let row = |width: i64| config.replicas.saturating_mul(width).max(1);
+    let probabilities = row(config.n_out.saturating_mul(config.vocab));
+    let gates = row(config.n_in.saturating_mul(4 * config.units));
+    let steps = config.n_in.saturating_add(config.n_out);
+    let products = row(steps.saturating_mul(4 * config.units).saturating_mul(config.units));
+    let most = ((1 << 22) / probabilities).min((1 << 27) / gates).min((1 << 34) / products);
+    most.clamp(1, 4096) as usize
+}
+
+/// The most probable ids `(R, B, Tout)`, row-major, of probabilities `(R, Tout, B, V)`.
+///
+/// # Errors
+/// libtorch's.
+pub fn most_probable(probabilities: &Tensor) -> Result<Vec<i64>, TchError> {
+    device::download_ids(&probabilities.f_argmax(-1, false)?.f_transpose(1, 2)?)
+}
+
+impl Batch {
+    /// Every sample beside the ids `(R, B, Tout)` predicted for it.
+    fn predictions<'a>(&'a self, predicted: &'a [i64]) -> impl Iterator<Item = Prediction<'a>> {
+        let rows = self.replicas * self.size;
+        let (n_in, n_out) = (self.source.len() / rows, self.target.len() / rows);
+        (0..rows).map(move |row| Prediction {
+            replica: row / self.size,
+            source: &self.source[row * n_in..(row + 1) * n_in],
+            expected: &self.target[row * n_out..(row + 1) * n_out],
+            predicted: &predicted[row * n_out..(row + 1) * n_out],
+        })
+    }
+}
+
+/// One replica's running counts.
+#[derive(Debug, Default)]
+struct Counts {
+    samples: usize,
+    tokens: usize,
+    right_tokens: usize,
+    right_samples: usize,
+    loss: f64,
+}
+
+impl Counts {
+    fn add(&mut self, prediction: &Prediction<'_>) {
+        let pairs = prediction.expected.iter().zip(prediction.predicted);
+        let right = pairs.filter(|(expected, predicted)| expected == predicted).count();
+        self.samples += 1;
+        self.tokens += prediction.expected.len();
+        self.right_tokens += right;
+        self.right_samples += usize::from(right == prediction.expected.len());
+    }
+
+    fn evaluation(&self) -> Evaluation {
+        Evaluation {
+            samples: self.samples,
+            loss: Some(self.loss / self.samples as f64),
+            token_accuracy: self.right_tokens as f64 / self.tokens as f64,
+            sequence_accuracy: self.right_samples as f64 / self.samples as f64,
+        }
+    }
+}

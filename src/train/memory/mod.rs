@@ -1,0 +1,413 @@
+//! How much memory a training takes, by its sizes alone, so that one which does not fit is refused
+//! before anything is allocated.
+
+mod available;
+
+use tch::Device;
+
+use crate::base::error::UserError;
+use crate::config::{Config, EngineChoice, GateActivation, TaskKind};
+use crate::data::loader::{ids_ahead, ids_of_a_step};
+use crate::data::task::Task;
+use crate::engine;
+use crate::engine::fused::{self, transposed};
+use crate::model::{Input, LstmSpec, Model, Start};
+use crate::tensor::device;
+use crate::tensor::parameters::drawing_bytes;
+use crate::train::checkpoint;
+use crate::train::evaluate::Plan;
+pub use available::available;
+
+/// What the program takes before it trains, most of it libtorch, in bytes.
+const PROGRAM: f64 = 130e6;
+
+/// What a thread takes, in bytes: the stack as far as it is used, and what the allocator keeps for it.
+const THREAD: f64 = 1.2e5;
+
+/// Bytes of an id.
+const ID: f64 = 8.0;
+
+/// What libtorch's graph takes for a time step of an LSTM beside its numbers, in bytes.
+const STEP: f64 = 2e4;
+
+const GIB: f64 = (1u64 << 30) as f64;
+
+/// Something that takes memory.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Share {
+    /// What, in words.
+    pub what: &'static str,
+    /// How much, in bytes.
+    pub bytes: f64,
+    /// Fields that make it smaller when they are lowered.
+    pub fields: &'static [&'static str],
+}
+
+/// The memory of the host that a training takes at the moment when it takes most.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Estimate {
+    /// The largest first.
+    pub shares: Vec<Share>,
+}
+
+/// Finds out whether a training of the validated `config` on `device` fits into the memory that there
+/// is. What a GPU has left is not known here, and left to the first allocation that fails.
+///
+/// # Errors
+/// If it does not, with the largest shares and what to lower, and those of [`engine::choose`].
+pub fn check(config: &Config, device: Device) -> Result<(), UserError> {
+    let engine = engine::choose(config.engine, device)?;
+    Estimate::training(config, engine, device::is_host(device)).check(config, available())
+}
+
+/// The sizes that shares are computed from, as floats: no product of them overflows.
+struct Sizes<'a> {
+    config: &'a Config,
+    model: Model,
+    /// Bytes of a number.
+    number: f64,
+    replicas: f64,
+    rows: f64,
+    units: f64,
+    vocab: f64,
+    /// Steps that the dense layer answers.
+    answers: f64,
+    /// Bytes of all weights.
+    weights: f64,
+    /// Numbers in the largest weight of one replica.
+    largest: f64,
+}
+
+impl Estimate {
+    /// That of a training of the validated `config` by `engine`, on the CPU or, where `on_host` says
+    /// so not, on a device with memory of its own, which is left out.
+    pub fn training(config: &Config, engine: EngineChoice, on_host: bool) -> Self {
+        let sizes = Sizes::new(config);
+        let step = match engine {
+            EngineChoice::Fused => sizes.blocks(),
+            _ => sizes.graph(),
+        };
+        // Blocks stay; a graph goes with its step.
+        let kept = (engine == EngineChoice::Fused).then(|| step.clone());
+        let evaluation = sizes.evaluation();
+        let moments = match on_host {
+            true => vec![
+                vec![sizes.moments(2.0), sizes.drawing()],
+                vec![sizes.moments(4.0), sizes.gradients(), step],
+                vec![sizes.moments(4.0), sizes.checkpoint()]
+                    .into_iter()
+                    .chain(kept.clone())
+                    .collect(),
+                vec![sizes.moments(4.0), evaluation].into_iter().chain(kept).collect(),
+            ],
+            false => vec![vec![sizes.drawing()], vec![sizes.checkpoint()]],
+        };
+        let total = |shares: &Vec<Share>| shares.iter().map(|share| share.bytes).sum::<f64>();
+        let most = moments.into_iter().max_by(|a, b| total(a).total_cmp(&total(b)));
+        let mut shares = most.unwrap_or_default();
+        shares.push(sizes.data(engine, on_host));
+        shares.push(sizes.threads(engine));
+        shares.push(Share { what: "the program itself", bytes: PROGRAM, fields: &[] });
+        shares.sort_by(|a, b| b.bytes.total_cmp(&a.bytes));
+        Self { shares }
+    }
+
+    /// All of it, in bytes.
+    pub fn bytes(&self) -> f64 {
+        self.shares.iter().map(|share| share.bytes).sum()
+    }
+
+    /// Finds out whether it fits into `available` bytes; `None`: nobody knows.
+    ///
+    /// # Errors
+    /// If it does not, with the largest shares and what to lower.
+    pub fn check(&self, config: &Config, available: Option<u64>) -> Result<(), UserError> {
+        let fits = available.is_none_or(|available| self.bytes() <= available as f64);
+        if fits {
+            return Ok(());
+        }
+        let large = || self.shares.iter().filter(|share| share.bytes > self.bytes() / 10.0);
+        let names: Vec<String> =
+            large().map(|share| format!("{} {}", share.what, gib(share.bytes))).collect();
+        let error = UserError::usage(format!(
+            "training {} needs about {} of memory, and {} are available: {}",
+            config.preset,
+            gib(self.bytes()),
+            gib(available.unwrap_or_default() as f64),
+            names.join(", ")
+        ));
+        let mut flags: Vec<String> = Vec::new();
+        for field in large().flat_map(|share| share.fields).filter(|field| lowers(field, config)) {
+            let flag = format!("--{}", field.replace('_', "-"));
+            if !flags.contains(&flag) {
+                flags.push(flag);
+            }
+        }
+        Err(match flags.is_empty() {
+            true => error.hint("end other programs, or train on a machine with more memory"),
+            false => error.hint(format!("lower {}", flags.join(", "))),
+        })
+    }
+}
+
+/// Whether `field` can be lowered.
+fn lowers(field: &str, config: &Config) -> bool {
+    match field {
+        "replicas" => config.replicas > 1,
+        "batch_size" => config.batch_size > 1,
+        "length" => config.length.is_some(),
+        "samples" => config.samples.is_some(),
+        "threads" => config.threads.is_some_and(|threads| threads > 1),
+        "vocab" | "n_in" => config.task != TaskKind::Addition,
+        _ => true,
+    }
+}
+
+/// Bytes in GiB, to three digits.
+pub fn gib(bytes: f64) -> String {
+    let gib = bytes / GIB;
+    let digits = if gib < 10.0 { 2 } else { usize::from(gib < 100.0) };
+    format!("{gib:.digits$} GiB")
+}
+
+impl<'a> Sizes<'a> {
+    fn new(config: &'a Config) -> Self {
+        let model = Model::new(config);
+        let count = |shape: &[i64]| shape.iter().map(|&n| n as f64).product::<f64>();
+        let counts: Vec<f64> = model.parameters().iter().map(|spec| count(&spec.shape)).collect();
+        let number = match config.dtype {
+            crate::config::Dtype::Float32 => 4.0,
+            crate::config::Dtype::Float64 => 8.0,
+        };
+        let replicas = config.replicas as f64;
+        Self {
+            config,
+            number,
+            replicas,
+            rows: config.batch_size as f64,
+            units: config.units as f64,
+            vocab: config.vocab as f64,
+            answers: model.answers() as f64,
+            weights: counts.iter().sum::<f64>() * replicas * number,
+            largest: counts.iter().copied().fold(0.0, f64::max),
+            model,
+        }
+    }
+
+    /// So many of weights, gradient and Adam's two moments, and with validation the best weights.
+    fn moments(&self, copies: f64) -> Share {
+        let what = "weights, gradient and Adam's moments";
+        Share {
+            what,
+            bytes: (copies + self.best()) * self.weights,
+            fields: &["units", "vocab", "replicas"],
+        }
+    }
+
+    /// Copies of the best weights: the new ones are there before those from before go.
+    fn best(&self) -> f64 {
+        if self.config.validate_every.is_some() { 2.0 } else { 0.0 }
+    }
+
+    /// Weights as they are drawn, and their copies as tensors.
+    fn drawing(&self) -> Share {
+        let threads = device::most_threads(self.config);
+        let drawn = drawing_bytes(&self.model.parameters(), self.config.replicas, threads);
+        // A leaf of the graph begins with a gradient of its own.
+        let leaf = self.largest * self.replicas * self.number;
+        Share {
+            what: "drawing the weights",
+            bytes: drawn.max(leaf),
+            fields: &["units", "vocab", "threads"],
+        }
+    }
+
+    /// What clipping and a graph need beside the gradient.
+    fn gradients(&self) -> Share {
+        let what = "a weight's gradient";
+        let copies = if self.config.global_clipnorm.is_some() { 1.0 } else { 0.0 };
+        let bytes = copies * self.largest * self.replicas * self.number;
+        Share { what, bytes, fields: &["units", "vocab", "replicas"] }
+    }
+
+    /// The copies that are written.
+    fn checkpoint(&self) -> Share {
+        // The best weights are written as well.
+        let copies = checkpoint::COPIES as f64 + self.best() / 2.0;
+        let bytes = copies * self.weights;
+        Share { what: "writing a checkpoint", bytes, fields: &["units", "vocab", "replicas"] }
+    }
+
+    /// The activations of a batch, their gradients and copies of weights, as [`fused`] keeps them.
+    fn blocks(&self) -> Share {
+        let row = fused::row_bytes(&self.model, self.answers, self.number);
+        let mut share = self.activations(row);
+        share.bytes += self.replicas * transposed::bytes(&self.model, self.number);
+        share
+    }
+
+    /// The same as libtorch's graph keeps them, with what the step makes on its way.
+    fn graph(&self) -> Share {
+        // Of a step: gates before and after their activations, c, tanh(c), h; with the hard sigmoid
+        // also what its clip was given; in the end every output once more.
+        let kept = match self.config.gate_activation {
+            GateActivation::Sigmoid => 12.0,
+            GateActivation::HardSigmoid => 15.0,
+        };
+        let steps = self.model.lstms.iter().map(|lstm| lstm.steps as f64);
+        let (all, longest) = (steps.clone().sum::<f64>(), steps.fold(0.0, f64::max));
+        // Projections on the way up; logits and their gradients, or those of projections, down.
+        let passing = (4.0 * longest * self.units).max(4.0 * self.answers * self.vocab);
+        let kernels = 2.0 * self.largest * self.replicas * self.number;
+        let mut share = self.activations((kept * all * self.units + passing) * self.number);
+        share.bytes += kernels + STEP * all;
+        share
+    }
+
+    fn activations(&self, row: f64) -> Share {
+        let bytes = self.replicas * self.rows * row;
+        let fields = match self.answers * self.vocab > self.units * 8.0 {
+            true => &["batch_size", "vocab", "n_out", "replicas"],
+            false => &["batch_size", "units", "n_in", "replicas"],
+        };
+        Share { what: "activations of a batch", bytes, fields }
+    }
+
+    /// Activations of as many rows as are evaluated at once; nothing is kept for a gradient.
+    fn evaluation(&self) -> Share {
+        let samples = match self.config.validate_every {
+            Some(_) => self.config.evaluation_samples.max(self.config.validation_samples),
+            None => self.config.evaluation_samples,
+        };
+        let plan = Plan::new(self.config, Task::new(self.config).fresh_set(samples as usize));
+        let rows = (plan.stride as f64) * (plan.side_by_side as f64);
+        let read = |lstm: &LstmSpec| match lstm.input {
+            // The kernel's rows, and again with the bias; the outputs twice.
+            Input::Source => 10.0 * lstm.steps as f64,
+            Input::Repeated => 4.0 + 2.0 * lstm.steps as f64,
+            Input::DecoderInput => 8.0,
+        };
+        // Half as much again is what the allocator keeps of one batch for the next.
+        let lstm = 1.5 * self.model.lstms.iter().map(read).fold(0.0, f64::max) * self.units;
+        // Logits and probabilities.
+        let dense = 2.0 * self.answers * (self.vocab + self.units);
+        let ids = 5.0 * (self.config.n_in + self.config.n_out) as f64 * ID;
+        let sequences = plan.side_by_side as f64 * self.sequence();
+        let bytes = self.replicas * (rows * (lstm.max(dense) * self.number + ids) + sequences);
+        let fields: &[&str] = match self.config.stateful {
+            true => &["batch_size", "units", "vocab", "replicas"],
+            false => &["units", "vocab", "n_in", "replicas"],
+        };
+        Share { what: "evaluation", bytes, fields }
+    }
+
+    /// Bytes of what an epoch's batches are cut from, of one replica.
+    fn sequence(&self) -> f64 {
+        match self.config.task {
+            TaskKind::Echo | TaskKind::Lag => self.config.length.unwrap_or(0) as f64 * ID,
+            TaskKind::Reverse => 0.0,
+            // Those held out and those trained on, and the latter once more in the epoch's order.
+            TaskKind::Addition => {
+                let training = self.config.samples.unwrap_or(0) as f64;
+                (2.0 * training + self.config.evaluation_samples as f64) * ID
+            }
+        }
+    }
+
+    /// Ids: what an epoch's batches are cut from, those of the steps at hand and of the next, and
+    /// copies as tensors; the carried state.
+    fn data(&self, engine: EngineChoice, on_host: bool) -> Share {
+        let step = ids_of_a_step(self.config) as f64;
+        let ids = match (engine, on_host) {
+            (EngineChoice::Fused, _) => step * (1 + fused::most_steps(self.config)) as f64,
+            (_, true) => step * 3.0,
+            (_, false) => ids_ahead(self.config),
+        };
+        let carried = self.model.lstms.iter().filter(|lstm| lstm.start == Start::Carried).count();
+        let state = 4.0 * carried as f64 * self.units * self.number;
+        let bytes = ids * ID + self.replicas * (self.sequence() + self.rows * state);
+        let fields = &["length", "samples", "batch_size", "n_in", "replicas"];
+        Share { what: "data", bytes, fields }
+    }
+
+    /// Threads of the pool and libtorch's.
+    fn threads(&self, engine: EngineChoice) -> Share {
+        let libtorch = device::threads(self.config) as f64 * THREAD;
+        let bytes = match engine {
+            EngineChoice::Fused => {
+                let most = fused::threads(self.config).into_iter().max().unwrap_or(1);
+                libtorch + most as f64 * (THREAD + fused::scratch_bytes(&self.model))
+            }
+            _ => 2.0 * libtorch,
+        };
+        Share { what: "threads", bytes, fields: &["threads"] }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::presets;
+
+    fn config(preset: &str) -> Config {
+        presets::find(preset).unwrap().config
+    }
+
+    fn estimate(config: &Config, engine: EngineChoice) -> f64 {
+        Estimate::training(config, engine, true).bytes()
+    }
+
+    #[test]
+    fn the_estimate_grows_with_every_size_and_never_overflows() {
+        for engine in [EngineChoice::Fused, EngineChoice::Libtorch] {
+            let small = config("reverse");
+            let before = estimate(&small, engine);
+            assert!(before > PROGRAM && before < 2.0 * PROGRAM, "{before}");
+            for larger in [
+                Config { units: 5_000, ..small.clone() },
+                Config { vocab: 1_000_000, ..small.clone() },
+                Config { batch_size: 100_000, ..small.clone() },
+                Config { replicas: 5_000, ..small.clone() },
+                Config { n_in: 1_000_000, ..small.clone() },
+            ] {
+                assert!(estimate(&larger, engine) > 2.0 * before, "{larger:?}");
+            }
+            let many = 1_000_000;
+            let huge = Config { units: many, vocab: many, n_in: many, batch_size: many, ..small };
+            assert!(estimate(&Config { replicas: 65_536, ..huge }, engine) > 1e20);
+        }
+    }
+
+    #[test]
+    fn long_sources_are_evaluated_few_at_a_time() {
+        let long = Config { n_in: 10_000, samples: Some(64), ..config("reverse") };
+        let bytes = estimate(&long, EngineChoice::Fused);
+        assert!(bytes < 4e9, "{bytes:e}");
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_with_what_takes_most_and_what_to_lower() {
+        let large = Config { units: 100_000, ..config("reverse") };
+        let estimate = Estimate::training(&large, EngineChoice::Fused, true);
+        assert!(estimate.check(&large, None).is_ok());
+        assert!(estimate.check(&large, Some(u64::MAX)).is_ok());
+        assert!(estimate.check(&large, Some(estimate.bytes() as u64 + 1)).is_ok());
+        let error = anyhow::Error::from(estimate.check(&large, Some(3 << 30)).unwrap_err());
+        let text = crate::base::error::describe(&error);
+        for says in [
+            "error: training reverse needs about ",
+            ", and 3.00 GiB are available: writing a checkpoint ",
+            ", weights, gradient and Adam's moments ",
+            "\nhint: lower --units, --vocab",
+        ] {
+            assert!(text.contains(says), "{text}");
+        }
+        assert!(!text.contains("--replicas"), "there is but one: {text}");
+    }
+
+    #[test]
+    fn sizes_are_told_to_three_digits() {
+        let gibs = [0.5, 2.0, 12.345, 1234.5].map(|n| gib(n * GIB));
+        assert_eq!(gibs, ["0.50 GiB", "2.00 GiB", "12.3 GiB", "1234 GiB"]);
+    }
+}

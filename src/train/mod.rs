@@ -1,0 +1,14 @@
+//! Training and evaluation: the loop, what it measures, saves and needs.
+//!
+//! Uses `run`, whose files it fills, engines, models and everything below; knows no command line.
+
+pub mod placement;
+
+pub mod memory;
+
+pub mod checkpoint;
+pub mod trainer;
+
+pub mod evaluate;
+pub mod meter;
+pub mod weights;

@@ -1,0 +1,271 @@
+//! Which device `auto` takes: the one whose steps are estimated, or measured, to be shorter.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use tch::Device;
+
+use crate::base::error::UserError;
+use crate::base::rng::Purpose;
+use crate::config::{Config, DeviceChoice, EngineChoice, GateActivation};
+use crate::data::task::Task;
+use crate::engine::fused::BLOCK_ROWS;
+use crate::model::{Input, Model};
+use crate::tensor::device::{self, Chosen};
+use crate::train::memory;
+use crate::train::trainer::Trainer;
+
+/// Multiplications with their additions that a core does in a second.
+const CORE: f64 = 6e10;
+/// The share of a core that each further one adds.
+const FURTHER_CORE: f64 = 0.7;
+/// Seconds that a core spends on a step of a replica besides multiplying.
+const CORE_STEP: f64 = 8e-6;
+
+/// Multiplications that a GPU does in a second, where there are enough at a time.
+const GPU: f64 = 5e12;
+/// Seconds that a kernel of a GPU takes to be launched.
+const LAUNCH: f64 = 5e-6;
+/// Kernels of a step besides those of its time steps: upload, loss, optimiser.
+const LAUNCHES: f64 = 35.0;
+/// Kernels of a time step, there and back, with each of the gates; and those of a layer of cuDNN's.
+const LAUNCHES_HARD_SIGMOID: f64 = 42.0;
+const LAUNCHES_SIGMOID: f64 = 28.0;
+const LAUNCHES_CUDNN: f64 = 15.0;
+
+/// Estimates that differ by more than this factor are believed; others are measured.
+const CLEAR: f64 = 10.0;
+
+/// Seconds of an evaluation on the CPU that are worth the start of a GPU.
+const LONG: f64 = 3.0;
+
+/// Steps before those that are timed, and how long those take at least.
+const WARM_UP: usize = 3;
+const TIMED: Duration = Duration::from_millis(200);
+
+/// Seconds of a training step on either device.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StepSeconds {
+    /// On the CPU, by the fused engine.
+    pub cpu: f64,
+    /// On a GPU, by libtorch.
+    pub gpu: f64,
+}
+
+impl StepSeconds {
+    /// By the sizes of the validated `config`, for a CPU of `cores` cores. How many kernels a time step
+    /// launches was counted for every preset; the CPU's figures are those of several processors.
+    pub fn estimate(config: &Config, cores: usize) -> Self {
+        let model = Model::new(config);
+        let (replicas, rows) = (config.replicas as f64, config.batch_size as f64);
+        let (forward, time_steps) = forward(&model);
+        // The backward pass has a product for what is read and one for the weights.
+        let work = 3.0 * forward * rows;
+        let parts = replicas * (rows / BLOCK_ROWS as f64).ceil();
+        let helpers = parts.min(cores as f64) - 1.0;
+        let layers = model.lstms.len() as f64;
+        let sigmoid = config.gate_activation == GateActivation::Sigmoid;
+        let launches = match (sigmoid, config.replicas) {
+            (true, 1) => LAUNCHES_CUDNN * layers,
+            (true, _) => LAUNCHES_SIGMOID * time_steps,
+            (false, _) => LAUNCHES_HARD_SIGMOID * time_steps,
+        };
+        Self {
+            cpu: replicas * (work / CORE + CORE_STEP) / (1.0 + FURTHER_CORE * helpers),
+            gpu: replicas * work / GPU + (LAUNCHES + launches) * LAUNCH,
+        }
+    }
+
+    /// Whether one is that much shorter that there is nothing to measure.
+    fn is_clear(self) -> bool {
+        self.cpu.max(self.gpu) > CLEAR * self.cpu.min(self.gpu)
+    }
+
+    /// The faster device, and why it is; `how` they were found.
+    fn faster(self, how: &str) -> Result<Chosen, UserError> {
+        let choice = if self.gpu < self.cpu { DeviceChoice::Cuda(0) } else { DeviceChoice::Cpu };
+        let note = format!(
+            "a step is {how} to take {} on the CPU and {} on the GPU",
+            milliseconds(self.cpu),
+            milliseconds(self.gpu)
+        );
+        Ok(Chosen { note: Some(note), ..device::choose(choice)? })
+    }
+}
+
+/// Multiplications of a row on its way through the model, and time steps of all its LSTMs.
+fn forward(model: &Model) -> (f64, f64) {
+    let (units, vocab) = (model.units as f64, model.vocab as f64);
+    let time_steps: f64 = model.lstms.iter().map(|lstm| lstm.steps as f64).sum();
+    // A vector that is read at every step is multiplied once; ids are looked up.
+    let read = model.lstms.iter().filter(|lstm| lstm.input == Input::Repeated).count() as f64;
+    ((time_steps + read) * 4.0 * units * units + model.answers() as f64 * units * vocab, time_steps)
+}
+
+fn milliseconds(seconds: f64) -> String {
+    let digits = if seconds < 1e-3 { 3 } else { 1 };
+    format!("{:.digits$} ms", 1e3 * seconds)
+}
+
+/// The device that `choice` asks for to train the validated `config`; where that is `auto` and there is
+/// a GPU, the faster one by an estimate.
+///
+/// # Errors
+/// If the GPU asked for cannot be used.
+pub fn estimated(config: &Config, choice: DeviceChoice) -> Result<Chosen, UserError> {
+    match open(config, choice) {
+        Some(choice) => device::choose(choice),
+        None => StepSeconds::estimate(config, device::cores()).faster("estimated"),
+    }
+}
+
+/// The same where a training is about to begin: an estimate that is not clear is corrected by timing
+/// some steps on both.
+///
+/// # Errors
+/// As [`estimated`], and those of [`step_seconds`] on the GPU.
+pub fn measured(config: &Config, choice: DeviceChoice) -> Result<Chosen> {
+    let estimate = StepSeconds::estimate(config, device::cores());
+    if open(config, choice).is_some() || estimate.is_clear() {
+        return Ok(estimated(config, choice)?);
+    }
+    let seconds = |choice| step_seconds(config, device::choose(choice)?.device);
+    // What does not fit into the host's memory may fit into the GPU's.
+    let cpu = seconds(DeviceChoice::Cpu).unwrap_or(f64::INFINITY);
+    let gpu = seconds(DeviceChoice::Cuda(0))?;
+    Ok(StepSeconds { cpu, gpu }.faster("measured")?)
+}
+
+/// What `choice` comes to for the evaluation of `samples` samples a replica: where it is `auto`, the CPU
+/// unless that takes longer than a GPU to start.
+pub fn evaluation(config: &Config, choice: DeviceChoice, samples: usize) -> DeviceChoice {
+    let (forward, _) = forward(&Model::new(config));
+    let seconds = config.replicas as f64 * samples as f64 * forward / CORE;
+    match choice {
+        DeviceChoice::Auto if seconds < LONG => DeviceChoice::Cpu,
+        choice => choice,
+    }
+}
+
+/// What is to be chosen without a comparison; `None` where there is one to make.
+fn open(config: &Config, choice: DeviceChoice) -> Option<DeviceChoice> {
+    let auto = choice == DeviceChoice::Auto && device::gpus() > 0;
+    match config.engine {
+        _ if !auto => Some(choice),
+        EngineChoice::Fused => Some(DeviceChoice::Cpu),
+        EngineChoice::Libtorch => Some(DeviceChoice::Cuda(0)),
+        EngineChoice::Auto => None,
+    }
+}
+
+/// Seconds of a training step on `device`, by some steps of models that are thrown away.
+///
+/// # Errors
+/// Those of [`memory::check`] and [`Trainer::blank`], and libtorch's.
+pub fn step_seconds(config: &Config, device: Device) -> Result<f64> {
+    memory::check(config, device)?;
+    device::set_threads(1);
+    let mut trainer = Trainer::blank(config, device)?;
+    device::set_threads(device::threads(config));
+    let task = Task::new(config);
+    let size = task.samples_per_epoch().min(config.batch_size as usize);
+    let batch = task.epoch(&config.seeds(), Purpose::Training, 0).batch(0..size);
+    let mut steps = |enough: &dyn Fn(usize) -> bool| -> Result<usize> {
+        let mut done = 0;
+        while !enough(done) {
+            trainer.learn(&batch)?;
+            done += 1;
+        }
+        // Waits until the device has done them.
+        trainer.parameters.finite()?;
+        Ok(done)
+    };
+    steps(&|done| done >= WARM_UP)?;
+    let begin = Instant::now();
+    let done = steps(&|done| done > 0 && begin.elapsed() >= TIMED)?;
+    Ok(begin.elapsed().as_secs_f64() / done as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::presets;
+
+    fn preset(name: &str, replicas: i64) -> Config {
+        Config { replicas, ..presets::find(name).unwrap().config }
+    }
+
+    fn gpu_is_faster(name: &str, replicas: i64) -> bool {
+        let StepSeconds { cpu, gpu } = StepSeconds::estimate(&preset(name, replicas), 2);
+        gpu < cpu
+    }
+
+    #[test]
+    fn small_models_stay_on_the_cpu_and_many_replicas_go_to_a_gpu() {
+        for preset in presets::all() {
+            assert!(!gpu_is_faster(preset.name, 1) || preset.name.starts_with("partial-echo-4"));
+            assert!(gpu_is_faster(preset.name, 4096), "{}", preset.name);
+        }
+        assert!(!gpu_is_faster("echo", 64) && !gpu_is_faster("partial-echo-2", 2));
+        assert!(gpu_is_faster("reverse", 16) && gpu_is_faster("partial-echo-4", 8));
+        let echo = StepSeconds::estimate(&preset("echo", 1), 2);
+        assert!(echo.is_clear() && echo.gpu / echo.cpu > 50.0, "{echo:?}");
+    }
+
+    /// Kernels counted of a step of each preset, with either gate.
+    #[test]
+    fn launches_are_those_that_were_counted() {
+        for (name, hard, sigmoid) in [
+            ("echo", 290.0, 206.0),
+            ("partial-echo-2", 336.0, 238.0),
+            ("partial-echo-4", 420.0, 294.0),
+            ("reverse", 422.0, 296.0),
+            ("echo-lag", 242.0, 172.0),
+            ("echo-current", 77.0, 64.0),
+            ("addition-3", 498.0, 344.0),
+        ] {
+            let config = preset(name, 2);
+            for (gate_activation, counted) in
+                [(GateActivation::HardSigmoid, hard), (GateActivation::Sigmoid, sigmoid)]
+            {
+                let config = Config { gate_activation, units: 1, vocab: 12, ..config.clone() };
+                let launches = StepSeconds::estimate(&config, 2).gpu / LAUNCH;
+                let off = launches / counted;
+                assert!((0.93..1.07).contains(&off), "{name}: {launches} of {counted}");
+            }
+        }
+    }
+
+    #[test]
+    fn more_of_everything_takes_longer() {
+        let base = preset("reverse", 4);
+        let before = StepSeconds::estimate(&base, 2);
+        for larger in [
+            Config { replicas: 8, ..base.clone() },
+            Config { units: 256, ..base.clone() },
+            Config { n_in: 12, ..base.clone() },
+            Config { batch_size: 64, ..base.clone() },
+        ] {
+            let after = StepSeconds::estimate(&larger, 2);
+            assert!(after.cpu > before.cpu && after.gpu > before.gpu, "{larger:?}");
+        }
+        assert!(StepSeconds::estimate(&base, 16).cpu < before.cpu);
+        let words = before.faster("estimated").map(|chosen| chosen.note.unwrap_or_default());
+        assert!(words.is_err() || words.unwrap().starts_with("a step is estimated to take "));
+    }
+
+    #[test]
+    fn small_evaluations_use_the_cpu_and_what_was_asked_for_stands() {
+        let of = |choice, samples| evaluation(&preset("reverse", 1), choice, samples);
+        assert_eq!(of(DeviceChoice::Auto, 2_000), DeviceChoice::Cpu);
+        assert_eq!(of(DeviceChoice::Auto, 1_000_000), DeviceChoice::Auto);
+        assert_eq!(of(DeviceChoice::Cuda(1), 1), DeviceChoice::Cuda(1));
+    }
+
+    #[test]
+    fn a_step_is_measured_by_steps_that_leave_nothing() {
+        let config = Config { units: 4, ..preset("echo", 2) };
+        let seconds = step_seconds(&config, device::host()).unwrap();
+        assert!(seconds > 0.0 && seconds < 1.0, "{seconds}");
+    }
+}

@@ -1,0 +1,503 @@
+//! The training loop.
+
+use std::collections::VecDeque;
+use std::iter::Peekable;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use tch::{Device, TchError, Tensor};
+
+use crate::base::error::Interrupted;
+use crate::base::rng::Purpose;
+use crate::config::{Config, EngineChoice};
+use crate::data::loader::{Batches, Ids, Prefetch, Step};
+use crate::data::task::{Batch, Task};
+use crate::engine::fused;
+use crate::engine::pace::Pace;
+use crate::engine::{self, Engine, Libtorch, Scored, StepResults};
+use crate::kernels::thread_pool::ThreadPool;
+use crate::model::Model;
+use crate::model::loss::Scores;
+use crate::model::network::{self, Network, State};
+use crate::optim::adam::Adam;
+use crate::run::curves::CurveRow;
+use crate::run::manifest::{Best, Position};
+use crate::run::summary::Evaluation;
+use crate::tensor::device;
+use crate::tensor::orthogonal::Watch;
+use crate::tensor::parameters::Parameters;
+use crate::train::evaluate::Evaluator;
+use crate::train::meter::{Means, Meter};
+
+/// How long rows of a training on another device than the host wait for the next.
+const ROWS_WAIT: Duration = Duration::from_millis(50);
+
+/// What watches a training.
+pub trait Observer {
+    /// A step was done.
+    fn step(&mut self);
+
+    /// Logging points were reached: of each, one row a replica. That of one that has diverged is of NaN,
+    /// and its last.
+    ///
+    /// # Errors
+    /// End the training.
+    fn rows(&mut self, rows: Vec<CurveRow>) -> Result<()>;
+
+    /// The training's state is to be saved: at times, at the end, and when it is interrupted.
+    ///
+    /// # Errors
+    /// End the training.
+    fn checkpoint(&mut self, trainer: &mut Trainer) -> Result<()> {
+        let _ = trainer;
+        Ok(())
+    }
+}
+
+/// How a training ended.
+#[derive(Debug)]
+pub enum Outcome {
+    /// All epochs are done; each replica's means over the last, `None` where it has diverged.
+    Finished(Vec<Option<Means>>),
+    /// It was asked to stop.
+    Interrupted,
+}
+
+/// R models in training, and the recurrent state they carry.
+pub struct Trainer {
+    config: Config,
+    seeds: Vec<u64>,
+    task: Task,
+    device: Device,
+    /// What computes the steps.
+    pub chosen: EngineChoice,
+    /// How batches reach the models: ahead of their use where that is another device than the host.
+    pub prefetch: Prefetch,
+    /// How long rows may wait for the next, so that scores that lie on another device than the host are
+    /// fetched together.
+    pub rows_wait: Duration,
+    /// The models' weights.
+    pub parameters: Parameters,
+    network: Rc<Network>,
+    engine: Box<dyn Engine>,
+    /// Their optimiser.
+    pub adam: Adam,
+    /// What stateful layers hand to the next batch, cut from its gradient; `None`: zeros.
+    pub carried: Option<State>,
+    /// Optimiser steps done.
+    pub step: i64,
+    /// Samples seen by each replica.
+    pub samples: i64,
+    /// Where the mean validation loss was lowest, and a copy of all weights there.
+    pub best: Option<(Best, Tensor)>,
+    meter: Meter,
+    /// Logging points so far.
+    rows_ended: i64,
+    /// Those whose rows the observer does not have yet.
+    waiting: VecDeque<RowHead>,
+    /// When it was last given some.
+    handed_on: Instant,
+    clock: Clock,
+    /// The step and the rows of the last checkpoint.
+    saved: Option<(i64, i64)>,
+}
+
+/// What a logging point's rows have in common, and each replica's validation where there was one.
+struct RowHead {
+    epoch: i64,
+    step: i64,
+    samples: i64,
+    seconds: f64,
+    validation: Option<Vec<Evaluation>>,
+}
+
+/// Time spent in the loop, all sessions together.
+#[derive(Debug, Default)]
+struct Clock {
+    before: f64,
+    start: Option<Instant>,
+}
+
+impl Clock {
+    fn seconds(&self) -> f64 {
+        self.before + self.start.map_or(0.0, |start| start.elapsed().as_secs_f64())
+    }
+
+    fn start(&mut self) {
+        self.start = Some(Instant::now());
+    }
+
+    fn stop(&mut self) {
+        *self = Self { before: self.seconds(), start: None };
+    }
+}
+
+impl Trainer {
+    /// Models with fresh weights for a validated configuration.
+    ///
+    /// # Errors
+    /// As [`Trainer::blank`].
+    pub fn new(config: &Config, device: Device) -> Result<Self> {
+        let mut trainer = Self::blank(config, device)?;
+        trainer.initialise(&|_| Ok(()))?;
+        Ok(trainer)
+    }
+
+    /// Models for a validated configuration whose weights are all zero.
+    ///
+    /// # Errors
+    /// An engine that does not compute on the device, and libtorch's, above all when memory is
+    /// short.
+    pub fn blank(config: &Config, device: Device) -> Result<Self> {
+        let chosen = engine::choose(config.engine, device)?;
+        let seeds = config.seeds();
+        let specs = Model::new(config).parameters();
+        let kind = network::kind(config.dtype);
+        let parameters = Parameters::zeros(specs, config.replicas, kind, device)?;
+        let network = Rc::new(Network::new(config, &parameters)?);
+        let engine: Box<dyn Engine> = match chosen {
+            EngineChoice::Fused => fused::engine(config, &parameters)?,
+            _ => {
+                let pool = ThreadPool::new(device::threads(config));
+                let pace = Pace::new(vec![pool.threads()]);
+                Box::new(Libtorch { network: Rc::clone(&network), device, pool, pace })
+            }
+        };
+        Ok(Self {
+            task: Task::new(config),
+            device,
+            chosen,
+            prefetch: if device::is_host(device) { Prefetch::Off } else { Prefetch::On },
+            rows_wait: if device::is_host(device) { Duration::ZERO } else { ROWS_WAIT },
+            network,
+            engine,
+            adam: Adam::new(config, &parameters)?,
+            parameters,
+            carried: None,
+            step: 0,
+            samples: 0,
+            best: None,
+            meter: Meter::new(&seeds),
+            rows_ended: 0,
+            waiting: VecDeque::new(),
+            handed_on: Instant::now(),
+            clock: Clock::default(),
+            saved: None,
+            config: config.clone(),
+            seeds,
+        })
+    }
+
+    /// Draws the weights. `watch` is told which part of the work was just done.
+    ///
+    /// # Errors
+    /// Those of `watch`, and libtorch's.
+    pub fn initialise(&mut self, watch: &Watch<'_>) -> Result<()> {
+        self.parameters.initialise(&self.seeds, device::most_threads(&self.config), watch)
+    }
+
+    /// Trains to the end of the last epoch, or until `stop` is set. Where batches are fed
+    /// [`Prefetch::On`], it waits for the device only to log, to save its state and at the end.
+    ///
+    /// # Errors
+    /// The divergence of every replica, the observer's errors and libtorch's.
+    pub fn run(&mut self, observer: &mut dyn Observer, stop: &AtomicBool) -> Result<Outcome> {
+        self.clock.start();
+        let outcome = self.steps(observer, stop);
+        self.clock.stop();
+        if outcome.is_err() {
+            // What led to a failure is to be seen; of the two errors, the first.
+            let _ = self.hand_on(observer);
+        }
+        outcome
+    }
+
+    fn steps(&mut self, observer: &mut dyn Observer, stop: &AtomicBool) -> Result<Outcome> {
+        // One that a validation was interrupted at.
+        if !self.log(observer, stop)? {
+            return self.interrupted(observer);
+        }
+        let mut saved = Instant::now();
+        let source = Batches::new(&self.config, self.step);
+        let mut feed = source.feed(self.prefetch, self.device)?.peekable();
+        loop {
+            let steps = self.stretch(&mut feed, stop)?;
+            if go_on(stop).is_err() {
+                return self.interrupted(observer);
+            }
+            if steps.is_empty() {
+                break;
+            }
+            let scored = self.learn_steps(&steps)?;
+            for (step, scored) in steps.iter().zip(scored) {
+                self.step += 1;
+                self.samples += step.ids.size() as i64;
+                self.meter.add(scored, step.ids.size(), step.starts_epoch)?;
+                observer.step();
+                if !self.log(observer, stop)? {
+                    return self.interrupted(observer);
+                }
+            }
+            if self.config.checkpoint_every.is_due(self.step, saved.elapsed()) {
+                self.checkpoint(observer)?;
+                saved = Instant::now();
+            }
+        }
+        self.checkpoint(observer)?;
+        Ok(Outcome::Finished(self.meter.epoch()?))
+    }
+
+    /// The next steps, as many as the engine takes at a time before the models are wanted, or fewer
+    /// once `stop` is set.
+    fn stretch(
+        &self,
+        feed: &mut Peekable<impl Iterator<Item = Result<Step>>>,
+        stop: &AtomicBool,
+    ) -> Result<Vec<Step>> {
+        let mut steps: Vec<Step> = Vec::new();
+        let (mut number, mut rows) = (self.step, self.rows_ended);
+        while steps.len() < self.engine.steps_at_a_time() && go_on(stop).is_ok() {
+            let size = steps.last().map(|step| step.ids.size());
+            let fits = |next: &Result<Step>| match (next, size) {
+                (Ok(next), Some(size)) => next.ids.size() == size,
+                _ => true,
+            };
+            let Some(step) = feed.next_if(fits).transpose()? else { break };
+            steps.push(step);
+            number += 1;
+            let rows_before = std::mem::replace(&mut rows, self.config.rows_due(number));
+            let validated = rows > rows_before && self.validation_is_due(rows);
+            if validated || self.config.checkpoint_every.is_due(number, Duration::ZERO) {
+                break;
+            }
+        }
+        Ok(steps)
+    }
+
+    /// The step after which each replica had diverged; the others go on without it.
+    pub fn diverged(&self) -> Vec<Option<i64>> {
+        self.meter.diverged()
+    }
+
+    fn interrupted(&mut self, observer: &mut dyn Observer) -> Result<Outcome> {
+        self.checkpoint(observer)?;
+        Ok(Outcome::Interrupted)
+    }
+
+    /// Has the state saved, unless that was just done. What diverged is not.
+    fn checkpoint(&mut self, observer: &mut dyn Observer) -> Result<()> {
+        self.hand_on(observer)?;
+        let here = Some((self.step, self.rows_ended));
+        if self.saved != here {
+            self.check_weights()?;
+            observer.checkpoint(self)?;
+            self.saved = here;
+        }
+        Ok(())
+    }
+
+    /// Where the training stands.
+    pub fn position(&self) -> Position {
+        Position {
+            rows: self.rows_ended,
+            seconds: self.seconds(),
+            device: Some(device::choice(self.device)),
+            best: self.best.as_ref().map(|(best, _)| *best),
+            ..Position::at(&self.config, self.step)
+        }
+    }
+
+    /// Wall time in the training loop, in seconds.
+    pub fn seconds(&self) -> f64 {
+        self.clock.seconds()
+    }
+
+    /// The running sums that the next rows are means of; see [`Meter::sums`].
+    ///
+    /// # Errors
+    /// A loss that is not finite, and libtorch's.
+    pub fn sums(&mut self) -> Result<Vec<f64>> {
+        self.meter.sums()
+    }
+
+    /// Goes on from a position of a training with the same configuration and the sums it had. The
+    /// tensors are the caller's to restore.
+    pub fn restore(&mut self, position: &Position, sums: &[f64]) {
+        let &Position { step, samples, rows, seconds, .. } = position;
+        (self.step, self.adam.step, self.samples, self.rows_ended) = (step, step, samples, rows);
+        self.clock = Clock { before: seconds, start: None };
+        self.meter.restore(step, sums, self.config.global_clipnorm.is_some());
+        self.saved = Some((step, rows));
+    }
+
+    /// How many CPU threads its steps have.
+    pub fn pace(&self) -> &Pace {
+        self.engine.pace()
+    }
+
+    /// What is trained.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The zero state for batches of the configuration's size, on the device.
+    ///
+    /// # Errors
+    /// libtorch's.
+    pub fn zero_state(&self) -> Result<State, TchError> {
+        self.network.zero_state(self.config.batch_size)
+    }
+
+    /// Finds weights that the last update made useless, before any loss tells.
+    fn check_weights(&mut self) -> Result<()> {
+        self.meter.check(&self.parameters.finite()?)
+    }
+
+    /// One optimiser step: scores `batch`, whose ids are below V, and then learns from it. Returns
+    /// the scores and, with clipping, the gradient's norm `(R)`. Waits for the device only to
+    /// upload the batch.
+    ///
+    /// # Errors
+    /// libtorch's.
+    pub fn learn(&mut self, batch: &Batch) -> Result<(Scores, Option<Tensor>), TchError> {
+        let ids = Ids::Host(batch.clone());
+        let step = Step { ids, starts_epoch: false, ends_epoch: false };
+        let scored = self.learn_steps(&[step])?.pop();
+        self.step += 1;
+        self.samples += batch.size as i64;
+        let Scored { scores, grad_norm } = scored.ok_or_else(no_step)?;
+        Ok((scores, grad_norm))
+    }
+
+    /// Learns from `steps`, at least one and as many as the engine takes, all of one size.
+    fn learn_steps(&mut self, steps: &[Step]) -> Result<Vec<Scored>, TchError> {
+        let first = steps.first().ok_or_else(no_step)?;
+        let carried = self.carried.take().filter(|_| !first.starts_epoch);
+        let zeros = || self.network.zero_state(first.ids.size() as i64);
+        let state = carried.map_or_else(zeros, Ok)?;
+        let StepResults { scored, state } =
+            self.engine.learn(&mut self.parameters, &mut self.adam, steps, state)?;
+        self.carried = self.config.stateful.then_some(state);
+        Ok(scored)
+    }
+
+    /// What evaluates the models as they are now.
+    pub fn evaluator(&self) -> Evaluator<'_> {
+        Evaluator {
+            config: &self.config,
+            task: &self.task,
+            network: &self.network,
+            device: self.device,
+        }
+    }
+
+    /// Whether the models are validated for row `row`, from 1.
+    fn validation_is_due(&self, row: i64) -> bool {
+        self.config.validate_every.is_some_and(|every| row % every == 0)
+    }
+
+    /// Ends the rows that are due, if any, and hands them on, or has them wait for others. Returns false,
+    /// and leaves them due, if `stop` was set while they were validated.
+    fn log(&mut self, observer: &mut dyn Observer, stop: &AtomicBool) -> Result<bool> {
+        if self.rows_ended < self.config.rows_due(self.step) {
+            match self.end_rows(observer, stop) {
+                Err(error) if error.is::<Interrupted>() => return Ok(false),
+                ended => ended?,
+            }
+        }
+        if !self.waiting.is_empty() && self.handed_on.elapsed() >= self.rows_wait {
+            self.hand_on(observer)?;
+        }
+        Ok(true)
+    }
+
+    /// Ends the rows of this logging point.
+    fn end_rows(&mut self, observer: &mut dyn Observer, stop: &AtomicBool) -> Result<()> {
+        let validation = if self.validation_is_due(self.rows_ended + 1) {
+            self.hand_on(observer)?;
+            Some(self.validate(stop)?)
+        } else {
+            None
+        };
+        self.meter.end_row();
+        self.rows_ended += 1;
+        self.waiting.push_back(RowHead {
+            epoch: (self.step - 1) / self.config.steps_per_epoch() + 1,
+            step: self.step,
+            samples: self.samples,
+            seconds: (self.seconds() * 1e3).round() / 1e3,
+            validation,
+        });
+        Ok(())
+    }
+
+    /// Hands on all rows so far. Waits for the device.
+    fn hand_on(&mut self, observer: &mut dyn Observer) -> Result<()> {
+        // Rows from before a divergence are handed on all the same.
+        let fetched = self.meter.fetch();
+        let ended = self.meter.take_rows();
+        let points = self.waiting.drain(..ended.len()).collect::<Vec<_>>();
+        let rows: Vec<CurveRow> =
+            points.iter().zip(&ended).flat_map(|(head, means)| self.rows(head, means)).collect();
+        self.handed_on = Instant::now();
+        if !rows.is_empty() {
+            observer.rows(rows)?;
+        }
+        fetched
+    }
+
+    /// What a validation comes to.
+    fn validate(&mut self, stop: &AtomicBool) -> Result<Vec<Evaluation>> {
+        self.check_weights()?;
+        let samples = self.config.validation_samples as usize;
+        let found = self.evaluator().run(Purpose::Validation, samples, |_| go_on(stop))?;
+        let left = found.iter().zip(self.diverged()).filter(|(_, diverged)| diverged.is_none());
+        let losses: Vec<f64> = left.filter_map(|(evaluation, _)| evaluation.loss).collect();
+        let val_loss = losses.iter().sum::<f64>() / losses.len() as f64;
+        let lowest = self.best.as_ref().map_or(f64::INFINITY, |(best, _)| best.val_loss);
+        if val_loss < lowest {
+            let weights = self.parameters.flat().f_detach_copy()?;
+            self.best = Some((Best { step: self.step, val_loss }, weights));
+        }
+        Ok(found)
+    }
+
+    /// The rows of a logging point, of the replicas that had not diverged before.
+    fn rows(&self, head: &RowHead, means: &[Option<Means>]) -> Vec<CurveRow> {
+        let row = |(replica, means): (usize, &Option<Means>)| {
+            let means = means.as_ref()?;
+            let validation = head.validation.as_ref().filter(|_| !means.loss.is_nan());
+            let validation = validation.map(|all| &all[replica]);
+            Some(CurveRow {
+                replica,
+                seed: self.seeds[replica],
+                epoch: head.epoch,
+                step: head.step,
+                samples: head.samples,
+                loss: means.loss,
+                accuracy: means.accuracy,
+                val_loss: validation.and_then(|v| v.loss),
+                val_accuracy: validation.map(|v| v.token_accuracy),
+                val_sequence_accuracy: validation.map(|v| v.sequence_accuracy),
+                learning_rate: self.adam.learning_rate(head.step),
+                grad_norm: means.grad_norm,
+                seconds: head.seconds,
+            })
+        };
+        means.iter().enumerate().filter_map(row).collect()
+    }
+}
+
+fn no_step() -> TchError {
+    TchError::Shape("no step to do".to_owned())
+}
+
+/// Nothing, or that `stop` is set.
+///
+/// # Errors
+/// [`Interrupted`].
+pub fn go_on(stop: &AtomicBool) -> Result<()> {
+    if stop.load(Ordering::Relaxed) { Err(Interrupted.into()) } else { Ok(()) }
+}
