@@ -14,12 +14,14 @@ use seqlab::base::rng::Purpose;
 use seqlab::config::{Config, GateActivation};
 use seqlab::data::task::Task;
 use seqlab::engine::fused::cut;
-use seqlab::engine::fused::dense::{Tally, cross_entropy};
-use seqlab::engine::fused::lstm::Steps;
 use seqlab::kernels::product::{Matrix, Onto, Order, multiply, panel};
 use seqlab::kernels::thread_pool::ThreadPool;
 use seqlab::kernels::transpose::transpose;
-use seqlab::model::{Input, LstmSpec, Model};
+use seqlab::model::layers::Layer;
+use seqlab::model::layers::lstm::steps::Steps;
+use seqlab::model::layers::pass::Buffers;
+use seqlab::model::losses::cross_entropy::fused::{Tally, cross_entropy};
+use seqlab::model::{Model, Node};
 use seqlab::optim::adam::Adam;
 use seqlab::tensor::device;
 use seqlab::train::trainer::Trainer;
@@ -40,21 +42,26 @@ struct Pieces {
     vocab: usize,
 }
 
+/// The steps of an LSTM.
+fn steps(node: &Node, rows: usize) -> Steps<f32> {
+    let Layer::Lstm(lstm) = &node.layer else { unreachable!("an LSTM") };
+    let mut buffers = Buffers::new(lstm, node, rows);
+    let mut steps = Steps::new(lstm, node.steps as usize, rows, &mut buffers);
+    steps.gates = numbers(steps.gates.len());
+    steps
+}
+
 impl Pieces {
     fn new(config: &Config) -> Self {
         let model = Model::new(config);
         let (units, vocab) = (config.units as usize, config.vocab as usize);
         let sizes: Vec<usize> = cut(config.batch_size as usize).map(|rows| rows.len()).collect();
-        let answers = if model.every_step { config.n_out as usize } else { 1 };
-        let block = |steps: i64, rows: usize| {
-            let mut block = Steps::new(steps as usize, rows, units, config.gate_activation);
-            block.gates = numbers(block.gates.len());
-            block
-        };
-        let of = |lstm: &LstmSpec| sizes.iter().map(|&rows| block(lstm.steps, rows)).collect();
+        let answers = model.answers() as usize;
+        let lstms = model.nodes.iter().filter(|node| matches!(node.layer, Layer::Lstm(_)));
+        let lstms = lstms.map(|node| sizes.iter().map(|&rows| steps(node, rows)).collect());
         Self {
             weights: numbers(4 * units * units.max(vocab)),
-            lstms: model.lstms.iter().map(of).collect(),
+            lstms: lstms.collect(),
             logits: sizes.iter().map(|rows| numbers(rows * answers * vocab)).collect(),
             units,
             vocab,
@@ -73,9 +80,10 @@ impl Pieces {
 
     /// Copies what the backward pass multiplies by: recurrent kernels, and kernels that read vectors.
     fn transposed_copies(&self, model: &Model, to: &mut [f32]) {
-        let reads_vectors = |lstm: &LstmSpec| usize::from(lstm.input == Input::Repeated);
         let rows = panel::<f32>() * 4 * self.units;
-        for _ in 0..model.lstms.iter().map(|lstm| 1 + reads_vectors(lstm)).sum() {
+        let weights = model.nodes.iter().flat_map(|node| node.layer.spec().weights());
+        let square = vec![self.units as i64, 4 * self.units as i64];
+        for _ in weights.filter(|weight| weight.transposed && weight.shape == square) {
             let panels = self.weights[..to.len()].chunks(rows).zip(to.chunks_mut(rows));
             panels.for_each(|(from, to)| transpose(from, 4 * self.units, to));
         }
@@ -85,7 +93,8 @@ impl Pieces {
         for block in self.lstms.iter_mut().flatten() {
             let transposed =
                 Matrix::in_panels(&self.weights[..4 * self.units * self.units], self.units);
-            block.backward(transposed, None, false);
+            block.gradient.clear();
+            block.backward(transposed, false);
         }
     }
 

@@ -9,11 +9,15 @@ use seqlab::base::rng::{Purpose, Stream};
 use seqlab::config::presets;
 use seqlab::config::{Config, Dtype, EngineChoice, Family, Feedback, GateActivation};
 use seqlab::data::task::Batch;
-use seqlab::model::layers::{Lstm, LstmInput, LstmState};
-use seqlab::model::loss;
+use seqlab::model::layers::Spec;
+use seqlab::model::layers::lstm::Lstm;
+use seqlab::model::layers::lstm::torch::{self, LstmState};
+use seqlab::model::layers::twin::{Input, Twin};
+use seqlab::model::losses::cross_entropy::torch as loss;
 use seqlab::model::network::{Network, State};
 use seqlab::tensor::device::{download, host, upload};
 use seqlab::tensor::parameters::Parameters;
+use seqlab::train::decode::free_running;
 use seqlab::train::trainer::Trainer;
 use tch::{Kind, Tensor};
 
@@ -333,7 +337,8 @@ fn free_running_feeds_zeros_and_then_what_was_put_out() {
             let case = Case::new(&config);
             let source = case.ids(&case.batch.source);
             let model = case.trainer.evaluator().network;
-            let (probabilities, _) = tch::no_grad(|| model.predict(&source, &case.state)).unwrap();
+            let said = || free_running(model, Some(feedback), &source, &case.state);
+            let (probabilities, _) = tch::no_grad(said).unwrap();
             let reference = Reference::new(&config, &case.trainer.parameters);
             for (row, source) in case.batch.source.chunks_exact(config.n_in as usize).enumerate() {
                 let (k, b) = (row / case.batch.size, row % case.batch.size);
@@ -401,19 +406,21 @@ fn looking_ids_up_is_the_product_with_their_one_hot_vectors() {
     for replicas in [1, 3] {
         let (vocab, units, batch, steps) = (6, 2, 4, 5);
         let mut generator = Stream::new(1, Purpose::Evaluation).at(0);
-        let specs = Lstm::specs("lstm", vocab, units);
+        let gate_activation = GateActivation::Sigmoid;
+        let layer = Lstm { inputs: vocab, reads_vectors: false, units, gate_activation };
+        let specs = layer.parameters("lstm");
         let parameters = Parameters::zeros(specs, replicas, Kind::Double, host()).unwrap();
         let mut flat = parameters.flat().shallow_clone();
         flat.copy_(&random(&mut generator, &flat.size(), 1.0));
-        let lstm = Lstm::new(&parameters, "lstm", GateActivation::Sigmoid).unwrap();
+        let lstm = torch::twin(&layer, &parameters, "lstm").unwrap();
         let count = replicas * batch * steps;
         let ids: Vec<i64> = (0..count).map(|_| generator.random_range(0..vocab)).collect();
         let ids = upload(&ids, &[replicas, batch, steps], host()).unwrap();
-        let projected = lstm.project(&LstmInput::Ids(ids.shallow_clone())).unwrap();
+        let projected = lstm.project(&Input::Ids(&ids)).unwrap();
         assert_eq!(projected.size(), [steps, replicas, batch, 4 * units]);
         for t in 0..steps {
             let one_hot = ids.select(2, t).one_hot(vocab).to_kind(Kind::Double);
-            let expected = lstm.project(&LstmInput::Repeated(one_hot, 1)).unwrap();
+            let expected = lstm.project(&Input::Repeated(&one_hot, 1)).unwrap();
             let difference = (projected.get(t) - expected.get(0)).abs().max().double_value(&[]);
             assert!(difference <= 1e-15, "{replicas} replicas, step {t}: {difference:e}");
         }
@@ -425,14 +432,19 @@ fn repeating_a_vectors_projection_is_feeding_it_at_every_step() {
     for config in models().into_iter().filter(|c| c.family == Family::RepeatVector) {
         let case = Case::new(&config);
         let parameters = &case.trainer.parameters;
-        let layer = |name| Lstm::new(parameters, name, config.gate_activation).unwrap();
-        let (encoder, decoder) = (layer("encoder"), layer("decoder"));
-        let source = LstmInput::Ids(case.ids(&case.batch.source));
-        let code = encoder.run(&source, &case.state.0[0]).unwrap().1.h;
+        let Config { vocab, units, gate_activation, .. } = config;
+        let layer = |name, inputs, reads_vectors| {
+            let layer = Lstm { inputs, reads_vectors, units, gate_activation };
+            torch::twin(&layer, parameters, name).unwrap()
+        };
+        let (encoder, decoder) = (layer("encoder", vocab, false), layer("decoder", units, true));
+        let source = case.ids(&case.batch.source);
+        let code = encoder.run(&[Input::Ids(&source)], Some(&case.state.0[0])).unwrap();
+        let code = code.last.unwrap().h;
         let mut state = case.state.0[1].shallow_clone();
         for _ in 0..config.n_out {
-            let step = LstmInput::Repeated(code.shallow_clone(), 1);
-            state = decoder.run(&step, &state).unwrap().1;
+            let step = [Input::Repeated(&code, 1)];
+            state = decoder.run(&step, Some(&state)).unwrap().last.unwrap();
         }
         let (_, next) = case.forward();
         let expected = [download(&state.h).unwrap(), download(&state.c).unwrap()].concat();

@@ -12,9 +12,10 @@ use safetensors::SafeTensors;
 use seqlab::config::presets;
 use seqlab::config::{Config, Dtype, EngineChoice, Family, Feedback, GateActivation};
 use seqlab::data::task::Batch;
-use seqlab::model::layers::LstmState;
+use seqlab::model::layers::lstm::torch::LstmState;
 use seqlab::model::network::{Network, State};
 use seqlab::tensor::device;
+use seqlab::train::decode::free_running;
 use seqlab::train::trainer::Trainer;
 use tch::{Kind, Tensor};
 
@@ -250,9 +251,8 @@ fn predictions(case: &Case, trainer: &Trainer) -> Result<f64> {
     let mut worst = 0.0;
     if case.config.family == Family::TeacherForced {
         for feedback in [Feedback::Softmax, Feedback::Argmax] {
-            let config = Config { feedback: Some(feedback), ..case.config.clone() };
-            let model = Network::new(&config, &trainer.parameters)?;
-            let (got, _) = model.predict(&source(inputs), &zero(&model)?)?;
+            let model = trainer.evaluator().network;
+            let (got, _) = free_running(model, Some(feedback), &source(inputs), &zero(model)?)?;
             let expected = case.expect(&format!("predict.{feedback}"))?;
             worst = max(worst, difference(&samples_first(&got, case), expected));
         }
@@ -260,7 +260,7 @@ fn predictions(case: &Case, trainer: &Trainer) -> Result<f64> {
         let model = trainer.evaluator().network;
         let mut state: State = zero(model)?;
         for batch in 0..inputs.size()[0] {
-            let (got, next) = model.predict(&source(&inputs.get(batch)), &state)?;
+            let (got, next) = free_running(model, None, &source(&inputs.get(batch)), &state)?;
             let expected = case.expect("predict.probs")?.get(batch);
             worst = max(worst, difference(&samples_first(&got, case), &expected));
             state = State(next.0.iter().map(LstmState::shallow_clone).collect());

@@ -201,13 +201,29 @@ fn what_is_above_the_tensors_names_none() {
 
 #[test]
 fn the_arithmetic_of_the_fused_engine_names_no_tensor() {
+    let of_layers = ["fused.rs", "steps.rs", "cells.rs", "pass.rs"];
     forbid(
         |path| {
             path.starts_with("kernels/")
                 || path.starts_with("engine/fused/") && path != "engine/fused/mod.rs"
+                || path.starts_with("model/") && of_layers.iter().any(|end| path.ends_with(end))
         },
         names_libtorch,
         "compute with slices here; src/engine/fused/mod.rs has them from src/tensor/host.rs:",
+    );
+}
+
+/// A layer kind's folder says in its `mod.rs` what it is; with tensors it is computed in `torch.rs`.
+#[test]
+fn what_a_layer_is_names_no_tensor() {
+    forbid(
+        |path| {
+            path.starts_with("model/layers/")
+                && path.matches('/').count() == 3
+                && path.ends_with("/mod.rs")
+        },
+        names_libtorch,
+        "put what computes with tensors into the layer's torch.rs:",
     );
 }
 

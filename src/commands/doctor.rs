@@ -9,7 +9,9 @@ use tch::{Cuda, Tensor};
 use crate::base::error::FAILURE;
 use crate::base::versions;
 use crate::config::{DeviceChoice, GateActivation};
-use crate::model::layers::{Lstm, LstmInput};
+use crate::model::layers::lstm::Lstm;
+use crate::model::layers::twin::Input;
+use crate::model::layers::{Layer, Spec};
 use crate::tensor::device;
 use crate::tensor::parameters::Parameters;
 
@@ -95,13 +97,15 @@ fn lstm_agrees(choice: DeviceChoice, reference: &Result<Vec<f64>>) -> Result<()>
 /// The gradient of a small LSTM, computed on the device; in float64, which no TF32 can touch.
 fn lstm_gradient(choice: DeviceChoice) -> Result<Vec<f64>> {
     let device = device::choose(choice)?.device;
-    let specs = Lstm::specs("lstm", 5, 4);
+    let gate_activation = GateActivation::Sigmoid;
+    let lstm = Lstm { inputs: 5, reads_vectors: false, units: 4, gate_activation };
+    let specs = lstm.parameters("lstm");
     let mut parameters = Parameters::zeros(specs, 1, tch::Kind::Double, device)?;
     parameters.initialise(&[0], 1, &|_| Ok(()))?;
-    let lstm = Lstm::new(&parameters, "lstm", GateActivation::Sigmoid)?;
+    let lstm = Layer::from(lstm).twin(&parameters, "lstm")?;
     let ids = device::upload(&[0, 1, 2, 3, 4, 0], &[1, 2, 3], device)?;
-    let (output, _) = lstm.run(&LstmInput::Ids(ids), &lstm.zero_state(2)?)?;
-    let loss: Tensor = output.f_square()?.f_sum(tch::Kind::Double)?;
+    let output = lstm.run(&[Input::Ids(&ids)], lstm.zero_state(2)?.as_ref())?;
+    let loss: Tensor = output.outputs.f_square()?.f_sum(tch::Kind::Double)?;
     parameters.backward(&loss)?;
     finite(device::download(parameters.gradient())?)
 }

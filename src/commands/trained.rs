@@ -19,6 +19,7 @@ use crate::tensor::device::Chosen;
 use crate::tensor::parameters::Parameters;
 use crate::train::checkpoint;
 use crate::train::checkpoint::{Checkpoint, Found, Which};
+use crate::train::decode::free_running;
 use crate::train::evaluate::{Evaluator, most_probable};
 
 /// The newest whole checkpoint of `run`, which is `finished` or not. Damaged ones that are newer are told of.
@@ -155,7 +156,8 @@ impl Trained {
         let _guard = tch::no_grad_guard();
         let size = sources.len() as i64;
         let source = device::upload(&sources.concat(), &[1, size, -1], self.device)?;
-        let (probabilities, _) = self.network.predict(&source, &self.network.zero_state(size)?)?;
+        let zero = self.network.zero_state(size)?;
+        let (probabilities, _) = free_running(&self.network, self.config.feedback, &source, &zero)?;
         Ok(most_probable(&probabilities)?)
     }
 }

@@ -13,7 +13,7 @@ use crate::config::EngineChoice;
 use crate::data::loader::Step;
 use crate::engine::pace::Pace;
 use crate::kernels::thread_pool::ThreadPool;
-use crate::model::loss::{Scores, score};
+use crate::model::losses::Scores;
 use crate::model::network::{Network, State};
 use crate::optim::adam::Adam;
 use crate::tensor::device;
@@ -113,7 +113,7 @@ impl Engine for Libtorch {
         let batch = step.ids.on_device(self.device)?;
         let decoder_input = batch.decoder_input.as_ref();
         let (logits, next) = self.network.forward(&batch.source, decoder_input, &state)?;
-        let score = score(&logits, &batch.target)?;
+        let score = self.network.loss().of_tensors(&logits, &batch.target)?;
         // Replicas share no parameter, so the gradient of the sum is each one's own.
         parameters.backward(&score.loss.f_sum(logits.kind())?)?;
         let grad_norm = adam.update(parameters, &self.pool)?;

@@ -3,6 +3,7 @@
 //! Uses nothing of this crate: no tensor, no model, no configuration.
 
 pub mod product;
+pub mod rows;
 pub mod transpose;
 
 pub mod float;

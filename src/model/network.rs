@@ -1,11 +1,12 @@
-//! A model as libtorch operations, on any device: from ids to logits, differentiable, and
-//! free-running inference.
+//! A model as libtorch operations, on any device: from ids to logits, differentiable, and step by step.
 
 use tch::{Kind, TchError, Tensor};
 
-use crate::config::{Config, Dtype, Feedback};
-use crate::model::layers::{Dense, Lstm, LstmInput, LstmState};
-use crate::model::{Input, LstmSpec, Model, Start};
+use crate::config::{Config, Dtype};
+use crate::model::layers::lstm::torch::LstmState;
+use crate::model::layers::twin::{Input, Output, Twin};
+use crate::model::losses::Loss;
+use crate::model::{Model, Read, Start};
 use crate::tensor::parameters::Parameters;
 
 /// What a model's stateful layers carry from one batch to the next, layer by layer.
@@ -26,16 +27,23 @@ impl State {
 #[derive(Debug)]
 pub struct Network {
     model: Model,
-    lstms: Vec<Lstm>,
-    dense: Dense,
-    feedback: Feedback,
+    layers: Vec<Box<dyn Twin>>,
+    /// Which nodes run step by step in inference.
+    decoder: Vec<bool>,
 }
 
-/// What an LSTM hands to the one above it.
-struct Run {
-    /// Every output, `(T, R, B, H)`.
-    outputs: Tensor,
-    last: LstmState,
+/// What the layers of a network put out, node by node; `None` of those that have not run.
+#[derive(Debug)]
+pub struct Outputs(Vec<Option<Output>>);
+
+impl Outputs {
+    fn get(&self, node: usize) -> Result<&Output, TchError> {
+        self.0.get(node).and_then(Option::as_ref).ok_or_else(|| missing("a layer that has not run"))
+    }
+
+    fn last(&self, node: usize) -> Result<&LstmState, TchError> {
+        self.get(node)?.last.as_ref().ok_or_else(|| missing("a state"))
+    }
 }
 
 impl Network {
@@ -45,13 +53,9 @@ impl Network {
     /// libtorch's.
     pub fn new(config: &Config, parameters: &Parameters) -> Result<Self, TchError> {
         let model = Model::new(config);
-        let lstm = |spec: &LstmSpec| Lstm::new(parameters, spec.name, config.gate_activation);
-        Ok(Self {
-            lstms: model.lstms.iter().map(lstm).collect::<Result<_, _>>()?,
-            dense: Dense::new(parameters, "dense")?,
-            feedback: config.feedback.unwrap_or(Feedback::Softmax),
-            model,
-        })
+        let layers = model.nodes.iter().map(|node| node.layer.twin(parameters, &node.name));
+        let layers = layers.collect::<Result<_, _>>()?;
+        Ok(Self { layers, decoder: model.decoder(), model })
     }
 
     /// The zero state for batches of `rows` rows.
@@ -59,9 +63,8 @@ impl Network {
     /// # Errors
     /// libtorch's.
     pub fn zero_state(&self, rows: i64) -> Result<State, TchError> {
-        let carried = self.model.lstms.iter().zip(&self.lstms);
-        let carried = carried.filter(|(spec, _)| spec.start == Start::Carried);
-        carried.map(|(_, lstm)| lstm.zero_state(rows)).collect::<Result<_, _>>().map(State)
+        let states = self.model.carried().map(|node| self.layers[node].zero_state(rows));
+        Ok(State(states.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect()))
     }
 
     /// Training: `source` `(R, B, Tin)` int64 and, for teacher forcing, `decoder_input`
@@ -75,89 +78,131 @@ impl Network {
         decoder_input: Option<&Tensor>,
         state: &State,
     ) -> Result<(Tensor, State), TchError> {
-        let (top, next) = self.run(self.lstms.len(), source, decoder_input, state)?;
-        let read = if self.model.every_step {
-            top.outputs.f_transpose(0, 1)?
-        } else {
-            top.last.h.f_unsqueeze(1)?
-        };
-        let logits = self.dense.forward(&read.f_flatten(1, 2)?)?;
-        Ok((logits.f_unflatten(1, &read.size()[1..3])?, next))
+        let mut outputs = Outputs(Vec::new());
+        for node in 0..self.layers.len() {
+            let fed = decoder_input.map(Input::Ids);
+            let start = self.start(node, source.size3()?.1, state, &outputs)?;
+            let output = self.run(node, source, fed, start.as_ref(), &outputs)?;
+            outputs.0.push(Some(output));
+        }
+        let top = outputs.get(self.layers.len() - 1)?;
+        Ok((top.outputs.f_transpose(0, 1)?, self.next_state(&outputs)?))
     }
 
-    /// Free-running inference from `source` `(R, B, Tin)` int64 alone. Returns probabilities
-    /// `(R, Tout, B, V)` and the state after the batch.
-    ///
-    /// A teacher-forced decoder is fed an all-zero vector first and then what it put out itself, as
-    /// [`Feedback`] says.
+    /// Whether it has a decoder, which in inference is fed what the model said.
+    pub fn has_decoder(&self) -> bool {
+        self.decoder.contains(&true)
+    }
+
+    /// Steps that it answers.
+    pub fn answers(&self) -> i64 {
+        self.model.answers()
+    }
+
+    /// What its training makes small.
+    pub fn loss(&self) -> Loss {
+        self.model.loss
+    }
+
+    /// Runs what the source, `(R, B, Tin)` int64, alone determines. Returns its outputs and the state
+    /// after the batch.
     ///
     /// # Errors
     /// libtorch's.
-    pub fn predict(&self, source: &Tensor, state: &State) -> Result<(Tensor, State), TchError> {
-        let top = self.lstms.len() - 1;
-        if self.model.lstms[top].input != Input::DecoderInput {
-            let (logits, next) = self.forward(source, None, state)?;
-            return Ok((logits.f_softmax(-1, logits.kind())?, next));
-        }
-        let (encoded, next) = self.run(top, source, None, state)?;
-        let mut state = encoded.last;
-        let mut input = LstmInput::Zeros { rows: source.size3()?.1 };
-        let mut steps = Vec::new();
-        for _ in 0..self.model.lstms[top].steps {
-            state = self.lstms[top].run(&input, &state)?.1;
-            let probabilities = self.dense.forward(&state.h)?.f_softmax(-1, None::<Kind>)?;
-            input = match self.feedback {
-                Feedback::Softmax => LstmInput::Repeated(probabilities.shallow_clone(), 1),
-                Feedback::Argmax => {
-                    LstmInput::Ids(probabilities.f_argmax(-1, false)?.f_unsqueeze(-1)?)
+    pub fn encode(&self, source: &Tensor, state: &State) -> Result<(Outputs, State), TchError> {
+        let mut outputs = Outputs(Vec::new());
+        for (node, &decodes) in self.decoder.iter().enumerate() {
+            let output = match decodes {
+                true => None,
+                false => {
+                    let start = self.start(node, source.size3()?.1, state, &outputs)?;
+                    Some(self.run(node, source, None, start.as_ref(), &outputs)?)
                 }
             };
-            steps.push(probabilities);
+            outputs.0.push(output);
         }
-        Ok((Tensor::f_stack(&steps, 1)?, next))
+        let next = self.next_state(&outputs)?;
+        Ok((outputs, next))
     }
 
-    /// Runs the lowest `count` LSTMs. Returns what the highest of them put out and the state after
-    /// the batch.
+    /// One step of the decoder, fed `fed`: ids `(R, B, 1)`, a vector, or zeros. It goes on from the step
+    /// whose outputs these are, or begins where they are those of [`Network::encode`]. Returns logits
+    /// `(R, B, V)`.
+    ///
+    /// # Errors
+    /// libtorch's.
+    pub fn step(
+        &self,
+        source: &Tensor,
+        fed: Input<'_>,
+        outputs: &mut Outputs,
+    ) -> Result<Tensor, TchError> {
+        let rows = source.size3()?.1;
+        for node in 0..self.layers.len() {
+            if self.decoder[node] {
+                let before = outputs.0[node].take().and_then(|output| output.last);
+                let start = match before {
+                    Some(before) => Some(before),
+                    None => self.start(node, rows, &State(Vec::new()), outputs)?,
+                };
+                let output = self.run(node, source, Some(fed), start.as_ref(), outputs)?;
+                outputs.0[node] = Some(output);
+            }
+        }
+        outputs.get(self.layers.len() - 1)?.outputs.f_select(0, 0)
+    }
+
+    /// The state that a node starts from, where it has one.
+    fn start(
+        &self,
+        node: usize,
+        rows: i64,
+        state: &State,
+        outputs: &Outputs,
+    ) -> Result<Option<LstmState>, TchError> {
+        match self.model.nodes[node].start {
+            Start::Zero => self.layers[node].zero_state(rows),
+            Start::From(other) => Ok(Some(outputs.last(other)?.shallow_clone())),
+            Start::Carried => {
+                let number = self.model.carried().take_while(|&other| other < node).count();
+                let carried = state.0.get(number).ok_or_else(|| missing("a state"))?;
+                Ok(Some(carried.shallow_clone()))
+            }
+        }
+    }
+
+    /// Runs a node; `fed` is what it has for a decoder input.
     fn run(
         &self,
-        count: usize,
+        node: usize,
         source: &Tensor,
-        decoder_input: Option<&Tensor>,
-        state: &State,
-    ) -> Result<(Run, State), TchError> {
-        let missing = |what: &str| TchError::Shape(format!("the model needs {what}"));
-        let mut next = Vec::new();
-        let mut below: Option<Run> = None;
-        for (spec, lstm) in self.model.lstms.iter().zip(&self.lstms).take(count) {
-            let input = match (spec.input, &below) {
-                (Input::Source, _) => LstmInput::Ids(source.shallow_clone()),
-                (Input::DecoderInput, _) => {
-                    let ids = decoder_input.ok_or_else(|| missing("decoder inputs"))?;
-                    LstmInput::Ids(ids.shallow_clone())
-                }
-                (Input::Repeated, Some(below)) => {
-                    LstmInput::Repeated(below.last.h.shallow_clone(), spec.steps)
-                }
-                (Input::Repeated, None) => return Err(missing("an LSTM to repeat")),
-            };
-            let start = match (spec.start, &below) {
-                (Start::Zero, _) => lstm.zero_state(source.size3()?.1)?,
-                (Start::Carried, _) => {
-                    let carried = state.0.get(next.len());
-                    carried.ok_or_else(|| missing("a state"))?.shallow_clone()
-                }
-                (Start::Below, Some(below)) => below.last.shallow_clone(),
-                (Start::Below, None) => return Err(missing("an LSTM to start from")),
-            };
-            let (outputs, last) = lstm.run(&input, &start)?;
-            if spec.start == Start::Carried {
-                next.push(last.shallow_clone());
-            }
-            below = Some(Run { outputs, last });
-        }
-        Ok((below.ok_or_else(|| missing("an LSTM"))?, State(next)))
+        fed: Option<Input<'_>>,
+        start: Option<&LstmState>,
+        outputs: &Outputs,
+    ) -> Result<Output, TchError> {
+        let steps = self.model.nodes[node].steps;
+        let last = |node| Ok::<_, TchError>(&outputs.last(node)?.h);
+        let input = |read: &Read| {
+            Ok(match *read {
+                Read::Source => Input::Ids(source),
+                Read::DecoderInput => fed.ok_or_else(|| missing("decoder inputs"))?,
+                Read::Outputs(node) => Input::Outputs(outputs.get(node)?),
+                Read::Last(node) => Input::Repeated(last(node)?, steps),
+            })
+        };
+        let inputs = self.model.nodes[node].reads.iter().map(input);
+        self.layers[node].run(&inputs.collect::<Result<Vec<_>, TchError>>()?, start)
     }
+
+    /// The last states of what is carried, as far as it has run.
+    fn next_state(&self, outputs: &Outputs) -> Result<State, TchError> {
+        let last = self.model.carried().map(|node| Ok(outputs.last(node)?.shallow_clone()));
+        last.collect::<Result<_, _>>().map(State)
+    }
+}
+
+fn missing(what: &str) -> TchError {
+    TchError::Shape(format!("the model needs {what}"))
 }
 
 /// The element type that `dtype` names.

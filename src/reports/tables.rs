@@ -10,7 +10,7 @@ use crate::base::input::printable;
 use crate::base::statistics::{Distribution, figure};
 use crate::config::presets;
 use crate::config::{Config, EngineChoice};
-use crate::model::{LayerSpec, Model};
+use crate::model::{LayerSummary, Model};
 use crate::run::curves::{CurveRow, PredictionRow};
 use crate::run::summary::{Evaluation, ReplicaSummary};
 use crate::tensor::parameters::ParameterSpec;
@@ -85,10 +85,11 @@ pub fn architecture_json(
     engine: EngineChoice,
     memory: &Estimate,
 ) -> Result<String> {
-    let layers = Model::new(config).layers(config.batch_size);
-    let count = |layer: &LayerSpec| layer.parameters.iter().map(ParameterSpec::count).sum::<i64>();
+    let layers = Model::new(config).summary(config.batch_size);
+    let count =
+        |layer: &LayerSummary| layer.parameters.iter().map(ParameterSpec::count).sum::<i64>();
     let weight = |weight: &ParameterSpec| json!({ "name": weight.name, "shape": weight.shape, "parameters": weight.count() });
-    let layer = |layer: &LayerSpec| {
+    let layer = |layer: &LayerSummary| {
         json!({
             "name": layer.name,
             "type": layer.kind,
@@ -116,15 +117,10 @@ pub fn architecture(config: &Config, engine: EngineChoice, memory: &Estimate) ->
     };
     let mut rows = vec![row(["layer", "type", "output or weight shape", "parameters"])];
     let mut total = 0;
-    for layer in Model::new(config).layers(config.batch_size) {
+    for layer in Model::new(config).summary(config.batch_size) {
         let count: i64 = layer.parameters.iter().map(|p| p.count()).sum();
         total += count;
-        rows.push(vec![
-            layer.name.into(),
-            layer.kind.into(),
-            shape(&layer.output),
-            thousands(count),
-        ]);
+        rows.push(vec![layer.name, layer.kind.into(), shape(&layer.output), thousands(count)]);
         for weight in &layer.parameters {
             let name = weight.name.rsplit('.').next().unwrap_or_default();
             rows.push(vec![

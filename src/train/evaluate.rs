@@ -11,6 +11,7 @@ use crate::model::network::{Network, State};
 use crate::run::curves::PredictionRow;
 use crate::run::summary::Evaluation;
 use crate::tensor::device;
+use crate::train::decode::free_running;
 
 /// One evaluated sequence.
 #[derive(Debug)]
@@ -102,7 +103,8 @@ impl Evaluator<'_> {
         let (replicas, size) = (batch.replicas as i64, batch.size as i64);
         let source = device::upload(&batch.source, &[replicas, size, -1], self.device)?;
         let state = state.map_or_else(|| self.network.zero_state(size), Ok)?;
-        let (probabilities, next) = self.network.predict(&source, &state)?;
+        let feedback = self.config.feedback;
+        let (probabilities, next) = free_running(self.network, feedback, &source, &state)?;
         let target = device::upload(&batch.target, &[replicas, size, -1], self.device)?;
         let of_target =
             probabilities.f_gather(-1, &target.f_transpose(1, 2)?.f_unsqueeze(-1)?, false)?;

@@ -5,7 +5,7 @@ use tch::Tensor;
 
 use crate::base::error::UserError;
 use crate::engine::Scored;
-use crate::model::loss::{Score, Scores};
+use crate::model::losses::{Score, Scores};
 use crate::tensor::device;
 
 /// Batches whose scores may wait on the device before they are fetched, in one transfer.
@@ -308,7 +308,7 @@ fn diverged(of: &Divergence, replica: usize, seed: u64, replicas: usize) -> anyh
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::loss::BatchScore;
+    use crate::model::losses::BatchScore;
 
     /// Three replicas after two batches, the second replica diverged with the second batch.
     fn meter() -> Meter {

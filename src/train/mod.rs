@@ -12,3 +12,5 @@ pub mod trainer;
 pub mod evaluate;
 pub mod meter;
 pub mod weights;
+
+pub mod decode;

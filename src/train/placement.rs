@@ -10,7 +10,7 @@ use crate::base::rng::Purpose;
 use crate::config::{Config, DeviceChoice, EngineChoice, GateActivation};
 use crate::data::task::Task;
 use crate::engine::fused::BLOCK_ROWS;
-use crate::model::{Input, Model};
+use crate::model::Model;
 use crate::tensor::device::{self, Chosen};
 use crate::train::memory;
 use crate::train::trainer::Trainer;
@@ -66,7 +66,7 @@ impl StepSeconds {
         let work = 3.0 * forward * rows;
         let parts = replicas * (rows / BLOCK_ROWS as f64).ceil();
         let helpers = parts.min(cores as f64) - 1.0;
-        let layers = model.lstms.len() as f64;
+        let layers = model.costs().filter(|costs| costs.in_turn > 0.0).count() as f64;
         let sigmoid = config.gate_activation == GateActivation::Sigmoid;
         let launches = match (sigmoid, config.replicas) {
             (true, 1) => LAUNCHES_CUDNN * layers,
@@ -96,13 +96,11 @@ impl StepSeconds {
     }
 }
 
-/// Multiplications of a row on its way through the model, and time steps of all its LSTMs.
+/// Multiplications of a row on its way through the model, and time steps that wait for others.
 fn forward(model: &Model) -> (f64, f64) {
-    let (units, vocab) = (model.units as f64, model.vocab as f64);
-    let time_steps: f64 = model.lstms.iter().map(|lstm| lstm.steps as f64).sum();
-    // A vector that is read at every step is multiplied once; ids are looked up.
-    let read = model.lstms.iter().filter(|lstm| lstm.input == Input::Repeated).count() as f64;
-    ((time_steps + read) * 4.0 * units * units + model.answers() as f64 * units * vocab, time_steps)
+    let (work, steps): (Vec<f64>, Vec<f64>) =
+        model.costs().map(|costs| (costs.multiplications, costs.in_turn)).unzip();
+    (work.iter().sum(), steps.iter().sum())
 }
 
 fn milliseconds(seconds: f64) -> String {

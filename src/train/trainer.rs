@@ -19,7 +19,7 @@ use crate::engine::pace::Pace;
 use crate::engine::{self, Engine, Libtorch, Scored, StepResults};
 use crate::kernels::thread_pool::ThreadPool;
 use crate::model::Model;
-use crate::model::loss::Scores;
+use crate::model::losses::Scores;
 use crate::model::network::{self, Network, State};
 use crate::optim::adam::Adam;
 use crate::run::curves::CurveRow;

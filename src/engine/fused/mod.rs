@@ -11,10 +11,7 @@
 //! one, or a few, share the threads step by step, and every thread keeps to its part of the weights.
 
 mod block;
-mod cells;
-pub mod dense;
 mod gradient;
-pub mod lstm;
 pub mod transposed;
 
 use std::ops::Range;
@@ -30,11 +27,13 @@ use crate::data::task::Batch;
 use crate::engine::pace::{self, Pace};
 use crate::engine::{Engine, Scored, StepResults};
 use crate::kernels::float::Real;
-use crate::kernels::product::{Matrix, panel};
+use crate::kernels::product::panel;
 use crate::kernels::thread_pool::ThreadPool;
-use crate::model::loss::{Score, Scores};
+use crate::model::layers::Weight;
+use crate::model::layers::pass::{Pass, WEIGHTS, Weights};
+use crate::model::losses::{Score, Scores};
 use crate::model::network::State;
-use crate::model::{Model, Start};
+use crate::model::{Model, Node, Read};
 use crate::optim::adam::{Adam, Memory, Update};
 use crate::tensor::device;
 use crate::tensor::host::slice_mut;
@@ -67,44 +66,31 @@ pub struct Fused<F> {
 /// Where one replica's weights lie in the flat buffer.
 #[derive(Debug)]
 pub struct Places {
-    /// Of each LSTM.
-    pub lstms: Vec<LstmPlaces>,
-    /// The dense kernel.
-    pub dense: Range<usize>,
-    /// The dense bias.
-    pub dense_bias: Range<usize>,
+    /// Of each node each weight.
+    pub nodes: Vec<Vec<Place>>,
 }
 
-/// Where an LSTM's weights lie in the flat buffer.
+/// Where a weight lies in the flat buffer.
 #[derive(Debug)]
-pub struct LstmPlaces {
-    /// The kernel.
-    pub kernel: Range<usize>,
-    /// The recurrent kernel.
-    pub recurrent: Range<usize>,
-    /// The bias.
-    pub bias: Range<usize>,
+pub struct Place {
+    /// Its numbers.
+    pub range: Range<usize>,
+    /// The columns of the matrix that it is.
+    pub columns: usize,
 }
 
 impl Places {
     fn new(model: &Model, parameters: &Parameters, replica: usize) -> Result<Self, TchError> {
-        let place = |layer: &str, weight: &str| {
-            let name = format!("{layer}.{weight}");
-            let found = parameters.range(&name, replica);
-            found.ok_or_else(|| TchError::Shape(format!("the model has no {name}")))
+        let place = |node: &Node, weight: &Weight| {
+            let name = format!("{}.{}", node.name, weight.name);
+            let range = parameters.range(&name, replica);
+            let range = range.ok_or_else(|| TchError::Shape(format!("the model has no {name}")))?;
+            Ok::<_, TchError>(Place { range, columns: weight.columns() })
         };
-        let lstm = |name: &str| {
-            Ok::<_, TchError>(LstmPlaces {
-                kernel: place(name, "kernel")?,
-                recurrent: place(name, "recurrent_kernel")?,
-                bias: place(name, "bias")?,
-            })
+        let places = |node: &Node| {
+            node.layer.spec().weights().iter().map(|weight| place(node, weight)).collect()
         };
-        Ok(Self {
-            lstms: model.lstms.iter().map(|spec| lstm(spec.name)).collect::<Result<_, _>>()?,
-            dense: place("dense", "kernel")?,
-            dense_bias: place("dense", "bias")?,
-        })
+        Ok(Self { nodes: model.nodes.iter().map(places).collect::<Result<_, _>>()? })
     }
 }
 
@@ -122,15 +108,22 @@ pub struct Context<'a, F> {
 }
 
 impl<'a, F: Real> Context<'a, F> {
-    /// The weights at `place`.
-    fn weights(&self, place: &Range<usize>) -> &'a [F] {
-        // SAFETY: nobody writes to a replica's weights while its blocks learn.
-        unsafe { self.memory.weights(place) }
-    }
-
-    /// The weight matrix of `columns` columns at `place`.
-    fn matrix(&self, place: &Range<usize>, columns: usize) -> Matrix<'a, F> {
-        Matrix::new(self.weights(place), columns)
+    /// The weights of a replica's node, with their transposed copies.
+    fn weights<'b>(
+        &self,
+        replica: usize,
+        node: usize,
+        transposed: &'b Transposed<F>,
+    ) -> Weights<'b, F>
+    where
+        'a: 'b,
+    {
+        let mut values: [&[F]; WEIGHTS] = [&[]; WEIGHTS];
+        for (value, place) in values.iter_mut().zip(&self.places[replica].nodes[node]) {
+            // SAFETY: nobody writes to a replica's weights while its blocks learn.
+            *value = unsafe { self.memory.weights(&place.range) };
+        }
+        Weights { values, transposed: &transposed.nodes[node] }
     }
 }
 
@@ -158,33 +151,27 @@ impl<F: Real> Fused<F> {
 
     /// Cuts batches of `rows` rows into blocks.
     fn cut(&mut self, rows: usize) {
-        let (model, config) = (&self.model, &self.config);
-        let of = |replica| cut(rows).map(move |rows| Block::new(model, config, replica, rows));
+        let model = &self.model;
+        let of = |replica| cut(rows).map(move |rows| Block::new(model, replica, rows));
         self.blocks = (0..self.places.len()).flat_map(of).collect();
         self.rows = rows;
     }
 
-    /// Copies the carried state between `state` and the blocks: `copy(tensor's rows, block's)`.
+    /// Calls `copy` with each block's layers that carry a state and its rows of their part of `state`.
     fn each_state(
         &mut self,
         state: &State,
-        copy: impl Fn(&mut [F], &mut [F]),
-        last: bool,
+        copy: impl Fn(&mut dyn Pass<F>, [&mut [F]; 2]),
     ) -> Result<(), TchError> {
-        let units = self.model.units as usize;
-        let carried = self.model.lstms.iter().enumerate();
-        let carried = carried.filter(|(_, spec)| spec.start == Start::Carried);
-        for ((layer, _), state) in carried.zip(&state.0) {
+        for (number, state) in self.model.carried().zip(&state.0) {
+            let units = self.model.nodes[number].layer.spec().width() as usize;
             for block in &mut self.blocks {
                 let first = (block.replica * self.rows + block.rows.start) * units;
                 let n = block.rows.len() * units;
-                let steps = &mut block.lstms[layer];
-                let at = if last { steps.h.len() - n } else { 0 };
-                // SAFETY: the engine owns the state while it learns.
-                unsafe {
-                    copy(slice_mut(&state.h, first, n)?, &mut steps.h[at..at + n]);
-                    copy(slice_mut(&state.c, first, n)?, &mut steps.c[at..at + n]);
-                }
+                // SAFETY: the engine owns the state while it learns, and h and c are distinct.
+                let parts =
+                    unsafe { [slice_mut(&state.h, first, n)?, slice_mut(&state.c, first, n)?] };
+                copy(&mut *block.nodes[number], parts);
             }
         }
         Ok(())
@@ -257,7 +244,10 @@ impl<F: Real> Engine for Fused<F> {
         if rows != self.rows {
             self.cut(rows);
         }
-        self.each_state(&state, |from, to| to.copy_from_slice(from), false)?;
+        self.each_state(&state, |node, state| {
+            let states = node.initial().into_iter().zip(state);
+            states.for_each(|(initial, carried)| initial.copy_from_slice(carried));
+        })?;
         let memory = adam.memory(parameters)?;
         let (model, places) = (self.model.clone(), Rc::clone(&self.places));
         let mut parts = Vec::with_capacity(steps.len());
@@ -276,7 +266,10 @@ impl<F: Real> Engine for Fused<F> {
             learn_steps(&self.pool, &mut self.scratch, blocks, transposed, &parts)
         };
         let grad_norm = if adam.clips() { adam.update(parameters, &self.pool)? } else { None };
-        self.each_state(&state, |to, from| to.copy_from_slice(from), true)?;
+        self.each_state(&state, |node, state| {
+            let states = node.state().into_iter().zip(state);
+            states.for_each(|(last, carried)| carried.copy_from_slice(last));
+        })?;
         self.pace.took(steps.len(), begin.elapsed());
         let scored = |scores| {
             let grad_norm = grad_norm.as_ref().map(Tensor::shallow_clone);
@@ -329,25 +322,25 @@ pub fn most_steps(config: &Config) -> usize {
 /// Ids of the steps that are done at a time, about: some megabytes.
 const IDS_AT_A_TIME: i64 = 1 << 21;
 
-/// Bytes of the buffers of one row of a batch, of a model whose dense layer answers so many steps, in
-/// numbers of so many bytes.
-pub fn row_bytes(model: &Model, answers: f64, number: f64) -> f64 {
-    let (units, vocab) = (model.units as f64, model.vocab as f64);
-    let steps: f64 = model.lstms.iter().map(|spec| spec.steps as f64).sum();
-    let lstms = model.lstms.len() as f64;
-    // `lstm::Steps`: of each step gates, h, c and tanh(c); of all h, c and their gradients.
-    let recurrent = (7.0 * steps + 4.0 * lstms) * units;
-    // `block::Block`: logits and the gradient of what is read.
-    let dense = answers * (vocab + units);
-    let repeated = if lstms > 1.0 { 5.0 * units } else { 0.0 };
-    (recurrent + dense + repeated) * number + 8.0 * (steps + answers)
+/// Bytes of the buffers of one row of a batch, in numbers of so many bytes.
+pub fn row_bytes(model: &Model, number: f64) -> f64 {
+    let buffers = model.nodes.iter().flat_map(|node| node.layer.spec().buffers(node));
+    let ids = model.nodes.iter().flat_map(|node| {
+        node.reads.iter().map(|read| match read {
+            Read::Source | Read::DecoderInput => node.steps,
+            Read::Outputs(_) | Read::Last(_) => 0,
+        })
+    });
+    let ids = ids.sum::<i64>() + model.answers();
+    buffers.map(|numbers| numbers as f64).sum::<f64>() * number + 8.0 * ids as f64
 }
 
 /// Bytes of a thread's room for a piece of the gradient of a weight of `model`.
 pub fn scratch_bytes(model: &Model) -> f64 {
-    let columns = (4 * model.units).max(model.vocab) as f64;
+    let weights = model.nodes.iter().flat_map(|node| node.layer.spec().weights());
+    let columns = weights.map(|weight| weight.columns()).max().unwrap_or(0);
     // A panel's rows, whose numbers of whatever size come to as many bytes.
-    columns * (panel::<f64>() * size_of::<f64>()) as f64
+    columns as f64 * (panel::<f64>() * size_of::<f64>()) as f64
 }
 
 /// Blocks of a replica's batch of `rows` rows.

@@ -1,11 +1,134 @@
-//! Layers: equations, shapes and initialisers. None knows a model or a task.
+//! Layer kinds, a folder each: what one is (`mod.rs`: sizes, weights, buffers, no tensor), its pass of
+//! the fused engine (`fused.rs`: slices and explicit equations) and the same as libtorch operations
+//! (`torch.rs`). None knows a model or a task.
 //!
-//! Every tensor has the replica axis R first; replicas never mix.
+//! A kind is its folder and a line of [`kinds!`] below.
 
-mod dense;
-mod lstm;
-mod native;
-mod recurrence;
+pub mod pass;
+pub mod twin;
 
-pub use dense::Dense;
-pub use lstm::{Lstm, LstmInput, LstmState};
+use tch::TchError;
+
+use crate::kernels::float::Real;
+use crate::model::Node;
+use crate::tensor::parameters::{Init, ParameterSpec, Parameters};
+use pass::Pass;
+use twin::Twin;
+
+/// What a layer is, without a number of it.
+pub trait Spec {
+    /// Keras's name for the kind.
+    fn keras_name(&self) -> &'static str;
+
+    /// The width of its outputs.
+    fn width(&self) -> i64;
+
+    /// Its trainable weights.
+    fn weights(&self) -> Vec<Weight>;
+
+    /// The same as the parameters of a layer called `name`.
+    fn parameters(&self, name: &str) -> Vec<ParameterSpec> {
+        let weights = self.weights().into_iter();
+        weights.map(|w| ParameterSpec::new(name, w.name, &w.shape, w.init)).collect()
+    }
+
+    /// The buffers of its pass: the numbers that each holds for one row of a batch, in the order in
+    /// which the pass takes them.
+    fn buffers(&self, node: &Node) -> Vec<i64>;
+
+    /// What `steps` time steps of it cost.
+    fn costs(&self, steps: i64) -> Costs;
+}
+
+/// A weight of a layer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Weight {
+    /// The last part of its parameter's name.
+    pub name: &'static str,
+    /// Its shape for one replica.
+    pub shape: Vec<i64>,
+    /// What it begins as.
+    pub init: Init,
+    /// Whether the backward pass reads a transposed copy.
+    pub transposed: bool,
+}
+
+impl Weight {
+    /// The columns of the matrix that it is.
+    pub fn columns(&self) -> usize {
+        self.shape.last().map_or(1, |&columns| columns as usize)
+    }
+
+    /// Its numbers. A float: no product of sizes overflows.
+    pub fn count(&self) -> f64 {
+        self.shape.iter().map(|&n| n as f64).product()
+    }
+}
+
+/// What a layer's time steps cost, for one row of a batch.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Costs {
+    /// Multiplications of a forward pass.
+    pub multiplications: f64,
+    /// Time steps that have to wait for the one before.
+    pub in_turn: f64,
+    /// Numbers that libtorch's graph keeps for the backward pass.
+    pub kept: f64,
+    /// Numbers that are there for a moment beside those.
+    pub passing: f64,
+    /// Numbers that a forward pass without a graph holds at a time.
+    pub inference: f64,
+}
+
+/// Declares the kinds.
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $kind:ident in $folder:ident,)+) => {
+        $(pub mod $folder;)+
+
+        /// A layer of any kind.
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub enum Layer {
+            $($(#[$doc])* $kind($folder::$kind),)+
+        }
+
+        $(impl From<$folder::$kind> for Layer {
+            fn from(layer: $folder::$kind) -> Self {
+                Self::$kind(layer)
+            }
+        })+
+
+        impl Layer {
+            /// What it is.
+            pub fn spec(&self) -> &dyn Spec {
+                match self {
+                    $(Self::$kind(layer) => layer,)+
+                }
+            }
+
+            /// Its pass, for `rows` rows of a batch.
+            pub fn pass<F: Real>(&self, node: &Node, rows: usize) -> Box<dyn Pass<F>> {
+                let buffers = pass::Buffers::new(self.spec(), node, rows);
+                match self {
+                    $(Self::$kind(layer) => Box::new($folder::fused::pass(layer, node, rows, buffers)),)+
+                }
+            }
+
+            /// Itself as libtorch operations, with the parameters called `name.…`.
+            ///
+            /// # Errors
+            /// If there are none, and libtorch's.
+            pub fn twin(&self, parameters: &Parameters, name: &str) -> Result<Box<dyn Twin>, TchError> {
+                Ok(match self {
+                    $(Self::$kind(layer) => Box::new($folder::torch::twin(layer, parameters, name)?),)+
+                })
+            }
+        }
+    };
+}
+
+kinds! {
+    /// y = x·kernel + bias at every step.
+    Dense in dense,
+    /// A long short-term memory layer.
+    Lstm in lstm,
+}

@@ -6,12 +6,13 @@ mod available;
 use tch::Device;
 
 use crate::base::error::UserError;
-use crate::config::{Config, EngineChoice, GateActivation, TaskKind};
+use crate::config::{Config, EngineChoice, TaskKind};
 use crate::data::loader::{ids_ahead, ids_of_a_step};
 use crate::data::task::Task;
 use crate::engine;
 use crate::engine::fused::{self, transposed};
-use crate::model::{Input, LstmSpec, Model, Start};
+use crate::model::Model;
+use crate::model::layers::Costs;
 use crate::tensor::device;
 use crate::tensor::parameters::drawing_bytes;
 use crate::train::checkpoint;
@@ -240,7 +241,7 @@ impl<'a> Sizes<'a> {
 
     /// The activations of a batch, their gradients and copies of weights, as [`fused`] keeps them.
     fn blocks(&self) -> Share {
-        let row = fused::row_bytes(&self.model, self.answers, self.number);
+        let row = fused::row_bytes(&self.model, self.number);
         let mut share = self.activations(row);
         share.bytes += self.replicas * transposed::bytes(&self.model, self.number);
         share
@@ -248,19 +249,12 @@ impl<'a> Sizes<'a> {
 
     /// The same as libtorch's graph keeps them, with what the step makes on its way.
     fn graph(&self) -> Share {
-        // Of a step: gates before and after their activations, c, tanh(c), h; with the hard sigmoid
-        // also what its clip was given; in the end every output once more.
-        let kept = match self.config.gate_activation {
-            GateActivation::Sigmoid => 12.0,
-            GateActivation::HardSigmoid => 15.0,
-        };
-        let steps = self.model.lstms.iter().map(|lstm| lstm.steps as f64);
-        let (all, longest) = (steps.clone().sum::<f64>(), steps.fold(0.0, f64::max));
-        // Projections on the way up; logits and their gradients, or those of projections, down.
-        let passing = (4.0 * longest * self.units).max(4.0 * self.answers * self.vocab);
+        let sum = |of: fn(&Costs) -> f64| self.model.costs().map(|costs| of(&costs)).sum::<f64>();
+        let passing = self.model.costs().map(|costs| costs.passing).fold(0.0, f64::max);
+        let row = (sum(|costs| costs.kept) + passing) * self.number;
         let kernels = 2.0 * self.largest * self.replicas * self.number;
-        let mut share = self.activations((kept * all * self.units + passing) * self.number);
-        share.bytes += kernels + STEP * all;
+        let mut share = self.activations(row);
+        share.bytes += kernels + STEP * sum(|costs| costs.in_turn);
         share
     }
 
@@ -281,19 +275,18 @@ impl<'a> Sizes<'a> {
         };
         let plan = Plan::new(self.config, Task::new(self.config).fresh_set(samples as usize));
         let rows = (plan.stride as f64) * (plan.side_by_side as f64);
-        let read = |lstm: &LstmSpec| match lstm.input {
-            // The kernel's rows, and again with the bias; the outputs twice.
-            Input::Source => 10.0 * lstm.steps as f64,
-            Input::Repeated => 4.0 + 2.0 * lstm.steps as f64,
-            Input::DecoderInput => 8.0,
-        };
-        // Half as much again is what the allocator keeps of one batch for the next.
-        let lstm = 1.5 * self.model.lstms.iter().map(read).fold(0.0, f64::max) * self.units;
-        // Logits and probabilities.
-        let dense = 2.0 * self.answers * (self.vocab + self.units);
+        // A decoder runs step by step.
+        let decoder = self.model.decoder();
+        let nodes = self.model.nodes.iter().zip(decoder).enumerate();
+        let held = nodes.map(|(number, (node, decodes))| {
+            let top = number + 1 == self.model.nodes.len();
+            let steps = if decodes && !top { 1 } else { node.steps };
+            node.layer.spec().costs(steps).inference
+        });
+        let held = held.fold(0.0, f64::max);
         let ids = 5.0 * (self.config.n_in + self.config.n_out) as f64 * ID;
         let sequences = plan.side_by_side as f64 * self.sequence();
-        let bytes = self.replicas * (rows * (lstm.max(dense) * self.number + ids) + sequences);
+        let bytes = self.replicas * (rows * (held * self.number + ids) + sequences);
         let fields: &[&str] = match self.config.stateful {
             true => &["batch_size", "units", "vocab", "replicas"],
             false => &["units", "vocab", "n_in", "replicas"],
@@ -323,8 +316,8 @@ impl<'a> Sizes<'a> {
             (_, true) => step * 3.0,
             (_, false) => ids_ahead(self.config),
         };
-        let carried = self.model.lstms.iter().filter(|lstm| lstm.start == Start::Carried).count();
-        let state = 4.0 * carried as f64 * self.units * self.number;
+        let width = |node: usize| self.model.nodes[node].layer.spec().width() as f64;
+        let state = 4.0 * self.model.carried().map(width).sum::<f64>() * self.number;
         let bytes = ids * ID + self.replicas * (self.sequence() + self.rows * state);
         let fields = &["length", "samples", "batch_size", "n_in", "replicas"];
         Share { what: "data", bytes, fields }

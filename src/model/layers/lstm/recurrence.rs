@@ -2,7 +2,7 @@
 
 use tch::{TchError, Tensor};
 
-use super::LstmState;
+use super::torch::LstmState;
 use crate::config::GateActivation;
 
 /// All time steps of an LSTM, given the input projections `(T, R, B, 4H)` (x·kernel + bias, blocks

@@ -3,7 +3,7 @@
 
 use tch::{Device, TchError, Tensor};
 
-use super::LstmState;
+use super::torch::LstmState;
 use crate::config::GateActivation;
 use crate::tensor::device;
 

@@ -1,10 +1,11 @@
-//! A long short-term memory layer, as Keras computes it.
+//! An LSTM as libtorch operations.
 
 use tch::{Kind, TchError, Tensor};
 
-use super::{native, recurrence};
+use super::{Lstm, native, recurrence};
 use crate::config::GateActivation;
-use crate::tensor::parameters::{Init, ParameterSpec, Parameters};
+use crate::model::layers::twin::{Input, Output, Twin};
+use crate::tensor::parameters::Parameters;
 
 /// What an LSTM knows of the steps before: output h and cell c, each `(R, B, H)`.
 ///
@@ -33,31 +34,9 @@ impl LstmState {
     }
 }
 
-/// What an LSTM reads over its T steps.
+/// An LSTM of R replicas.
 #[derive(Debug)]
-pub enum LstmInput {
-    /// Ids `(R, B, T)` int64 below I, standing for one-hot vectors.
-    Ids(Tensor),
-    /// One vector a row, `(R, B, I)`, at each of T steps.
-    Repeated(Tensor, i64),
-    /// Zeros, for one step.
-    Zeros {
-        /// B.
-        rows: i64,
-    },
-}
-
-/// LSTM (Hochreiter and Schmidhuber, 1997; with forget gate, Gers et al., 2000):
-///
-/// ```text
-/// z = x·kernel + bias + h·recurrent_kernel        (B, 4H), blocks in the order i, f, g, o
-/// c' = σ(f) ⊙ c + σ(i) ⊙ tanh(g)
-/// h' = σ(o) ⊙ tanh(c')
-/// ```
-///
-/// Gate order, shapes and one bias are Keras's (which calls the block g "c"), so weights travel.
-#[derive(Debug)]
-pub struct Lstm {
+pub struct LstmTwin {
     /// `(R, I, 4H)`.
     kernel: Tensor,
     /// `(R, H, 4H)`.
@@ -71,61 +50,54 @@ pub struct Lstm {
     identity: Option<Tensor>,
 }
 
-impl Lstm {
-    /// The layer's parameters: kernel `(I, 4H)`, Glorot uniform with the fans of the whole matrix;
-    /// recurrent_kernel `(H, 4H)`, orthogonal; bias `(4H)`, zero but for a forget gate of 1.
-    pub fn specs(name: &str, inputs: i64, units: i64) -> Vec<ParameterSpec> {
-        vec![
-            ParameterSpec::new(name, "kernel", &[inputs, 4 * units], Init::GlorotUniform),
-            ParameterSpec::new(name, "recurrent_kernel", &[units, 4 * units], Init::Orthogonal),
-            ParameterSpec::new(name, "bias", &[4 * units], Init::UnitForgetBias),
-        ]
+/// The layer whose parameters are called `name.…`.
+///
+/// # Errors
+/// If there are none, and libtorch's.
+pub fn twin(layer: &Lstm, parameters: &Parameters, name: &str) -> Result<LstmTwin, TchError> {
+    let leaf = |weight| parameters.leaf(&format!("{name}.{weight}"));
+    let kernel = leaf("kernel");
+    let (replicas, inputs, _) = kernel.size3()?;
+    let first_row = Tensor::f_arange(replicas, (Kind::Int64, kernel.device()))?;
+    let options = (kernel.kind(), kernel.device());
+    let activation = layer.gate_activation;
+    let native = native::serves(replicas, activation, kernel.device());
+    Ok(LstmTwin {
+        identity: native.then(|| Tensor::f_eye(inputs, options)).transpose()?,
+        recurrent_kernel: leaf("recurrent_kernel"),
+        bias: leaf("bias").f_unsqueeze(1)?,
+        first_row: first_row.f_mul_scalar(inputs)?.f_view([replicas, 1, 1])?,
+        kernel,
+        activation,
+    })
+}
+
+impl Twin for LstmTwin {
+    fn run(&self, inputs: &[Input<'_>], start: Option<&LstmState>) -> Result<Output, TchError> {
+        let ([input], Some(start)) = (inputs, start) else {
+            return Err(TchError::Shape("an LSTM reads one input from a state".to_owned()));
+        };
+        let (outputs, last) = self.steps(input, start)?;
+        Ok(Output { outputs, last: Some(last) })
     }
 
-    /// The layer whose parameters are called `name.…`.
-    ///
-    /// # Errors
-    /// libtorch's.
-    pub fn new(
-        parameters: &Parameters,
-        name: &str,
-        activation: GateActivation,
-    ) -> Result<Self, TchError> {
-        let leaf = |weight| parameters.leaf(&format!("{name}.{weight}"));
-        let kernel = leaf("kernel");
-        let (replicas, inputs, _) = kernel.size3()?;
-        let first_row = Tensor::f_arange(replicas, (Kind::Int64, kernel.device()))?;
-        let options = (kernel.kind(), kernel.device());
-        let native = native::serves(replicas, activation, kernel.device());
-        Ok(Self {
-            identity: native.then(|| Tensor::f_eye(inputs, options)).transpose()?,
-            recurrent_kernel: leaf("recurrent_kernel"),
-            bias: leaf("bias").f_unsqueeze(1)?,
-            first_row: first_row.f_mul_scalar(inputs)?.f_view([replicas, 1, 1])?,
-            kernel,
-            activation,
-        })
-    }
-
-    /// The zero state of `rows` rows.
-    ///
-    /// # Errors
-    /// libtorch's.
-    pub fn zero_state(&self, rows: i64) -> Result<LstmState, TchError> {
+    fn zero_state(&self, rows: i64) -> Result<Option<LstmState>, TchError> {
         let (replicas, units, _) = self.recurrent_kernel.size3()?;
         let options = (self.kernel.kind(), self.kernel.device());
         let zeros = || Tensor::f_zeros([replicas, rows, units], options);
-        Ok(LstmState { h: zeros()?, c: zeros()? })
+        Ok(Some(LstmState { h: zeros()?, c: zeros()? }))
     }
+}
 
+impl LstmTwin {
     /// Runs all steps of `input` from `state`. Returns every output, `(T, R, B, H)`, and the state
     /// after the last step.
     ///
     /// # Errors
     /// libtorch's. Ids out of range are the caller's to prevent: they may be another replica's.
-    pub fn run(
+    fn steps(
         &self,
-        input: &LstmInput,
+        input: &Input<'_>,
         state: &LstmState,
     ) -> Result<(Tensor, LstmState), TchError> {
         match &self.identity {
@@ -145,9 +117,9 @@ impl Lstm {
     ///
     /// # Errors
     /// libtorch's.
-    pub fn project(&self, input: &LstmInput) -> Result<Tensor, TchError> {
+    pub fn project(&self, input: &Input<'_>) -> Result<Tensor, TchError> {
         match input {
-            LstmInput::Ids(ids) => {
+            Input::Ids(ids) => {
                 let (replicas, inputs, gates) = self.kernel.size3()?;
                 let rows =
                     if replicas == 1 { ids.shallow_clone() } else { ids.f_add(&self.first_row)? };
@@ -155,43 +127,53 @@ impl Lstm {
                 let rows = rows.f_permute([2, 0, 1])?;
                 Tensor::f_embedding(&table, &rows, -1, false, false)?.f_add(&self.bias)
             }
-            LstmInput::Repeated(x, steps) => {
+            Input::Repeated(x, steps) => {
                 let projected = self.bias.f_baddbmm(x, &self.kernel, 1.0, 1.0)?.f_unsqueeze(0)?;
                 projected.f_expand([*steps, -1, -1, -1], false)
             }
-            LstmInput::Zeros { rows } => self.bias.f_expand([-1, *rows, -1], false)?.f_unsqueeze(0),
+            Input::Zeros(rows) => self.bias.f_expand([-1, *rows, -1], false)?.f_unsqueeze(0),
+            Input::Outputs(_) => Err(unread()),
         }
     }
 
     /// x itself, `(T, B, I)`, for the one replica of a native LSTM.
-    fn vectors(&self, input: &LstmInput, identity: &Tensor) -> Result<Tensor, TchError> {
+    fn vectors(&self, input: &Input<'_>, identity: &Tensor) -> Result<Tensor, TchError> {
         match input {
-            LstmInput::Ids(ids) => Tensor::f_embedding(
+            Input::Ids(ids) => Tensor::f_embedding(
                 identity,
                 &ids.f_select(0, 0)?.f_transpose(0, 1)?,
                 -1,
                 false,
                 false,
             ),
-            LstmInput::Repeated(x, steps) => x.f_expand([*steps, -1, -1], false),
-            LstmInput::Zeros { rows } => {
+            Input::Repeated(x, steps) => x.f_expand([*steps, -1, -1], false),
+            Input::Zeros(rows) => {
                 let options = (self.kernel.kind(), self.kernel.device());
                 Tensor::f_zeros([1, *rows, self.kernel.size3()?.1], options)
             }
+            Input::Outputs(_) => Err(unread()),
         }
     }
+}
+
+/// Of an input that the layer is not made for.
+fn unread() -> TchError {
+    TchError::Shape("this LSTM reads ids or one vector".to_owned())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::layers::Spec;
     use crate::tensor::device;
 
     /// What a GPU computes with, on the CPU, beside the recurrence of separate operations.
     #[test]
     fn native_and_recurrence_agree_in_outputs_and_gradients() {
         let (inputs, units, rows, steps) = (5, 3, 4, 6);
-        let specs = Lstm::specs("lstm", inputs, units);
+        let gate_activation = GateActivation::Sigmoid;
+        let layer = Lstm { inputs, reads_vectors: false, units, gate_activation };
+        let specs = layer.parameters("lstm");
         let mut parameters = Parameters::zeros(specs, 1, Kind::Double, device::host()).unwrap();
         parameters.initialise(&[7], 1, &|_| Ok(())).unwrap();
         let kernel = Tensor::arange(rows * steps, (Kind::Int64, device::host())) * 3;
@@ -199,16 +181,16 @@ mod tests {
         let wide = Tensor::linspace(-1.0, 1.0, rows * inputs, (Kind::Double, device::host()));
         let wide = wide.view([1, rows, inputs]);
         for input in
-            [LstmInput::Ids(ids), LstmInput::Repeated(wide, steps), LstmInput::Zeros { rows }]
+            [Input::Ids(&ids), Input::Repeated(&wide, steps), Input::Zeros(rows)]
         {
             let results = [true, false].map(|native| {
-                let mut lstm = Lstm::new(&parameters, "lstm", GateActivation::Sigmoid).unwrap();
+                let mut lstm = twin(&layer, &parameters, "lstm").unwrap();
                 let identity = Tensor::eye(inputs, (Kind::Double, device::host()));
                 lstm.identity = native.then_some(identity);
-                let mut state = lstm.zero_state(rows).unwrap();
+                let mut state = lstm.zero_state(rows).unwrap().unwrap();
                 state.h = (state.h + 0.3).set_requires_grad(true);
                 state.c = (state.c - 0.7).set_requires_grad(true);
-                let (outputs, last) = lstm.run(&input, &state).unwrap();
+                let (outputs, last) = lstm.steps(&input, &state).unwrap();
                 let weighted = &outputs * outputs.detach().cumsum(0, Kind::Double);
                 let loss = weighted.sum(Kind::Double) + (&last.h * 2.0 - &last.c).sum(Kind::Double);
                 parameters.backward(&loss).unwrap();

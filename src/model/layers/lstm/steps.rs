@@ -1,9 +1,11 @@
 //! An LSTM's time steps, forward and backward, for some rows of a batch.
 
+use super::Lstm;
 use super::cells::{self, CellGradient, CellStep};
 use crate::config::GateActivation;
 use crate::kernels::float::Real;
 use crate::kernels::product::{Matrix, Onto, Order, multiply};
+use crate::model::layers::pass::{Buffers, Gradient, Sum};
 
 /// T time steps of an LSTM over N rows; buffers for what the backward pass and the gradient of the
 /// weights need.
@@ -21,35 +23,34 @@ pub struct Steps<F> {
     /// `backward`: the gradient of the input projections.
     pub gates: Vec<F>,
     /// `(T + 1, N, H)`: h before the first step, the caller's to set, and after each.
-    pub h: Vec<F>,
+    h: Vec<F>,
     /// `(T + 1, N, H)`: c, likewise.
-    pub c: Vec<F>,
+    c: Vec<F>,
     /// `(T, N, H)`.
     tanh_c: Vec<F>,
-    /// `(N, H)`. In: gradient of the last h, beside what `backward` is given for every output.
-    /// After `backward`: that of the initial h.
-    pub d_h: Vec<F>,
-    /// `(N, H)`: of c, likewise.
-    pub d_c: Vec<F>,
+    /// In: the gradient of the outputs, if anyone reads them, and of the last h and c, beside that.
+    /// After `backward` h and c have that of the initial state.
+    pub gradient: Gradient<F>,
 }
 
 impl<F: Real> Steps<F> {
-    /// Buffers for `steps` steps of `rows` rows.
-    pub fn new(steps: usize, rows: usize, units: usize, activation: GateActivation) -> Self {
-        let n = rows * units;
-        let zeros = |len| vec![F::default(); len];
+    /// `steps` steps of `rows` rows.
+    pub fn new(layer: &Lstm, steps: usize, rows: usize, buffers: &mut Buffers) -> Self {
+        let units = layer.units as usize;
+        let mut take = || buffers.take();
+        let (gates, h, c, tanh_c) = (take(), take(), take(), take());
+        let [outputs, d_h, d_c] = [(); 3].map(|()| Sum::new(take()));
         Self {
             steps,
             units,
-            n,
-            activation,
+            n: rows * units,
+            activation: layer.gate_activation,
             first_product: 0,
-            gates: zeros(steps * 4 * n),
-            h: zeros((steps + 1) * n),
-            c: zeros((steps + 1) * n),
-            tanh_c: zeros(steps * n),
-            d_h: zeros(n),
-            d_c: zeros(n),
+            gates,
+            h,
+            c,
+            tanh_c,
+            gradient: Gradient { outputs, h: d_h, c: d_c },
         }
     }
 
@@ -58,14 +59,23 @@ impl<F: Real> Steps<F> {
         &self.h[self.n..]
     }
 
-    /// The last output, `(N, H)`.
-    pub fn last_h(&self) -> &[F] {
-        &self.h[self.steps * self.n..]
+    /// The last h and c, `(N, H)` each.
+    pub fn last(&self) -> [&[F]; 2] {
+        let first = self.steps * self.n;
+        [&self.h[first..], &self.c[first..]]
     }
 
-    /// The last cell, `(N, H)`.
-    pub fn last_c(&self) -> &[F] {
-        &self.c[self.steps * self.n..]
+    /// The initial h and c, `(N, H)` each.
+    pub fn initial(&mut self) -> [&mut [F]; 2] {
+        [&mut self.h[..self.n], &mut self.c[..self.n]]
+    }
+
+    /// Makes the last h and c the initial ones.
+    pub fn carry(&mut self) {
+        let last = self.steps * self.n;
+        for states in [&mut self.h, &mut self.c] {
+            states.copy_within(last.., 0);
+        }
     }
 
     /// What enters the recurrent kernel's gradient, as rows of one matrix each: the h that steps
@@ -100,17 +110,13 @@ impl<F: Real> Steps<F> {
         }
     }
 
-    /// Takes all steps back with the transposed recurrent kernel, `(4H, H)`, given the gradient of
-    /// every output, `(T, N, H)`, or nothing where only the last step's matters, which `d_h` and
-    /// `d_c` hold. The gradient of the initial state is left in these where `wants_state` says that
-    /// it will be used.
-    pub fn backward(
-        &mut self,
-        transposed: Matrix<'_, F>,
-        d_outputs: Option<&[F]>,
-        wants_state: bool,
-    ) {
+    /// Takes all steps back with the transposed recurrent kernel, `(4H, H)`. The gradient of the
+    /// initial state is left where that of the last one was if `wants_state` says that it will be
+    /// used.
+    pub fn backward(&mut self, transposed: Matrix<'_, F>, wants_state: bool) {
         let n = self.n;
+        let Gradient { outputs, h, c } = &mut self.gradient;
+        let (d_outputs, d_h, d_c) = (outputs.begun(), h.settle(), c.settle());
         for t in (0..self.steps).rev() {
             let now = n * t..n * (t + 1);
             let gates = &mut self.gates[4 * n * t..4 * n * (t + 1)];
@@ -119,13 +125,13 @@ impl<F: Real> Steps<F> {
                 c_before: &self.c[now.clone()],
                 tanh_c: &self.tanh_c[now.clone()],
                 d_output: d_outputs.map(|d| &d[now]),
-                d_h: &mut self.d_h,
-                d_c: &mut self.d_c,
+                d_h,
+                d_c,
             };
             cells::backward(&mut step, self.units, self.activation);
             if t > 0 || wants_state {
                 let d_gates = Matrix::new(gates, 4 * self.units);
-                multiply(d_gates, transposed, &mut self.d_h, Onto::Nothing, Order::of(t));
+                multiply(d_gates, transposed, d_h, Onto::Nothing, Order::of(t));
             }
         }
     }
@@ -134,9 +140,9 @@ impl<F: Real> Steps<F> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{Node, Read, Start};
 
     const UNITS: usize = 5;
-    const GATES: GateActivation = GateActivation::Sigmoid;
 
     fn numbers(len: usize, salt: usize) -> Vec<f64> {
         (0..len).map(|i| ((i * 389 + salt * 57 + 11) % 201) as f64 / 100.0 - 1.0).collect()
@@ -151,21 +157,45 @@ mod tests {
     }
 
     fn backward(steps: &mut Steps<f64>, d_outputs: Option<&[f64]>, wants_state: bool) {
+        steps.gradient.outputs = Sum::new(vec![0.0; steps.outputs().len()]);
+        if let Some(d_outputs) = d_outputs {
+            steps.gradient.outputs.add(d_outputs);
+        }
         let transposed: Vec<f64> = (0..4 * UNITS)
             .flat_map(|j| (0..UNITS).map(move |i| kernel()[i * 4 * UNITS + j]))
             .collect();
-        steps.backward(Matrix::in_panels(&transposed, UNITS), d_outputs, wants_state);
+        steps.backward(Matrix::in_panels(&transposed, UNITS), wants_state);
+    }
+
+    /// That of h and c.
+    fn gradient(steps: &Steps<f64>) -> [Vec<f64>; 2] {
+        [steps.gradient.h.values.clone(), steps.gradient.c.values.clone()]
     }
 
     /// Steps whose inputs and outermost gradients are set.
     fn steps(t: usize, rows: usize) -> Steps<f64> {
-        let mut steps = Steps::new(t, rows, UNITS, GATES);
+        let layer = Lstm {
+            inputs: 1,
+            reads_vectors: false,
+            units: UNITS as i64,
+            gate_activation: GateActivation::Sigmoid,
+        };
+        let node = Node {
+            name: "lstm".to_owned(),
+            layer: layer.clone().into(),
+            reads: vec![Read::Source],
+            start: Start::Zero,
+            steps: t as i64,
+            outputs_read: true,
+        };
+        let mut buffers = Buffers::new(&layer, &node, rows);
+        let mut steps = Steps::new(&layer, t, rows, &mut buffers);
         let n = rows * UNITS;
         steps.gates = numbers(t * 4 * n, 1);
         steps.h[..n].copy_from_slice(&numbers(n, 2));
         steps.c[..n].copy_from_slice(&numbers(n, 3));
-        steps.d_h = numbers(n, 4);
-        steps.d_c = numbers(n, 5);
+        steps.gradient.h.add(&numbers(n, 4));
+        steps.gradient.c.add(&numbers(n, 5));
         steps
     }
 
@@ -174,12 +204,12 @@ mod tests {
         let mut steps = steps(0, 3);
         let (h, c) = (steps.h.clone(), steps.c.clone());
         forward(&mut steps);
-        assert_eq!((steps.last_h(), steps.last_c()), (&h[..], &c[..]));
+        assert_eq!(steps.last(), [&h[..], &c[..]]);
         assert!(steps.outputs().is_empty() && steps.recurrent_rows().0.is_empty());
-        let (d_h, d_c) = (steps.d_h.clone(), steps.d_c.clone());
+        let [d_h, d_c] = gradient(&steps);
         for d_outputs in [None, Some(&[][..])] {
             backward(&mut steps, d_outputs, true);
-            assert_eq!((&steps.d_h, &steps.d_c), (&d_h, &d_c));
+            assert_eq!(gradient(&steps), [d_h.clone(), d_c.clone()]);
         }
         assert!(steps.gates.is_empty());
     }
@@ -190,8 +220,8 @@ mod tests {
             let mut steps = steps(t, 0);
             forward(&mut steps);
             backward(&mut steps, Some(&[]), true);
-            assert!(steps.outputs().is_empty() && steps.last_h().is_empty());
-            assert!(steps.d_h.is_empty() && steps.gates.is_empty());
+            assert!(steps.outputs().is_empty() && steps.last()[0].is_empty());
+            assert!(gradient(&steps)[0].is_empty() && steps.gates.is_empty());
         }
     }
 
@@ -207,18 +237,22 @@ mod tests {
         let mut above = steps(t - first, rows);
         above.gates = numbers(t * 4 * n, 1).split_off(first * 4 * n);
         forward(&mut below);
-        above.h[..n].copy_from_slice(below.last_h());
-        above.c[..n].copy_from_slice(below.last_c());
+        for (initial, last) in above.initial().into_iter().zip(below.last()) {
+            initial.copy_from_slice(last);
+        }
         forward(&mut above);
         assert_eq!([below.outputs(), above.outputs()].concat(), whole.outputs());
-        assert_eq!(above.last_c(), whole.last_c());
+        assert_eq!(above.last(), whole.last());
 
         backward(&mut whole, Some(&d_outputs), true);
         backward(&mut above, Some(&d_outputs[first * n..]), true);
-        (below.d_h, below.d_c) = (above.d_h.clone(), above.d_c.clone());
+        let [d_h, d_c] = gradient(&above);
+        below.gradient.clear();
+        below.gradient.h.add(&d_h);
+        below.gradient.c.add(&d_c);
         backward(&mut below, Some(&d_outputs[..first * n]), true);
-        assert_eq!([below.gates, above.gates].concat(), whole.gates);
-        assert_eq!((below.d_h, below.d_c), (whole.d_h, whole.d_c));
+        assert_eq!([below.gates.clone(), above.gates].concat(), whole.gates);
+        assert_eq!(gradient(&below), gradient(&whole));
     }
 
     /// Nobody asks for the gradient of a state that no weight made.

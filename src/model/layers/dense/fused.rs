@@ -1,0 +1,70 @@
+//! A dense layer on its way through some rows of a batch.
+
+use super::Dense;
+use crate::kernels::float::Real;
+use crate::kernels::product::{Matrix, Order, multiply};
+use crate::kernels::product::Onto;
+use crate::model::layers::pass::{Below, BelowMut, Buffers, Factors, Gradient, Pass, Sum, Weights};
+use crate::model::{Node, Read};
+
+const KERNEL: usize = 0;
+const BIAS: usize = 1;
+
+/// A dense layer over T steps of N rows. Its outputs lie where their gradient will: the loss replaces
+/// the one by the other.
+pub struct DensePass<F> {
+    read: Read,
+    inputs: usize,
+    units: usize,
+    /// N · O: the numbers of a step.
+    n: usize,
+    /// `outputs` has `(T, N, O)`: logits, and after the loss their gradient.
+    gradient: Gradient<F>,
+}
+
+/// The pass of `layer` for `rows` rows.
+pub fn pass<F: Real>(layer: &Dense, node: &Node, rows: usize, mut buffers: Buffers) -> DensePass<F> {
+    let units = layer.units as usize;
+    let gradient = Gradient { outputs: Sum::new(buffers.take()), ..Gradient::default() };
+    DensePass { read: node.reads[0], inputs: layer.inputs as usize, units, n: rows * units, gradient }
+}
+
+impl<F: Real> Pass<F> for DensePass<F> {
+    fn forward(&mut self, below: Below<'_, F>, weights: &Weights<'_, F>) {
+        let (x, logits) = (below.vectors(self.read), &mut self.gradient.outputs.values);
+        logits.chunks_exact_mut(self.units).for_each(|y| y.copy_from_slice(weights.values[BIAS]));
+        let kernel = weights.matrix(KERNEL, self.units);
+        multiply(Matrix::new(x, self.inputs), kernel, logits, Onto::Sum, Order::Up);
+    }
+
+    fn backward(&mut self, mut below: BelowMut<'_, F>, weights: &Weights<'_, F>) {
+        let d_outputs = Matrix::new(&self.gradient.outputs.values, self.units);
+        if let Some(gradient) = below.gradient(self.read) {
+            let (d_x, onto) = gradient.onto();
+            multiply(d_outputs, weights.transposed(KERNEL, self.inputs), d_x, onto, Order::Down);
+        }
+    }
+
+    fn factors<'a>(&'a self, weight: usize, below: Below<'a, F>) -> Factors<'a, F> {
+        let d_outputs = self.gradient.outputs.values.as_slice();
+        match weight {
+            KERNEL => {
+                Factors::Product(Matrix::new(below.vectors(self.read), self.inputs), d_outputs)
+            }
+            _ => Factors::Sum(d_outputs),
+        }
+    }
+
+    fn outputs(&self) -> &[F] {
+        &self.gradient.outputs.values
+    }
+
+    fn last(&self) -> &[F] {
+        let outputs = self.outputs();
+        &outputs[outputs.len() - self.n..]
+    }
+
+    fn gradient(&mut self) -> &mut Gradient<F> {
+        &mut self.gradient
+    }
+}

@@ -1,0 +1,53 @@
+//! A dense layer.
+
+pub mod fused;
+pub mod torch;
+
+use super::{Costs, Spec, Weight};
+use crate::model::Node;
+use crate::tensor::parameters::Init;
+
+/// y = x·kernel + bias at every step: kernel `(I, O)`, Glorot uniform, and bias `(O)`, zero.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dense {
+    /// I: the width of what it reads.
+    pub inputs: i64,
+    /// O: the width of its outputs.
+    pub units: i64,
+}
+
+impl Spec for Dense {
+    fn keras_name(&self) -> &'static str {
+        "Dense"
+    }
+
+    fn width(&self) -> i64 {
+        self.units
+    }
+
+    fn weights(&self) -> Vec<Weight> {
+        let &Self { inputs, units } = self;
+        let (kernel, bias) = (vec![inputs, units], vec![units]);
+        vec![
+            Weight { name: "kernel", shape: kernel, init: Init::GlorotUniform, transposed: true },
+            Weight { name: "bias", shape: bias, init: Init::Zeros, transposed: false },
+        ]
+    }
+
+    fn buffers(&self, node: &Node) -> Vec<i64> {
+        vec![node.steps * self.units]
+    }
+
+    fn costs(&self, steps: i64) -> Costs {
+        let (steps, inputs, units) = (steps as f64, self.inputs as f64, self.units as f64);
+        Costs {
+            multiplications: steps * inputs * units,
+            in_turn: 0.0,
+            kept: 0.0,
+            // Logits and their gradients.
+            passing: 4.0 * steps * units,
+            // Logits and probabilities.
+            inference: 2.0 * steps * (inputs + units),
+        }
+    }
+}

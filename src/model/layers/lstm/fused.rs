@@ -1,0 +1,120 @@
+//! An LSTM on its way through some rows of a batch: what it reads is projected, then come its steps.
+
+use super::Lstm;
+use super::steps::Steps;
+use crate::kernels::float::Real;
+use crate::kernels::product::{Matrix, Onto, Order, multiply};
+use crate::kernels::rows::sum_rows;
+use crate::model::layers::pass::{Below, BelowMut, Buffers, Factors, Gradient, Pass, Weights};
+use crate::model::{Node, Read, Start};
+
+const KERNEL: usize = 0;
+const RECURRENT: usize = 1;
+const BIAS: usize = 2;
+
+/// An LSTM over T steps of N rows.
+pub struct LstmPass<F> {
+    read: Read,
+    inputs: usize,
+    units: usize,
+    steps: Steps<F>,
+    /// `(N, 4H)`: the projection of a vector that is read at every step, then its gradient.
+    repeated: Vec<F>,
+    /// Whether somebody asks for the gradient of the initial state.
+    wants_state: bool,
+}
+
+/// The pass of `layer` for `rows` rows.
+pub fn pass<F: Real>(layer: &Lstm, node: &Node, rows: usize, mut buffers: Buffers) -> LstmPass<F> {
+    LstmPass {
+        read: node.reads[0],
+        inputs: layer.inputs as usize,
+        units: layer.units as usize,
+        steps: Steps::new(layer, node.steps as usize, rows, &mut buffers),
+        repeated: buffers.take(),
+        wants_state: matches!(node.start, Start::From(_)),
+    }
+}
+
+impl<F: Real> LstmPass<F> {
+    /// Projects ids: a look-up of kernel rows.
+    fn look_up(&mut self, ids: &[usize], weights: &Weights<'_, F>) {
+        let (kernel, bias) = (weights.values[KERNEL], weights.values[BIAS]);
+        let width = bias.len();
+        for (gates, id) in self.steps.gates.chunks_exact_mut(width).zip(ids) {
+            let row = &kernel[id * width..(id + 1) * width];
+            for ((gate, &x), &bias) in gates.iter_mut().zip(row).zip(bias) {
+                *gate = x + bias;
+            }
+        }
+    }
+
+    /// Projects a vector that is read at every step.
+    fn repeat(&mut self, x: &[F], weights: &Weights<'_, F>) {
+        let bias = weights.values[BIAS];
+        self.repeated.chunks_exact_mut(bias.len()).for_each(|row| row.copy_from_slice(bias));
+        let kernel = weights.matrix(KERNEL, bias.len());
+        multiply(Matrix::new(x, self.inputs), kernel, &mut self.repeated, Onto::Sum, Order::Up);
+        let gates = self.steps.gates.chunks_exact_mut(self.repeated.len());
+        gates.for_each(|step| step.copy_from_slice(&self.repeated));
+    }
+}
+
+impl<F: Real> Pass<F> for LstmPass<F> {
+    fn forward(&mut self, below: Below<'_, F>, weights: &Weights<'_, F>) {
+        match self.read {
+            Read::Last(_) => self.repeat(below.vectors(self.read), weights),
+            _ => self.look_up(below.ids.of(self.read), weights),
+        }
+        self.steps.forward(weights.matrix(RECURRENT, 4 * self.units));
+    }
+
+    fn backward(&mut self, mut below: BelowMut<'_, F>, weights: &Weights<'_, F>) {
+        self.steps.backward(weights.transposed(RECURRENT, self.units), self.wants_state);
+        let Some(gradient) = below.gradient(self.read) else { return };
+        self.repeated.fill(F::default());
+        sum_rows(&mut self.repeated, &self.steps.gates);
+        let (d_x, onto) = gradient.onto();
+        let d_projected = Matrix::new(&self.repeated, 4 * self.units);
+        multiply(d_projected, weights.transposed(KERNEL, self.inputs), d_x, onto, Order::Up);
+    }
+
+    fn factors<'a>(&'a self, weight: usize, below: Below<'a, F>) -> Factors<'a, F> {
+        match (weight, self.read) {
+            (KERNEL, Read::Last(_)) => {
+                let x = Matrix::new(below.vectors(self.read), self.inputs);
+                Factors::Product(x, &self.repeated)
+            }
+            (KERNEL, _) => Factors::Rows(below.ids.of(self.read), &self.steps.gates),
+            (RECURRENT, _) => {
+                let (h, d_gates) = self.steps.recurrent_rows();
+                Factors::Product(Matrix::new(h, self.units), d_gates)
+            }
+            _ => Factors::Sum(&self.steps.gates),
+        }
+    }
+
+    fn outputs(&self) -> &[F] {
+        self.steps.outputs()
+    }
+
+    fn last(&self) -> &[F] {
+        self.steps.last()[0]
+    }
+
+    fn gradient(&mut self) -> &mut Gradient<F> {
+        &mut self.steps.gradient
+    }
+
+    fn state(&self) -> [&[F]; 2] {
+        self.steps.last()
+    }
+
+    fn initial(&mut self) -> [&mut [F]; 2] {
+        self.steps.initial()
+    }
+
+    fn carry(&mut self) {
+        self.steps.carry();
+    }
+}

@@ -1,0 +1,93 @@
+//! A long short-term memory layer, as Keras computes it.
+
+mod cells;
+pub mod fused;
+mod native;
+mod recurrence;
+pub mod steps;
+pub mod torch;
+
+use super::{Costs, Spec, Weight};
+use crate::config::GateActivation;
+use crate::model::{Node, Read};
+use crate::tensor::parameters::Init;
+
+/// LSTM (Hochreiter and Schmidhuber, 1997; with forget gate, Gers et al., 2000):
+///
+/// ```text
+/// z = x·kernel + bias + h·recurrent_kernel        (B, 4H), blocks in the order i, f, g, o
+/// c' = σ(f) ⊙ c + σ(i) ⊙ tanh(g)
+/// h' = σ(o) ⊙ tanh(c')
+/// ```
+///
+/// Gate order, shapes and one bias are Keras's (which calls the block g "c"), so weights travel:
+/// kernel `(I, 4H)`, Glorot uniform with the fans of the whole matrix; recurrent_kernel `(H, 4H)`,
+/// orthogonal; bias `(4H)`, zero but for a forget gate of 1.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lstm {
+    /// I: the width of what it reads, or V where that is ids.
+    pub inputs: i64,
+    /// Whether it reads vectors; ids otherwise.
+    pub reads_vectors: bool,
+    /// H.
+    pub units: i64,
+    /// σ: what the gates pass through.
+    pub gate_activation: GateActivation,
+}
+
+impl Spec for Lstm {
+    fn keras_name(&self) -> &'static str {
+        "LSTM"
+    }
+
+    fn width(&self) -> i64 {
+        self.units
+    }
+
+    fn weights(&self) -> Vec<Weight> {
+        let &Self { inputs, units, reads_vectors, .. } = self;
+        let weight = |name, rows: &[i64], init, transposed| Weight {
+            name,
+            shape: [rows, &[4 * units]].concat(),
+            init,
+            transposed,
+        };
+        vec![
+            // The gradient of ids is nobody's.
+            weight("kernel", &[inputs], Init::GlorotUniform, reads_vectors),
+            weight("recurrent_kernel", &[units], Init::Orthogonal, true),
+            weight("bias", &[], Init::UnitForgetBias, false),
+        ]
+    }
+
+    fn buffers(&self, node: &Node) -> Vec<i64> {
+        let (steps, units) = (node.steps, self.units);
+        let outputs = if node.outputs_read { steps * units } else { 0 };
+        let repeated = if matches!(node.reads[..], [Read::Last(_)]) { 4 * units } else { 0 };
+        let states = (steps + 1) * units;
+        vec![4 * steps * units, states, states, steps * units, outputs, units, units, repeated]
+    }
+
+    fn costs(&self, steps: i64) -> Costs {
+        let (steps, inputs, units) = (steps as f64, self.inputs as f64, self.units as f64);
+        // A vector that is read at every step is multiplied once; ids are looked up.
+        let read = if self.reads_vectors { inputs } else { 0.0 };
+        // Of a step: gates before and after their activations, c, tanh(c), h; with the hard sigmoid
+        // also what its clip was given; in the end every output once more.
+        let kept = match self.gate_activation {
+            GateActivation::Sigmoid => 12.0,
+            GateActivation::HardSigmoid => 15.0,
+        };
+        // The kernel's rows, and again with the bias, or a vector's projection; the outputs twice.
+        let held = if self.reads_vectors { 4.0 + 2.0 * steps } else { 10.0 * steps };
+        Costs {
+            multiplications: (steps * units + read) * 4.0 * units,
+            in_turn: steps,
+            kept: kept * steps * units,
+            // Projections on the way up, their gradients down.
+            passing: 4.0 * steps * units,
+            // Half as much again is what the allocator keeps of one batch for the next.
+            inference: 1.5 * held * units,
+        }
+    }
+}

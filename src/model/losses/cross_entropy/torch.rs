@@ -1,0 +1,22 @@
+//! Cross-entropy as libtorch operations.
+
+use tch::{Reduction, TchError, Tensor};
+
+use crate::model::losses::BatchScore;
+
+/// Scores `logits` `(R, Tout, B, V)` against the ids `target` `(R, B, Tout)`, all below V.
+///
+/// Loss: −mean over B and Tout of `log softmax(logits)[target]`.
+///
+/// # Errors
+/// libtorch's.
+pub fn score(logits: &Tensor, target: &Tensor) -> Result<BatchScore, TchError> {
+    let (replicas, _, _, vocab) = logits.size4()?;
+    let target = target.f_transpose(1, 2)?.f_reshape([-1])?;
+    let rows = logits.f_reshape([-1, vocab])?;
+    let losses = rows.f_cross_entropy_loss::<Tensor>(&target, None, Reduction::None, -100, 0.0)?;
+    let correct = rows.f_detach()?.f_argmax(-1, false)?.f_eq_tensor(&target)?;
+    let mean =
+        |of: &Tensor| of.f_view([replicas, -1])?.f_mean_dim([-1].as_slice(), false, logits.kind());
+    Ok(BatchScore { loss: mean(&losses)?, accuracy: mean(&correct)? })
+}

@@ -1,0 +1,44 @@
+//! Free-running inference: what a model says to a source alone, never shown the target.
+
+use tch::{Kind, TchError, Tensor};
+
+use crate::config::Feedback;
+use crate::model::layers::twin::Input;
+use crate::model::network::{Network, State};
+
+/// The probabilities `(R, Tout, B, V)` of what `network` says to `source` `(R, B, Tin)` int64, and the
+/// state after the batch.
+///
+/// A decoder is fed an all-zero vector first and then what it put out itself, as `feedback` says; `None` is for models without one.
+///
+/// # Errors
+/// libtorch's.
+pub fn free_running(
+    network: &Network,
+    feedback: Option<Feedback>,
+    source: &Tensor,
+    state: &State,
+) -> Result<(Tensor, State), TchError> {
+    if !network.has_decoder() {
+        let (logits, next) = network.forward(source, None, state)?;
+        return Ok((logits.f_softmax(-1, logits.kind())?, next));
+    }
+    let (mut outputs, next) = network.encode(source, state)?;
+    let mut said: Vec<Tensor> = Vec::new();
+    for _ in 0..network.answers() {
+        let ids = match (said.last(), feedback) {
+            (Some(last), Some(Feedback::Argmax)) => {
+                Some(last.f_argmax(-1, false)?.f_unsqueeze(-1)?)
+            }
+            _ => None,
+        };
+        let fed = match (said.last(), &ids) {
+            (None, _) => Input::Zeros(source.size3()?.1),
+            (Some(_), Some(ids)) => Input::Ids(ids),
+            (Some(last), None) => Input::Repeated(last, 1),
+        };
+        let logits = network.step(source, fed, &mut outputs)?;
+        said.push(logits.f_softmax(-1, None::<Kind>)?);
+    }
+    Ok((Tensor::f_stack(&said, 1)?, next))
+}
