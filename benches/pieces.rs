@@ -156,7 +156,8 @@ fn pieces(criterion: &mut Criterion) {
         });
 
         let mut trainer = Trainer::new(&config, device::host()).expect("a trainer");
-        let mut adam = Adam::new(&config, &trainer.parameters).expect("an optimiser");
+        let mut adam = Adam::new(&config, trainer.epochs().steps(), &trainer.parameters)
+            .expect("an optimiser");
         let pool = ThreadPool::new(1);
         group.bench_function("adam", |b| {
             b.iter(|| adam.update(&trainer.parameters, &pool).expect("an update"));

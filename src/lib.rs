@@ -17,7 +17,7 @@
 //!
 //! # Reading order
 //!
-//! From a command to a row of `curves.csv`: [`cli`] → [`config::resolve`] → [`config`] →
+//! From a command to a row of `curves.csv`: [`cli`] → [`resolve`] → [`config`] →
 //! [`train::trainer`]: [`data::task`] → [`data::loader`] → [`engine`] → [`train::meter`] →
 //! [`run::curves`].
 //!
@@ -39,6 +39,8 @@ pub mod reports;
 pub mod train;
 
 pub mod run;
+
+pub mod resolve;
 
 pub mod engine;
 

@@ -15,6 +15,7 @@ use seqlab::base::error::{USAGE, status};
 use seqlab::base::rng::Purpose;
 use seqlab::config::presets;
 use seqlab::config::{Config, DeviceChoice, Dtype, EngineChoice, GateActivation};
+use seqlab::data::epochs::Epochs;
 use seqlab::data::loader::Prefetch;
 use seqlab::data::task::Task;
 use seqlab::engine;
@@ -73,7 +74,8 @@ fn experiments(dtype: Dtype) -> Vec<Config> {
     let small = |config: Config| {
         let id_max = config.id_max - config.vocab + 12;
         let samples = config.samples.map(|_| 22 * config.batch_size);
-        let epochs = (20 + config.steps_per_epoch() - 1) / config.steps_per_epoch();
+        let each = Epochs::of(&config).steps_per_epoch();
+        let epochs = (20 + each - 1) / each;
         let warmup_steps = config.warmup_steps.map(|_| 10);
         let sizes =
             Config { vocab: 12, id_max, units: 24, samples, epochs, warmup_steps, ..config };

@@ -330,7 +330,7 @@ fn a_replica_is_bit_for_bit_what_it_is_alone() {
 fn training_of(case: Case) -> Config {
     let samples = 5 * 41 + if case.config.stateful { 0 } else { 13 };
     // Ids of a sequence that are no sample's last.
-    let lead = |length| length - case.config.samples_per_epoch();
+    let lead = |length| length - Task::new(&case.config).samples_per_epoch() as i64;
     let config = Config {
         id_max: 49,
         length: case.config.length.map(|length| samples + lead(length)),
@@ -364,7 +364,7 @@ fn many_steps_at_a_time_are_the_same_as_one_by_one() {
             let config = Config { replicas, threads: Some(threads), ..training_of(case.clone()) };
             let (together, _) = training::train(&config, host());
             let mut one_by_one = Trainer::new(&config, host()).unwrap();
-            let source = Batches::new(&config, 0);
+            let source = Batches::new(&config, &Task::new(&config), 0);
             for step in source.feed(Prefetch::Off, host()).unwrap() {
                 let step = step.unwrap();
                 if step.starts_epoch {

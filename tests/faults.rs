@@ -147,7 +147,8 @@ fn trainer(config: &Config, steps: usize) -> Trainer {
     let mut trainer = Trainer::new(config, host()).unwrap();
     let epoch = task.epoch(&seeds, Purpose::Training, 0);
     (0..steps).for_each(|i| drop(trainer.learn(&epoch.batch(i * 5..i * 5 + 5)).unwrap()));
-    trainer.restore(&seqlab::run::manifest::Position::at(config, steps as i64), &[0.0; 8]);
+    trainer
+        .restore(&seqlab::run::manifest::Position::at(trainer.epochs(), steps as i64), &[0.0; 8]);
     trainer
 }
 

@@ -8,6 +8,7 @@ use seqlab::base::error;
 use seqlab::base::rng::{Purpose, Stream};
 use seqlab::config::presets;
 use seqlab::config::{Config, Dtype, EngineChoice, LearningRateSchedule};
+use seqlab::data::epochs::Epochs;
 use seqlab::data::task::Task;
 use seqlab::kernels::thread_pool::ThreadPool;
 use seqlab::optim::adam::Adam;
@@ -39,7 +40,7 @@ impl Bench {
             ParameterSpec::new("layer", "bias", &[2], Init::Zeros),
         ];
         let parameters = Parameters::zeros(specs, REPLICAS, Kind::Double, host()).unwrap();
-        let adam = Adam::new(config, &parameters).unwrap();
+        let adam = Adam::new(config, Epochs::of(config).steps(), &parameters).unwrap();
         let generator = Stream::new(4, Purpose::Evaluation).at(0);
         let mut bench = Self { parameters, adam, generator };
         let start = bench.random(1.0);
@@ -275,7 +276,7 @@ fn every_engine_takes_the_rate_of_the_step() {
         for (step, &rate) in rates.iter().enumerate() {
             let batch = data.batch(step..step + config.batch_size as usize);
             trainer.learn(&batch).unwrap();
-            let mut adam = Adam::new(&constant(rate), &by_hand.parameters).unwrap();
+            let mut adam = Adam::new(&constant(rate), 1, &by_hand.parameters).unwrap();
             (adam.step, adam.m, adam.v) = (by_hand.adam.step, by_hand.adam.m, by_hand.adam.v);
             by_hand.adam = adam;
             by_hand.learn(&batch).unwrap();

@@ -183,6 +183,7 @@ fn what_is_above_the_tensors_names_none() {
         "cli",
         "run/",
         "config/",
+        "resolve/",
         "files/",
         "base/",
         "data/task/",

@@ -12,7 +12,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use seqlab::config::presets;
 use seqlab::config::{Config, Dtype, EngineChoice};
+use seqlab::data::epochs::Epochs;
 use seqlab::data::loader::{Batches, Prefetch, STEPS_AT_A_TIME};
+use seqlab::data::task::Task;
 use seqlab::run::curves::CurveRow;
 use seqlab::tensor::device::{Transfers, download, host, set_threads, threads, transfers};
 use seqlab::train::meter::PENDING;
@@ -34,7 +36,7 @@ fn small(name: &str, steps: i64) -> Config {
     let config = match config.samples {
         // The last batch of an epoch is smaller than the others.
         Some(_) => Config { batch_size: 4, samples: Some(4 * steps - 1), ..config },
-        None => Config { epochs: steps / config.steps_per_epoch(), ..config },
+        None => Config { epochs: steps / Epochs::of(&config).steps_per_epoch(), ..config },
     };
     assert_eq!((config.validate(), steps_of(&config)), (Ok(()), steps));
     config
@@ -42,7 +44,7 @@ fn small(name: &str, steps: i64) -> Config {
 
 /// Steps of the whole training.
 fn steps_of(config: &Config) -> i64 {
-    config.epochs * config.steps_per_epoch()
+    Epochs::of(config).steps()
 }
 
 /// Every family, with and without clipping, one replica and three.
@@ -87,7 +89,7 @@ fn train(config: &Config, prefetch: Prefetch, rows_wait: Duration) -> Trained {
 /// Transfers that logging asks for: one a row, more where there are too many steps between two, and
 /// one to see that the weights are still numbers.
 fn logging(config: &Config) -> u64 {
-    let every = config.log_every.unwrap_or(config.steps_per_epoch());
+    let every = config.log_every.unwrap_or(Epochs::of(config).steps_per_epoch());
     let fetches = |steps: i64| (steps as u64).div_ceil(PENDING as u64);
     let (rows, rest) = (steps_of(config) / every, steps_of(config) % every);
     rows as u64 * fetches(every) + fetches(rest) + 1
@@ -155,7 +157,8 @@ fn uploads_run_ahead_of_their_use_but_not_away() {
     let _alone = alone();
     let before = transfers().queued;
     let queued = || transfers().queued - before;
-    let source = Batches::new(&Config { epochs: i64::MAX, ..small("echo", 4) }, 0);
+    let config = Config { epochs: i64::MAX, ..small("echo", 4) };
+    let source = Batches::new(&config, &Task::new(&config), 0);
     let mut feed = source.feed(Prefetch::On, host()).unwrap();
     // Nothing is used: one waits, and the next waits for its place.
     wait_until(|| queued() == 2);

@@ -19,14 +19,13 @@ use crate::base::input::quoted;
 use crate::base::versions;
 use crate::commands;
 use crate::config::presets;
-use crate::config::resolve;
-use crate::config::resolve::Given;
 use crate::config::{
     self, Config, DeviceChoice, Dtype, EngineChoice, Family, Feedback, GateActivation, Invalid,
     LearningRateSchedule, MANY, TaskKind, within,
 };
 use crate::engine;
 use crate::reports::tables;
+use crate::resolve::{self, Given};
 use crate::run::progress::say;
 use crate::run::run_dir;
 use crate::run::run_dir::RunDir;

@@ -57,30 +57,31 @@ pub fn predict(
         return Err(UserError::failure(error).into());
     }
     let Some(source) = &what.source else {
-        return answer(&trained, Lines::new(reads, input), prompt.then_some(reads), out);
+        return answer(&trained, Lines::new(reads.clone(), input), &reads, prompt, out);
     };
     let source = reads.parse(source.as_bytes());
     let source = source.map_err(|e| UserError::usage(format!("--source: {e}")))?;
-    writeln!(out, "{}", source.writing.target(&trained.predict(&[&source.ids])?))?;
+    writeln!(out, "{}", reads.task().target(&trained.predict(&[&source.ids])?, source.writing))?;
     Ok(())
 }
 
-/// Answers `lines` as they come, after a prompt for `asked`.
+/// Answers `lines` of what the model `reads` as they come, with a prompt where that is asked for.
 fn answer(
     trained: &Trained,
     mut lines: Lines<impl Read>,
-    asked: Option<Reads>,
+    reads: &Reads,
+    prompt: bool,
     out: &mut dyn Write,
 ) -> Result<()> {
     let unreadable = |e| UserError::usage(format!("standard input, {e}"));
     let most = rows_at_once(&trained.config);
     let mut out = BufWriter::new(out);
     let (mut all, mut bad) = (0, 0);
-    if let Some(reads) = asked {
+    if prompt {
         progress::say(format!("type {reads}, one source a line; Ctrl-D ends"));
     }
     loop {
-        if asked.is_some() {
+        if prompt {
             progress::prompt();
         }
         let batch = lines.batch(most).map_err(unreadable)?;
@@ -94,7 +95,8 @@ fn answer(
             all += 1;
             match line {
                 Ok(Source { writing, .. }) => {
-                    writeln!(out, "{}", writing.target(targets.next().unwrap_or_default()))?
+                    let target = targets.next().unwrap_or_default();
+                    writeln!(out, "{}", reads.task().target(target, *writing))?
                 }
                 Err(error) => {
                     bad += 1;
@@ -107,7 +109,7 @@ fn answer(
         }
         out.flush()?;
     }
-    if asked.is_some() {
+    if prompt {
         progress::say("");
     }
     if bad == 0 {

@@ -13,6 +13,7 @@ use super::train::{Train, train_until};
 use crate::base::error::UserError;
 use crate::config::presets::{self, Preset};
 use crate::config::{Config, DeviceChoice};
+use crate::data::epochs::Epochs;
 use crate::files::directory::Directory;
 use crate::run::progress::say;
 use crate::run::run_dir::{Place, RunDir};
@@ -114,7 +115,7 @@ fn log_every(config: &Config) -> Option<i64> {
     let apart = [1, 2, 5, 10, 20, 50].into_iter().find(|apart| config.epochs <= ROWS * apart);
     match apart.unwrap_or(100) {
         1 => config.log_every,
-        epochs => Some(epochs * config.steps_per_epoch()),
+        epochs => Some(epochs * Epochs::of(config).steps_per_epoch()),
     }
 }
 
@@ -151,7 +152,7 @@ mod tests {
     fn curves_have_few_rows_and_one_where_the_last_20_epochs_begin() {
         for preset in presets::all() {
             let Config { epochs, .. } = preset.config;
-            let steps = preset.config.steps_per_epoch();
+            let steps = Epochs::of(&preset.config).steps_per_epoch();
             let every = log_every(&preset.config).unwrap_or(steps);
             assert!(epochs * steps / every <= ROWS, "{}", preset.name);
             assert!(epochs <= 20 || 20 * steps % every == 0, "{}", preset.name);

@@ -14,6 +14,7 @@ use super::trained::{again, check_config, warn};
 use crate::base::error::UserError;
 use crate::base::input;
 use crate::config::{Config, DeviceChoice, Invalid, LearningRateSchedule};
+use crate::data::epochs::Epochs;
 use crate::run::progress::say;
 use crate::run::run_dir::RunDir;
 use crate::tensor::device;
@@ -138,7 +139,8 @@ fn check_epochs(checkpoint: &Checkpoint, config: &Config, run: &RunDir) -> Resul
         return Ok(());
     }
     let refused = |why: String| UserError::usage(format!("--epochs {epochs}: {why}"));
-    if config.steps() < position.step {
+    let longer = Epochs::of(config);
+    if longer.steps() < position.step {
         let done = position.epoch + i64::from(position.batch > 0);
         return Err(refused(format!("expected at least the {done} that are begun")).into());
     }
@@ -152,7 +154,7 @@ fn check_epochs(checkpoint: &Checkpoint, config: &Config, run: &RunDir) -> Resul
         ));
         return Err(error.hint(hint).into());
     }
-    if position.rows > config.rows_due(position.step) {
+    if position.rows > longer.rows_due(position.step) {
         let error = refused(format!(
             "the last row of curves.csv, at step {}, is there because the run ended, since log_every \
              {} does not divide that; a longer run would not have it",

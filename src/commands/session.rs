@@ -101,7 +101,7 @@ impl Session {
                  writing {shown}"
             ));
         }
-        let progress = Progress::new(&config, first, quiet);
+        let progress = Progress::new(trainer.epochs(), first, quiet);
         let mut recorder = Recorder { run: &run, curves, written: Instant::now(), progress };
         let startup_seconds = begin.elapsed().as_secs_f64();
         let outcome = trainer.run(&mut recorder, stop);
@@ -198,16 +198,17 @@ fn evaluate(
     let each = EXAMPLES.div_ceil(config.replicas as usize);
     let samples = config.evaluation_samples as usize;
     let (seeds, diverged) = (config.seeds(), trainer.diverged());
-    let evaluations = trainer.evaluator().run(Purpose::Evaluation, samples, |prediction| {
+    let evaluator = trainer.evaluator();
+    let evaluations = evaluator.run(Purpose::Evaluation, samples, |prediction| {
         go_on(stop)?;
         if diverged[prediction.replica].is_some() {
             return Ok(());
         }
         let own = examples.iter().filter(|row| row.replica == prediction.replica);
         if examples.len() < EXAMPLES && own.count() < each {
-            examples.push(prediction.row(Writing::of(config.task)));
+            examples.push(prediction.row(evaluator.task, Writing::Own));
         }
-        file.add(prediction.row(Writing::Ids))
+        file.add(prediction.row(evaluator.task, Writing::Ids))
     })?;
     examples.sort_by_key(|example| example.replica);
     // The summary, which comes next, says that everything is there.

@@ -6,11 +6,12 @@ use anyhow::Result;
 use tch::Device;
 
 use crate::base::error::UserError;
-use crate::config::resolve;
 use crate::config::{Config, DeviceChoice};
+use crate::data::epochs::Epochs;
 use crate::data::task::Task;
 use crate::model::Model;
 use crate::model::network::{self, Network};
+use crate::resolve;
 use crate::run::progress::say;
 use crate::run::run_dir::RunDir;
 use crate::run::summary::Summary;
@@ -43,7 +44,8 @@ fn found(run: &RunDir, finished: bool) -> Result<Checkpoint> {
 
 /// Why `run`, of this configuration, has no best weights.
 fn no_best(run: &RunDir, config: &Config) -> UserError {
-    let rows = config.rows_due(config.steps());
+    let epochs = Epochs::of(config);
+    let rows = epochs.rows_due(epochs.steps());
     let hint = match config.validate_every {
         Some(every) if every <= rows => format!("`{}` comes to one", run.resume_command()),
         _ => format!("`{} --validate-every 1` trains it again with them", run.again_command()),

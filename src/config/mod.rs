@@ -1,7 +1,5 @@
 //! The configuration of a run: what `config.toml` holds and what the flags of `train` set.
 
-pub mod resolve;
-
 pub mod presets;
 
 mod checkpoints;
@@ -334,34 +332,6 @@ impl Config {
     pub fn placed_as(&self, other: &Self) -> Self {
         let Self { device, threads, checkpoint_every, keep_checkpoints, .. } = *other;
         Self { device, threads, checkpoint_every, keep_checkpoints, ..self.clone() }
-    }
-
-    /// Samples in an epoch; meaningful once the sizes are valid.
-    pub fn samples_per_epoch(&self) -> i64 {
-        let length = self.length.unwrap_or(0);
-        match self.task {
-            TaskKind::Echo => length + 1 - self.n_in,
-            TaskKind::Lag => length - self.n_in.max(self.lag.unwrap_or(0)),
-            TaskKind::Reverse | TaskKind::Addition => self.samples.unwrap_or(0),
-        }
-    }
-
-    /// Optimiser steps in an epoch.
-    pub fn steps_per_epoch(&self) -> i64 {
-        (self.samples_per_epoch() + self.batch_size - 1) / self.batch_size
-    }
-
-    /// Optimiser steps in the whole run.
-    pub fn steps(&self) -> i64 {
-        self.epochs * self.steps_per_epoch()
-    }
-
-    /// Logging points in the first `step` steps: one in `log_every` steps or an epoch, and one at the
-    /// end of the run.
-    pub fn rows_due(&self, step: i64) -> i64 {
-        let every = self.log_every.unwrap_or(self.steps_per_epoch());
-        let closing = step == self.steps() && step % every != 0;
-        step / every + i64::from(closing)
     }
 }
 

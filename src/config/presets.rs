@@ -338,22 +338,3 @@ fn addition(
         source: "Keras's example addition_rnn",
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_preset_is_valid_and_knows_its_name() {
-        for preset in all() {
-            assert_eq!(preset.config.validate(), Ok(()), "{}", preset.name);
-            assert_eq!(preset.config.preset, preset.name);
-        }
-    }
-
-    #[test]
-    fn epochs_have_the_published_number_of_steps() {
-        let steps: Vec<_> = all().iter().map(|p| p.config.steps_per_epoch()).collect();
-        assert_eq!(steps, [4, 1, 1, 1, 3125, 3, 25, 4, 4, 141, 1407]);
-    }
-}

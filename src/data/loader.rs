@@ -12,6 +12,7 @@ use tch::{Device, TchError, Tensor};
 
 use crate::base::rng::Purpose;
 use crate::config::{Config, Family};
+use crate::data::epochs::Epochs;
 use crate::data::task::{Batch, Task};
 use crate::tensor::device;
 
@@ -144,12 +145,12 @@ pub struct Batches {
 }
 
 impl Batches {
-    /// The training batches of a validated configuration, from that of step `first` (0: the first)
-    /// to its last.
-    pub fn new(config: &Config, first: i64) -> Self {
-        let (epoch, batch) = (first / config.steps_per_epoch(), first % config.steps_per_epoch());
+    /// The training batches of a validated configuration and its task, from that of step `first` (0:
+    /// the first) to its last.
+    pub fn new(config: &Config, task: &Task, first: i64) -> Self {
+        let (epoch, batch) = Epochs::new(config, task).done(first);
         Self {
-            task: Task::new(config),
+            task: task.clone(),
             seeds: config.seeds(),
             batch_size: config.batch_size as usize,
             epochs: epoch as u64..config.epochs as u64,
@@ -318,10 +319,12 @@ mod tests {
         let large = Config { samples: Some(20_000), batch_size: 1024, ..preset("reverse") };
         let many = Config { epochs: 70, ..preset("echo") };
         for config in [odd, large, many, preset("partial-echo-4"), preset("echo-lag")] {
-            let per_epoch = config.steps_per_epoch();
+            let task = Task::new(&config);
+            let epochs = Epochs::new(&config, &task);
+            let per_epoch = epochs.steps_per_epoch();
             let mut whole = None;
             for first in [0, 1, per_epoch - 1, per_epoch, 2 * per_epoch - 1, 2 * per_epoch] {
-                let source = Batches::new(&config, first);
+                let source = Batches::new(&config, &task, first);
                 let [direct, ahead] = [Prefetch::Off, Prefetch::On].map(|prefetch| {
                     let steps = source.feed(prefetch, device::host()).unwrap();
                     steps.map(|step| told(step.unwrap())).collect::<Vec<_>>()
@@ -329,7 +332,7 @@ mod tests {
                 assert!(direct == ahead, "{}, step {first}", config.preset);
                 let whole = whole.get_or_insert_with(|| direct.clone());
                 assert!(direct == whole[first as usize..], "{}, step {first}", config.preset);
-                assert_eq!(direct.len() as i64, config.steps() - first);
+                assert_eq!(direct.len() as i64, epochs.steps() - first);
                 let [starts, ends] = [0, 1].map(|flag| direct.iter().map(move |step| step.2[flag]));
                 assert!(starts.skip(1).chain([true]).take(direct.len()).eq(ends));
             }
@@ -350,7 +353,8 @@ mod tests {
     fn a_feed_that_is_dropped_ends_its_thread() {
         for used in [0, 1, STEPS_AT_A_TIME + 1] {
             ends(move || {
-                let source = Batches::new(&Config { epochs: i64::MAX, ..preset("echo") }, 0);
+                let config = Config { epochs: i64::MAX, ..preset("echo") };
+                let source = Batches::new(&config, &Task::new(&config), 0);
                 let mut feed = source.feed(Prefetch::On, device::host()).unwrap();
                 assert_eq!(feed.by_ref().take(used).filter(Result::is_ok).count(), used);
             });
@@ -361,7 +365,8 @@ mod tests {
     fn a_panic_while_drawing_is_an_error() {
         ends(|| {
             // No configuration that was validated has an empty range of ids.
-            let source = Batches::new(&Config { id_min: 1, id_max: 0, ..preset("echo") }, 0);
+            let config = Config { id_min: 1, id_max: 0, ..preset("echo") };
+            let source = Batches::new(&config, &Task::new(&config), 0);
             let mut feed = source.feed(Prefetch::On, device::host()).unwrap();
             let error = feed.next().unwrap().unwrap_err().to_string();
             assert_eq!(error, "the thread that draws batches failed");

@@ -5,6 +5,8 @@
 pub mod loader;
 pub mod sources;
 
-pub mod writing;
+pub mod epochs;
 
 pub mod task;
+
+pub mod writing;

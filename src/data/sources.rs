@@ -3,8 +3,8 @@
 use std::io::{self, BufRead, BufReader, Read};
 
 use crate::base::input::quoted;
-use crate::config::{Config, TaskKind};
-use crate::data::task::addition;
+use crate::config::Config;
+use crate::data::task::Task;
 use crate::data::writing::Writing;
 
 /// Bytes that an id and what separates it from the next may take, and those that a line may have
@@ -18,13 +18,10 @@ const ENDLESS: u64 = 1 << 26;
 /// Bytes that are read at once, where so many are there.
 const BUFFER: usize = 1 << 18;
 
-/// What task addition is asked.
-const QUESTION: &str = "a question such as 1+2";
-
 /// What a model reads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Reads {
-    task: TaskKind,
+    task: Task,
     vocab: i64,
     n_in: i64,
 }
@@ -41,29 +38,32 @@ pub struct Source {
 impl Reads {
     /// What a model of this configuration reads.
     pub fn new(config: &Config) -> Self {
-        let &Config { task, vocab, n_in, .. } = config;
-        Self { task, vocab, n_in }
+        let &Config { vocab, n_in, .. } = config;
+        Self { task: Task::new(config), vocab, n_in }
     }
 
-    /// The source in `line`: ids separated by white space or, in task addition, a question such as
-    /// `12+3`, which no ids can be taken for.
+    /// What it is asked.
+    pub fn task(&self) -> &Task {
+        &self.task
+    }
+
+    /// The source in `line`: ids separated by white space, or what the task reads besides.
     ///
     /// # Errors
     /// If it is no text, or the model reads other ids, more or fewer.
-    pub fn parse(self, line: &[u8]) -> Result<Source, String> {
+    pub fn parse(&self, line: &[u8]) -> Result<Source, String> {
         let text = std::str::from_utf8(line).map_err(|e| format!("no UTF-8: {e}"))?;
-        if self.task != TaskKind::Addition {
-            return Ok(Source { ids: self.ids(text)?, writing: Writing::Ids });
+        if let Some(ids) = self.task.read(text) {
+            return Ok(Source { ids: ids?, writing: Writing::Own });
         }
-        if text.contains('+') {
-            let ids = addition::question(text, self.n_in as usize)?;
-            return Ok(Source { ids, writing: Writing::Characters });
-        }
-        let ids = self.ids(text).map_err(|e| format!("{e}, or {QUESTION}"))?;
-        Ok(Source { ids, writing: Writing::Ids })
+        let ids = self.ids(text).map_err(|e| match self.task.question() {
+            Some(question) => format!("{e}, or {question}"),
+            None => e,
+        });
+        Ok(Source { ids: ids?, writing: Writing::Ids })
     }
 
-    fn ids(self, text: &str) -> Result<Vec<i64>, String> {
+    fn ids(&self, text: &str) -> Result<Vec<i64>, String> {
         let last = self.vocab - 1;
         let id = |word: &str| match word.parse::<i64>() {
             Err(_) => {
@@ -86,8 +86,8 @@ impl Reads {
 impl std::fmt::Display for Reads {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (n, last) = (self.n_in, self.vocab - 1);
-        if self.task == TaskKind::Addition {
-            write!(f, "{QUESTION}, or ")?;
+        if let Some(question) = self.task.question() {
+            write!(f, "{question}, or ")?;
         }
         write!(f, "{n} ids from 0 to {last}")
     }

@@ -41,14 +41,14 @@ pub struct Adam {
 }
 
 impl Adam {
-    /// An optimiser of `parameters` that has done no step.
+    /// An optimiser of `parameters` that has done none of so many `steps`.
     ///
     /// # Errors
     /// libtorch's, above all when memory is short.
-    pub fn new(config: &Config, parameters: &Parameters) -> Result<Self, TchError> {
+    pub fn new(config: &Config, steps: i64, parameters: &Parameters) -> Result<Self, TchError> {
         let zeros = || parameters.flat().f_zeros_like();
         Ok(Self {
-            schedule: Schedule::new(config),
+            schedule: Schedule::new(config, steps),
             beta_1: config.beta_1,
             beta_2: config.beta_2,
             epsilon: config.epsilon,
@@ -324,7 +324,6 @@ mod tests {
         let config = Config {
             units: 3,
             replicas: 2,
-            epochs: 1,
             warmup_steps: Some(2),
             learning_rate_schedule: LearningRateSchedule::Cosine,
             ..presets::all().swap_remove(0).config
@@ -334,7 +333,7 @@ mod tests {
             for one_pass in [true, false] {
                 let specs = Model::new(&config).parameters();
                 let parameters = Parameters::zeros(specs, 2, kind, device::host()).unwrap();
-                let mut adam = Adam::new(&config, &parameters).unwrap();
+                let mut adam = Adam::new(&config, 4, &parameters).unwrap();
                 for step in 1..=5 {
                     let n = parameters.flat().numel() as i64;
                     let gradient = Tensor::arange(n, (kind, device::host())) * 0.01 * step - 3.0;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::input::clipped;
 use crate::config::{Config, DeviceChoice};
+use crate::data::epochs::Epochs;
 use crate::files::checksum::Checksum;
 
 /// The layout that this version writes and reads.
@@ -90,11 +91,10 @@ pub struct Best {
 }
 
 impl Position {
-    /// The place in a run of `config` after `step` steps, 0 to all.
-    pub fn at(config: &Config, step: i64) -> Self {
-        let (epoch, batch) = (step / config.steps_per_epoch(), step % config.steps_per_epoch());
-        let samples = epoch * config.samples_per_epoch() + batch * config.batch_size;
-        let rows = config.rows_due(step);
+    /// The place in a run of `epochs` after `step` steps, 0 to all.
+    pub fn at(epochs: &Epochs, step: i64) -> Self {
+        let (epoch, batch) = epochs.done(step);
+        let (samples, rows) = (epochs.samples_seen(step), epochs.rows_due(step));
         Self { epoch, batch, step, samples, rows, seconds: 0.0, device: None, best: None }
     }
 }
@@ -146,7 +146,7 @@ impl Manifest {
         let manifest: Self = serde_json::from_slice(text).map_err(unreadable)?;
         ensure!(manifest.checksum()? == manifest.crc32, "its checksum is another");
         manifest.config.validate()?;
-        manifest.position.check(&manifest.config)?;
+        manifest.position.check(&Epochs::of(&manifest.config))?;
         let known = |name: &String| [WEIGHTS, TRAINING, BEST].contains(&name.as_str());
         let files = &manifest.files;
         ensure!(files.keys().all(known), "it names a file that no checkpoint has");
@@ -168,11 +168,11 @@ impl Manifest {
 }
 
 impl Position {
-    /// Whether a run of `config`, which is valid, can stand here.
-    fn check(&self, config: &Config) -> Result<()> {
+    /// Whether a run of `epochs` can stand here.
+    fn check(&self, epochs: &Epochs) -> Result<()> {
         let &Self { step, rows, seconds, device, best, .. } = self;
-        ensure!((0..=config.steps()).contains(&step), "step {step} is none of the run's");
-        let there = Self::at(config, step);
+        ensure!((0..=epochs.steps()).contains(&step), "step {step} is none of the run's");
+        let there = Self::at(epochs, step);
         // A row that was being validated when the training was interrupted is still to come.
         ensure!((there.rows - 1..=there.rows).contains(&rows) && rows >= 0, "{rows} rows");
         ensure!(seconds >= 0.0, "{seconds} seconds");
@@ -191,7 +191,8 @@ mod tests {
     fn manifest() -> Manifest {
         let config = presets::find("echo").unwrap().config;
         let best = Some(Best { step: 4, val_loss: 0.1 + 0.2 });
-        let position = Position { seconds: 1.0 / 3.0, best, ..Position::at(&config, 7) };
+        let position =
+            Position { seconds: 1.0 / 3.0, best, ..Position::at(&Epochs::of(&config), 7) };
         let files = [WEIGHTS, TRAINING, BEST].map(|name| (name.to_owned(), Checksum::of(b"x")));
         Manifest::new(&config, position, Checksum::of(b"rows"), files.into()).unwrap()
     }

@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
 use crate::base::input::printable;
 use crate::base::statistics::{Distribution, figure};
-use crate::config::Config;
+use crate::data::epochs::Epochs;
 use crate::run::curves::CurveRow;
 
 /// Prints a line on standard error, [`printable`]. Nobody reading there is no reason to end a run.
@@ -56,9 +56,9 @@ impl Shown {
 }
 
 impl Progress {
-    /// Progress of a training with `config` that goes on after `first` steps.
-    pub fn new(config: &Config, first: i64, quiet: bool) -> Self {
-        let steps = config.steps();
+    /// Progress of a training of `epochs` that goes on after `first` steps.
+    pub fn new(epochs: &Epochs, first: i64, quiet: bool) -> Self {
+        let steps = epochs.steps();
         let shown = Shown::new(quiet, || {
             let bar = ProgressBar::new(steps as u64).with_position(first as u64);
             let template = "{bar:24} {msg}  {speed} steps/s, {eta} left";
@@ -73,7 +73,7 @@ impl Progress {
             bar.reset_eta();
             bar
         });
-        Self { epochs: config.epochs, first, steps, validation: String::new(), shown }
+        Self { epochs: epochs.count, first, steps, validation: String::new(), shown }
     }
 
     /// A step was done.
@@ -212,7 +212,7 @@ mod tests {
     #[test]
     fn the_last_validation_is_shown_until_the_next() {
         let config = presets::find("echo").unwrap().config;
-        let mut progress = Progress::new(&config, 0, true);
+        let mut progress = Progress::new(&Epochs::of(&config), 0, true);
         let row = |loss: f64, val_loss: Option<f64>| CurveRow {
             replica: 0,
             seed: 1,

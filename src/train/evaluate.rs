@@ -27,13 +27,13 @@ pub struct Prediction<'a> {
 }
 
 impl Prediction<'_> {
-    /// The same as text.
-    pub fn row(&self, writing: Writing) -> PredictionRow {
+    /// The same as text, for sequences of `task`.
+    pub fn row(&self, task: &Task, writing: Writing) -> PredictionRow {
         PredictionRow {
             replica: self.replica,
-            source: writing.source(self.source),
-            expected: writing.target(self.expected),
-            predicted: writing.target(self.predicted),
+            source: task.source(self.source, writing),
+            expected: task.target(self.expected, writing),
+            predicted: task.target(self.predicted, writing),
             correct: self.expected == self.predicted,
         }
     }

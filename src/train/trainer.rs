@@ -12,6 +12,7 @@ use tch::{Device, TchError, Tensor};
 use crate::base::error::Interrupted;
 use crate::base::rng::Purpose;
 use crate::config::{Config, EngineChoice};
+use crate::data::epochs::Epochs;
 use crate::data::loader::{Batches, Ids, Prefetch, Step};
 use crate::data::task::{Batch, Task};
 use crate::engine::fused;
@@ -70,6 +71,7 @@ pub struct Trainer {
     config: Config,
     seeds: Vec<u64>,
     task: Task,
+    epochs: Epochs,
     device: Device,
     /// What computes the steps.
     pub chosen: EngineChoice,
@@ -153,6 +155,8 @@ impl Trainer {
     pub fn blank(config: &Config, device: Device) -> Result<Self> {
         let chosen = engine::choose(config.engine, device)?;
         let seeds = config.seeds();
+        let task = Task::new(config);
+        let epochs = Epochs::new(config, &task);
         let specs = Model::new(config).parameters();
         let kind = network::kind(config.dtype);
         let parameters = Parameters::zeros(specs, config.replicas, kind, device)?;
@@ -166,14 +170,15 @@ impl Trainer {
             }
         };
         Ok(Self {
-            task: Task::new(config),
+            task,
+            epochs,
             device,
             chosen,
             prefetch: if device::is_host(device) { Prefetch::Off } else { Prefetch::On },
             rows_wait: if device::is_host(device) { Duration::ZERO } else { ROWS_WAIT },
             network,
             engine,
-            adam: Adam::new(config, &parameters)?,
+            adam: Adam::new(config, epochs.steps(), &parameters)?,
             parameters,
             carried: None,
             step: 0,
@@ -220,7 +225,7 @@ impl Trainer {
             return self.interrupted(observer);
         }
         let mut saved = Instant::now();
-        let source = Batches::new(&self.config, self.step);
+        let source = Batches::new(&self.config, &self.task, self.step);
         let mut feed = source.feed(self.prefetch, self.device)?.peekable();
         loop {
             let steps = self.stretch(&mut feed, stop)?;
@@ -267,7 +272,7 @@ impl Trainer {
             let Some(step) = feed.next_if(fits).transpose()? else { break };
             steps.push(step);
             number += 1;
-            let rows_before = std::mem::replace(&mut rows, self.config.rows_due(number));
+            let rows_before = std::mem::replace(&mut rows, self.epochs.rows_due(number));
             let validated = rows > rows_before && self.validation_is_due(rows);
             if validated || self.config.checkpoint_every.is_due(number, Duration::ZERO) {
                 break;
@@ -305,7 +310,7 @@ impl Trainer {
             seconds: self.seconds(),
             device: Some(device::choice(self.device)),
             best: self.best.as_ref().map(|(best, _)| *best),
-            ..Position::at(&self.config, self.step)
+            ..Position::at(&self.epochs, self.step)
         }
     }
 
@@ -340,6 +345,11 @@ impl Trainer {
     /// What is trained.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// What its epochs come to.
+    pub fn epochs(&self) -> &Epochs {
+        &self.epochs
     }
 
     /// The zero state for batches of the configuration's size, on the device.
@@ -401,7 +411,7 @@ impl Trainer {
     /// Ends the rows that are due, if any, and hands them on, or has them wait for others. Returns false,
     /// and leaves them due, if `stop` was set while they were validated.
     fn log(&mut self, observer: &mut dyn Observer, stop: &AtomicBool) -> Result<bool> {
-        if self.rows_ended < self.config.rows_due(self.step) {
+        if self.rows_ended < self.epochs.rows_due(self.step) {
             match self.end_rows(observer, stop) {
                 Err(error) if error.is::<Interrupted>() => return Ok(false),
                 ended => ended?,
@@ -424,7 +434,7 @@ impl Trainer {
         self.meter.end_row();
         self.rows_ended += 1;
         self.waiting.push_back(RowHead {
-            epoch: (self.step - 1) / self.config.steps_per_epoch() + 1,
+            epoch: self.epochs.done(self.step - 1).0 + 1,
             step: self.step,
             samples: self.samples,
             seconds: (self.seconds() * 1e3).round() / 1e3,

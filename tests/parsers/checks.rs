@@ -3,11 +3,11 @@
 #![allow(dead_code)]
 
 use seqlab::config::presets;
-use seqlab::config::resolve;
 use seqlab::config::{CheckpointEvery, Config, DeviceChoice, Dtype};
 use seqlab::data::sources::{Lines, Reads, Source};
 use seqlab::model::Model;
 use seqlab::reports::reproduction::{Experiment, Reproduction};
+use seqlab::resolve;
 use seqlab::run::curves;
 use seqlab::run::manifest::Manifest;
 use seqlab::run::summary::Summary;
@@ -85,7 +85,7 @@ fn sources(config: &Config, bytes: &[u8]) {
         Err(error) => readable(error),
         Ok(source) => {
             assert!(good(&source));
-            let text = source.writing.source(&source.ids);
+            let text = reads.task().source(&source.ids, source.writing);
             assert_eq!(reads.parse(text.as_bytes()), Ok(source), "{text}");
         }
     }

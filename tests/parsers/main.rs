@@ -10,11 +10,12 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use safetensors::tensor::TensorView;
 use seqlab::config::presets;
-use seqlab::config::resolve;
 use seqlab::config::{Config, DeviceChoice};
+use seqlab::data::epochs::Epochs;
 use seqlab::data::sources::{Lines, Reads, Source};
 use seqlab::data::writing::Writing;
 use seqlab::files::checksum::Checksum;
+use seqlab::resolve;
 use seqlab::run::curves::{self, CurveRow};
 use seqlab::run::manifest::{Manifest, Position, TRAINING, WEIGHTS};
 use seqlab::run::summary::{Evaluation, ReplicaSummary, Summary};
@@ -40,7 +41,7 @@ fn parsers() -> Vec<Parser> {
 
 fn manifest() -> String {
     let config = presets::find("echo").unwrap().config;
-    let position = Position { seconds: 1.5, ..Position::at(&config, 7) };
+    let position = Position { seconds: 1.5, ..Position::at(&Epochs::of(&config), 7) };
     let files = [WEIGHTS, TRAINING].map(|name| (name.to_owned(), Checksum::of(name.as_bytes())));
     Manifest::new(&config, position, Checksum::of(b"rows"), files.into()).unwrap().text().unwrap()
 }

@@ -7,14 +7,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rand::RngExt;
 use rand::seq::SliceRandom;
 
-use super::Draw;
+use super::{Draw, Follows, Given, Kind, check_target};
 use crate::base::input::quoted;
 use crate::base::rng::{Purpose, Stream};
+use crate::config::{Config, Family, Invalid, MANY, within};
 
 /// The id of "+"; those below it are the digits.
 const PLUS: i64 = 10;
 /// The id of the space that fills up questions and answers.
 const SPACE: i64 = 11;
+
+/// The most digits of a number to add, those of the published experiments.
+const DIGITS: i64 = 5;
+/// So few different questions that all of them are found at once.
+const FEW: i64 = 10_000;
 
 /// The numbers that are added, in the order in which they are written.
 type Question = [u32; 2];
@@ -24,22 +30,75 @@ type Question = [u32; 2];
 ///
 /// A source is "a+b" with spaces behind, written from right to left; its target is the sum with
 /// spaces behind.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Addition {
     /// Most digits of a number.
-    pub digits: u32,
+    digits: u32,
     /// Questions that are trained on.
-    pub samples: usize,
+    samples: usize,
     /// Questions that are not.
-    pub held_out: usize,
+    held_out: usize,
     /// The questions of every seed that was asked for, those to train on first.
-    pub drawn: Arc<Mutex<BTreeMap<u64, Arc<[Question]>>>>,
+    drawn: Mutex<BTreeMap<u64, Arc<[Question]>>>,
 }
 
-impl Addition {
-    /// Epoch `epoch` of the seed: its training questions in the order that the epoch's position of
-    /// the training stream gives, or those held out, always in the same order.
-    pub fn epoch(&self, seed: u64, purpose: Purpose, epoch: u64) -> Draw<'_> {
+impl Kind for Addition {
+    fn check(config: &Config) -> Result<(), Invalid> {
+        check_target(config)?;
+        check_sizes(config)?;
+        check_model(config)?;
+        check_questions(config)
+    }
+
+    fn new(config: &Config) -> Self {
+        Self {
+            digits: config.n_out as u32 - 1,
+            samples: config.samples.unwrap_or(0) as usize,
+            held_out: config.evaluation_samples as usize,
+            drawn: Mutex::default(),
+        }
+    }
+
+    fn idle(config: &Config) -> Option<Invalid> {
+        let (held_out, more) = (config.evaluation_samples, config.validation_samples);
+        let invalid = Invalid::new("validation_samples", more, format!("1 to {held_out}"));
+        let why = ", the questions held out (--evaluation-samples)";
+        (more > held_out).then(|| invalid.because(why))
+    }
+
+    fn follow(given: &Given<'_>, preset: &Config) -> Vec<Follows> {
+        let n_in = given("n_out").map(|n_out| n_out.saturating_mul(2).saturating_sub(1));
+        let held_out = given("evaluation_samples");
+        let validated = held_out.map(|held_out| held_out.min(preset.validation_samples));
+        let n_in = n_in.map(|n_in| ("n_in", n_in, "--n-out"));
+        let validated = validated.map(|n| ("validation_samples", n, "--evaluation-samples"));
+        n_in.into_iter().chain(validated).collect()
+    }
+
+    fn samples_per_epoch(&self) -> usize {
+        self.samples
+    }
+
+    fn held_out(&self) -> Option<usize> {
+        Some(self.held_out)
+    }
+
+    fn fixes(&self, field: &str) -> bool {
+        ["vocab", "n_in"].contains(&field)
+    }
+
+    fn ids_kept(&self) -> usize {
+        self.samples + self.held_out
+    }
+
+    /// The training questions in the epoch's order.
+    fn ids_of_an_epoch(&self) -> usize {
+        self.samples
+    }
+
+    /// The seed's training questions in the order that the epoch's position of the training stream
+    /// gives, or those held out, always in the same order.
+    fn epoch(&self, seed: u64, purpose: Purpose, epoch: u64) -> Draw<'_> {
         let all = self.questions(seed);
         let (training, held_out) = all.split_at(self.samples);
         let questions = if purpose == Purpose::Training {
@@ -56,6 +115,84 @@ impl Addition {
         })
     }
 
+    fn question(&self) -> Option<&'static str> {
+        Some("a question such as 1+2")
+    }
+
+    /// No ids can be taken for a question.
+    fn read(&self, text: &str) -> Option<Result<Vec<i64>, String>> {
+        text.contains('+').then(|| question(text, self.digits as usize))
+    }
+
+    fn source(&self, ids: &[i64]) -> String {
+        read(ids.iter().rev())
+    }
+
+    fn target(&self, ids: &[i64]) -> String {
+        read(ids.iter())
+    }
+}
+
+/// Sizes and ids of sums that are written as characters.
+fn check_sizes(config: &Config) -> Result<(), Invalid> {
+    if !(2..=DIGITS + 1).contains(&config.n_out) {
+        let sum = ", a digit more than each of the numbers that task addition adds";
+        let invalid = Invalid::new("n_out", config.n_out, format!("2 to {}", DIGITS + 1));
+        return Err(invalid.because(sum));
+    }
+    let source = "so that a source holds two numbers of a digit less than --n-out and a +";
+    let ids = "since task addition has the digits as ids 0 to 9, + as 10 and the space as 11";
+    for (field, found, expected, why) in [
+        ("n_in", config.n_in, 2 * config.n_out - 1, source),
+        ("vocab", config.vocab, 12, ids),
+        ("id_min", config.id_min, 0, ids),
+        ("id_max", config.id_max, 11, ids),
+    ] {
+        if found != expected {
+            let invalid = Invalid::new(field, found, expected.to_string());
+            return Err(invalid.because(format!(", {why}")));
+        }
+    }
+    Ok(())
+}
+
+/// Models that can add.
+fn check_model(config: &Config) -> Result<(), Invalid> {
+    if config.family != Family::RepeatVector {
+        let why = ": in task addition a sum is shorter than its question (lstm) and no id is \
+                   left to start a decoder (teacher_forced)";
+        return Err(Invalid::new("family", config.family, "repeat_vector").because(why));
+    }
+    if config.stateful {
+        let why = ": no question of task addition continues another";
+        return Err(Invalid::new("stateful", true, "false").because(why));
+    }
+    Ok(())
+}
+
+/// So many different questions are found within a second. They are drawn until there are enough,
+/// and the more are there already, the rarer is another: a few thousand are all soon found,
+/// but of the half million of 3 digits the last fifth takes longer than the rest.
+fn check_questions(config: &Config) -> Result<(), Invalid> {
+    let numbers = 10_i64.pow(config.n_out as u32 - 1);
+    let different = numbers * (numbers + 1) / 2;
+    let soon = if different <= FEW { different } else { different / 5 * 4 };
+    let most = soon.min(MANY);
+    let held_out = config.evaluation_samples;
+    within("evaluation_samples", held_out, 1, most - 1)?;
+    match config.samples {
+        Some(samples) if samples > most - held_out => {
+            let left = format!("1 to {}", most - held_out);
+            Err(Invalid::new("samples", samples, left).because(format!(
+                ": task addition draws at most {most} questions, of which \
+                 --evaluation-samples {held_out} are held out"
+            )))
+        }
+        _ => Ok(()),
+    }
+}
+
+impl Addition {
     /// The questions of `seed`, drawn when they are first asked for.
     fn questions(&self, seed: u64) -> Arc<[Question]> {
         let mut drawn = self.drawn.lock().unwrap_or_else(PoisonError::into_inner);
@@ -84,12 +221,9 @@ impl Addition {
     }
 }
 
-/// The ids of the question `text`, such as `12+3`, for a model that reads `n_in` ids.
-///
-/// # Errors
-/// If it is no sum of two numbers, or one has more digits than the model reads.
-pub fn question(text: &str, n_in: usize) -> Result<Vec<i64>, String> {
-    let digits = n_in / 2;
+/// The ids of the question `text`, such as `12+3`, or an error if it is no sum of two numbers of up to
+/// `digits` digits.
+fn question(text: &str, digits: usize) -> Result<Vec<i64>, String> {
     let number = |word: &str| {
         let word = word.trim();
         let digit = |byte: u8| byte.is_ascii_digit();
@@ -102,19 +236,9 @@ pub fn question(text: &str, n_in: usize) -> Result<Vec<i64>, String> {
         })
     };
     let (a, b) = text.split_once('+').unwrap_or((text, ""));
-    let mut ids = vec![SPACE; n_in];
+    let mut ids = vec![SPACE; 2 * digits + 1];
     write(&format!("{}+{}", number(a)?, number(b)?), ids.iter_mut().rev());
     Ok(ids)
-}
-
-/// The text of a question's ids.
-pub fn question_text(ids: &[i64]) -> String {
-    read(ids.iter().rev())
-}
-
-/// The text of an answer's ids.
-pub fn answer_text(ids: &[i64]) -> String {
-    read(ids.iter())
 }
 
 /// The characters of `ids` but for the spaces behind them.
@@ -143,7 +267,7 @@ mod tests {
     use super::*;
 
     fn addition(digits: u32, samples: usize, held_out: usize) -> Addition {
-        Addition { digits, samples, held_out, drawn: Arc::default() }
+        Addition { digits, samples, held_out, drawn: Mutex::default() }
     }
 
     #[test]
@@ -157,27 +281,27 @@ mod tests {
 
     #[test]
     fn questions_and_answers_are_read_as_they_are_written() {
-        let ids = question("12+3", 7).unwrap();
+        let addition = addition(3, 1, 1);
+        let ids = question("12+3", 3).unwrap();
         assert_eq!(ids, [SPACE, SPACE, SPACE, 3, PLUS, 2, 1]);
-        assert_eq!(question_text(&ids), "12+3");
-        assert_eq!(question(" 012 + 003\r\n", 7).unwrap(), ids, "as it is trained on");
-        assert_eq!(answer_text(&[1, 5, SPACE, SPACE]), "15");
-        assert_eq!(answer_text(&[1, SPACE, PLUS, SPACE]), "1 +", "whatever the model says");
+        assert_eq!(addition.source(&ids), "12+3");
+        assert_eq!(question(" 012 + 003\r\n", 3).unwrap(), ids, "as it is trained on");
+        assert_eq!(addition.target(&[1, 5, SPACE, SPACE]), "15");
+        assert_eq!(addition.target(&[1, SPACE, PLUS, SPACE]), "1 +", "whatever the model says");
         for (text, word) in [("1+", ""), ("+2", ""), ("12", ""), ("1+2+3", "2+3"), ("1+-2", "-2")] {
             let says = format!("'{word}' is no number: expected 1 to 3 digits on each side of +");
-            assert_eq!(question(text, 7).unwrap_err(), says);
+            assert_eq!(question(text, 3).unwrap_err(), says);
         }
         for text in ["1234+1", "0001+1", "1+99999999999999999999", "١+١", "1 2+3"] {
-            assert!(question(text, 7).is_err(), "{text}");
+            assert!(question(text, 3).is_err(), "{text}");
         }
     }
 
     #[test]
-    fn questions_are_drawn_once_for_all_clones() {
-        let one = addition(2, 30, 20);
-        let other = one.clone();
-        assert!(Arc::ptr_eq(&one.questions(3), &other.questions(3)));
-        assert_ne!(one.questions(3), one.questions(4));
+    fn questions_are_drawn_once() {
+        let addition = addition(2, 30, 20);
+        assert!(Arc::ptr_eq(&addition.questions(3), &addition.questions(3)));
+        assert_ne!(addition.questions(3), addition.questions(4));
     }
 
     /// Published results depend on these numbers: a library update must not move them unnoticed.

@@ -3,21 +3,22 @@
 //!
 //! A batch is a pure function of (seeds, purpose, epoch, sample range). Ids stay ids from here to
 //! the loss; nothing is ever one-hot encoded.
+//!
+//! A new task is a file that implements [`Kind`], its word in [`TaskKind`] and its line in
+//! [`Rules::of`].
 
-pub mod addition;
+mod addition;
 mod echo;
 mod lag;
 mod reverse;
 
-use std::ops::{Range, RangeInclusive};
+use std::fmt::Debug;
+use std::ops::{Deref, Range, RangeInclusive};
 use std::sync::Arc;
 
 use crate::base::rng::{Purpose, Stream};
-use crate::config::{Config, Family, TaskKind};
-use addition::Addition;
-use echo::Echo;
-use lag::Lag;
-use reverse::Reverse;
+use crate::config::{Config, Family, Invalid, MANY, TaskKind};
+use crate::data::writing::{Writing, spaced};
 
 /// The first input of a teacher-forced decoder, an id that no sequence contains.
 pub const START_ID: i64 = 0;
@@ -65,57 +66,153 @@ impl Batch {
     }
 }
 
-/// A task with its sizes.
+/// What there is to say of one task, first of configurations, then of what was made of one.
+pub trait Kind: Debug + Send + Sync {
+    /// Finds out whether the sizes in `config`, each of which is possible by itself, can be the task's.
+    ///
+    /// # Errors
+    /// The first value that cannot, with the values that are possible.
+    fn check(config: &Config) -> Result<(), Invalid>
+    where
+        Self: Sized;
+
+    /// The task of a configuration that was checked.
+    fn new(config: &Config) -> Self
+    where
+        Self: Sized;
+
+    /// A value of a configuration that was checked that changes nothing in a run.
+    fn idle(config: &Config) -> Option<Invalid>
+    where
+        Self: Sized,
+    {
+        let _ = config;
+        None
+    }
+
+    /// What becomes of fields of `preset` that are left open, by the whole numbers that are `given`.
+    fn follow(given: &Given<'_>, preset: &Config) -> Vec<Follows>
+    where
+        Self: Sized,
+    {
+        let _ = (given, preset);
+        Vec::new()
+    }
+
+    /// Samples in one epoch.
+    fn samples_per_epoch(&self) -> usize;
+
+    /// Whether an epoch's samples are windows of one sequence, which are read in its order.
+    fn is_read_in_order(&self) -> bool {
+        false
+    }
+
+    /// Samples of each replica that are held out of training, where others cannot be drawn.
+    fn held_out(&self) -> Option<usize> {
+        None
+    }
+
+    /// Whether the task leaves no choice of this field.
+    fn fixes(&self, field: &str) -> bool {
+        let _ = field;
+        false
+    }
+
+    /// Ids, or other numbers of their size, of each replica that stay in memory.
+    fn ids_kept(&self) -> usize {
+        0
+    }
+
+    /// As many again that an epoch's batches are cut from.
+    fn ids_of_an_epoch(&self) -> usize {
+        0
+    }
+
+    /// Epoch `epoch` of the seed's stream for `purpose`.
+    fn epoch(&self, seed: u64, purpose: Purpose, epoch: u64) -> Draw<'_>;
+
+    /// What people may ask it besides ids, in words.
+    fn question(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// The ids of a source written in the task's own way; `None`: `text` is to be read as ids.
+    fn read(&self, text: &str) -> Option<Result<Vec<i64>, String>> {
+        let _ = text;
+        None
+    }
+
+    /// A source's ids, written as says most to people.
+    fn source(&self, ids: &[i64]) -> String {
+        spaced(ids)
+    }
+
+    /// A target's ids, written so.
+    fn target(&self, ids: &[i64]) -> String {
+        spaced(ids)
+    }
+}
+
+/// The whole number that was given for a field.
+pub type Given<'a> = dyn Fn(&str) -> Option<i64> + 'a;
+
+/// A field that follows another: its name, its value, and the flag of the other.
+pub type Follows = (&'static str, i64, &'static str);
+
+/// What a task says of configurations: see [`Kind`].
+#[derive(Debug, Clone, Copy)]
+pub struct Rules {
+    /// [`Kind::check`].
+    pub check: fn(&Config) -> Result<(), Invalid>,
+    /// [`Kind::idle`].
+    pub idle: fn(&Config) -> Option<Invalid>,
+    /// [`Kind::follow`].
+    pub follow: fn(&Given<'_>, &Config) -> Vec<Follows>,
+    new: fn(&Config) -> Arc<dyn Kind>,
+}
+
+impl Rules {
+    /// Those of `task`.
+    pub fn of(task: TaskKind) -> Self {
+        match task {
+            TaskKind::Echo => Self::by::<echo::Echo>(),
+            TaskKind::Lag => Self::by::<lag::Lag>(),
+            TaskKind::Reverse => Self::by::<reverse::Reverse>(),
+            TaskKind::Addition => Self::by::<addition::Addition>(),
+        }
+    }
+
+    fn by<K: Kind + 'static>() -> Self {
+        let new = |config: &Config| -> Arc<dyn Kind> { Arc::new(K::new(config)) };
+        Self { check: K::check, idle: K::idle, follow: K::follow, new }
+    }
+}
+
+/// A task with its sizes. Clones share what it has drawn.
 #[derive(Debug, Clone)]
 pub struct Task {
-    kind: Kind,
+    kind: Arc<dyn Kind>,
     n_in: usize,
     n_out: usize,
-    samples_per_epoch: usize,
     teacher_forced: bool,
 }
 
-#[derive(Debug, Clone)]
-enum Kind {
-    Echo(Echo),
-    Lag(Lag),
-    Reverse(Reverse),
-    Addition(Addition),
+/// What the task itself answers.
+impl Deref for Task {
+    type Target = dyn Kind;
+    fn deref(&self) -> &Self::Target {
+        &*self.kind
+    }
 }
 
 impl Task {
     /// The task of a validated configuration.
     pub fn new(config: &Config) -> Self {
-        let ids = config.id_min..=config.id_max;
-        let size = |value: Option<i64>| value.unwrap_or(0) as usize;
-        let (n_in, n_out) = (config.n_in as usize, config.n_out as usize);
-        let length = size(config.length);
-        let kind = match config.task {
-            TaskKind::Echo => Kind::Echo(Echo { ids, length }),
-            TaskKind::Lag => Kind::Lag(Lag { ids, length, lag: size(config.lag) }),
-            TaskKind::Reverse => Kind::Reverse(Reverse { ids, samples: size(config.samples) }),
-            TaskKind::Addition => Kind::Addition(Addition {
-                digits: config.n_out as u32 - 1,
-                samples: size(config.samples),
-                held_out: config.evaluation_samples as usize,
-                drawn: Arc::default(),
-            }),
-        };
-        let teacher_forced = config.family == Family::TeacherForced;
-        let samples_per_epoch = config.samples_per_epoch() as usize;
-        Self { kind, n_in, n_out, samples_per_epoch, teacher_forced }
-    }
-
-    /// Samples in one epoch.
-    pub fn samples_per_epoch(&self) -> usize {
-        self.samples_per_epoch
-    }
-
-    /// Samples of each replica that are held out of training, where others cannot be drawn.
-    pub fn held_out(&self) -> Option<usize> {
-        match &self.kind {
-            Kind::Addition(addition) => Some(addition.held_out),
-            Kind::Echo(_) | Kind::Lag(_) | Kind::Reverse(_) => None,
+        Self {
+            kind: (Rules::of(config.task).new)(config),
+            n_in: config.n_in as usize,
+            n_out: config.n_out as usize,
+            teacher_forced: config.family == Family::TeacherForced,
         }
     }
 
@@ -123,33 +220,38 @@ impl Task {
     /// whole sequences where samples are windows of one, since a stateful model reads them in
     /// order; otherwise exactly `samples`, or all that are held out where those are fewer.
     pub fn fresh_set(&self, samples: usize) -> (u64, usize) {
-        match &self.kind {
-            Kind::Reverse(_) => (1, samples),
-            Kind::Addition(addition) => (1, samples.min(addition.held_out)),
-            Kind::Echo(_) | Kind::Lag(_) => {
-                let windows = self.samples_per_epoch();
-                (samples.div_ceil(windows) as u64, windows)
-            }
+        if self.is_read_in_order() {
+            let windows = self.samples_per_epoch();
+            return (samples.div_ceil(windows) as u64, windows);
         }
+        (1, samples.min(self.held_out().unwrap_or(usize::MAX)))
     }
 
     /// Epoch `epoch` of every replica's stream for `purpose`.
     pub fn epoch(&self, seeds: &[u64], purpose: Purpose, epoch: u64) -> Epoch<'_> {
-        let draw = |&seed: &u64| {
-            let stream = Stream::new(seed, purpose);
-            match &self.kind {
-                Kind::Echo(echo) => echo.epoch(stream, epoch),
-                Kind::Lag(lag) => lag.epoch(stream, epoch),
-                Kind::Reverse(reverse) => reverse.epoch(stream, epoch),
-                Kind::Addition(addition) => addition.epoch(seed, purpose, epoch),
-            }
-        };
+        let draw = |&seed: &u64| self.kind.epoch(seed, purpose, epoch);
         Epoch { task: self, replicas: seeds.iter().map(draw).collect() }
+    }
+
+    /// A source's ids, in `writing`.
+    pub fn source(&self, ids: &[i64], writing: Writing) -> String {
+        match writing {
+            Writing::Ids => spaced(ids),
+            Writing::Own => self.kind.source(ids),
+        }
+    }
+
+    /// A target's ids, in `writing`.
+    pub fn target(&self, ids: &[i64], writing: Writing) -> String {
+        match writing {
+            Writing::Ids => spaced(ids),
+            Writing::Own => self.kind.target(ids),
+        }
     }
 }
 
 /// Writes sample `index` of one replica's epoch: `(index, source (Tin), target (Tout))`.
-type Draw<'a> = Box<dyn Fn(usize, &mut [i64], &mut [i64]) + 'a>;
+pub type Draw<'a> = Box<dyn Fn(usize, &mut [i64], &mut [i64]) + 'a>;
 
 /// One epoch's data of every replica.
 pub struct Epoch<'a> {
@@ -177,6 +279,30 @@ impl Epoch<'_> {
             target,
         }
     }
+}
+
+/// A sequence holds windows of which the longest with its target is of `least` ids.
+fn check_window(config: &Config, least: i64) -> Result<(), Invalid> {
+    let (length, least) = (config.length.unwrap_or(0), least.max(2));
+    if (least..=MANY).contains(&length) {
+        return Ok(());
+    }
+    let why = format!(", so that it holds a window (--n-in {})", config.n_in);
+    Err(Invalid::new("length", length, format!("{least} to {MANY}")).because(why))
+}
+
+/// A target has no more ids than a source.
+fn check_target(config: &Config) -> Result<(), Invalid> {
+    if config.n_out <= config.n_in {
+        return Ok(());
+    }
+    let invalid = Invalid::new("n_out", config.n_out, format!("1 to {}", config.n_in));
+    Err(invalid.because(", the ids of a source (--n-in)"))
+}
+
+/// The ids that random sequences contain.
+fn ids(config: &Config) -> RangeInclusive<i64> {
+    config.id_min..=config.id_max
 }
 
 /// `length` independent uniform ids.

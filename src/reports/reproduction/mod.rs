@@ -14,10 +14,12 @@ use crate::base::error::UserError;
 use crate::base::shell;
 use crate::base::statistics::{Distribution, Proportion};
 use crate::config::presets::{self, CURVE_EVERY, Preset};
-use crate::config::resolve;
-use crate::config::{CUSTOM, Config, TaskKind};
+use crate::config::{CUSTOM, Config};
+use crate::data::epochs::Epochs;
+use crate::data::task::Task;
 use crate::files::directory::Directory;
 use crate::reports::reference::{self, Seed};
+use crate::resolve;
 use crate::run::curves::CurveRow;
 use crate::run::run_dir::{RunDir, write_whole};
 use crate::run::summary::{Evaluation, ReplicaSummary, Summary};
@@ -341,10 +343,10 @@ impl Experiment {
 fn changed(config: &Config, preset: &Config) -> Result<Option<String>> {
     let Config { seed, replicas, log_every, validate_every, validation_samples, .. } = *preset;
     let Config { device, engine, threads, checkpoint_every, keep_checkpoints, .. } = *preset;
-    // Which questions are held out decides which are left to train on.
-    let evaluation_samples = match config.task {
-        TaskKind::Addition => config.evaluation_samples,
-        TaskKind::Echo | TaskKind::Lag | TaskKind::Reverse => preset.evaluation_samples,
+    // Which samples are held out decides which are left to train on.
+    let evaluation_samples = match Task::new(config).held_out() {
+        Some(_) => config.evaluation_samples,
+        None => preset.evaluation_samples,
     };
     let like = Config {
         seed,
@@ -373,7 +375,7 @@ impl Measured {
         let each = |value: fn(&ReplicaSummary) -> Option<f64>| -> Option<Vec<f64>> {
             left.iter().map(|(replica, _)| value(replica)).collect()
         };
-        let first = (config.epochs - LATE_EPOCHS).max(0) * config.steps_per_epoch();
+        let first = (config.epochs - LATE_EPOCHS).max(0) * Epochs::of(config).steps_per_epoch();
         let late = |value: fn(&CurveRow) -> f64| -> Option<Vec<f64>> {
             left.iter().map(|(_, curve)| late_mean(curve, first, value)).collect()
         };
@@ -595,7 +597,7 @@ mod tests {
         };
         let summary = Summary {
             preset: config.preset.clone(),
-            steps: config.steps(),
+            steps: Epochs::of(&config).steps(),
             train_seconds: 1.0,
             startup_seconds: 1.0,
             device: "cpu".to_owned(),

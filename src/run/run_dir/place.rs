@@ -9,8 +9,8 @@ use anyhow::{Result, bail};
 use super::{FILES, LOCK, RunDir};
 use crate::base::error::UserError;
 use crate::base::input::{self, if_there};
-use crate::config::resolve;
 use crate::files::disk::ASIDE;
+use crate::resolve;
 use crate::run::lock;
 use crate::run::manifest;
 

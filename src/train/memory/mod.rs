@@ -6,7 +6,7 @@ mod available;
 use tch::Device;
 
 use crate::base::error::UserError;
-use crate::config::{Config, EngineChoice, TaskKind};
+use crate::config::{Config, EngineChoice};
 use crate::data::loader::{ids_ahead, ids_of_a_step};
 use crate::data::task::Task;
 use crate::engine;
@@ -159,7 +159,7 @@ fn lowers(field: &str, config: &Config) -> bool {
         "length" => config.length.is_some(),
         "samples" => config.samples.is_some(),
         "threads" => config.threads.is_some_and(|threads| threads > 1),
-        "vocab" | "n_in" => config.task != TaskKind::Addition,
+        "vocab" | "n_in" => !Task::new(config).fixes(field),
         _ => true,
     }
 }
@@ -296,15 +296,8 @@ impl<'a> Sizes<'a> {
 
     /// Bytes of what an epoch's batches are cut from, of one replica.
     fn sequence(&self) -> f64 {
-        match self.config.task {
-            TaskKind::Echo | TaskKind::Lag => self.config.length.unwrap_or(0) as f64 * ID,
-            TaskKind::Reverse => 0.0,
-            // Those held out and those trained on, and the latter once more in the epoch's order.
-            TaskKind::Addition => {
-                let training = self.config.samples.unwrap_or(0) as f64;
-                (2.0 * training + self.config.evaluation_samples as f64) * ID
-            }
-        }
+        let task = Task::new(self.config);
+        (task.ids_kept() + task.ids_of_an_epoch()) as f64 * ID
     }
 
     /// Ids: what an epoch's batches are cut from, those of the steps at hand and of the next, and

@@ -1,6 +1,9 @@
 //! From what the user gave (a preset, a TOML file, flags) to a whole, validated configuration.
+//!
+//! Uses configurations and what tasks say of them, and `base`.
 
 mod given;
+mod validate;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
@@ -11,6 +14,7 @@ use crate::base::input::quoted;
 use crate::base::spelling::nearest;
 use crate::config::presets::{self, Preset};
 use crate::config::{self, CUSTOM, Config, Family, LearningRateSchedule, TaskKind};
+use crate::data::task::Rules;
 use given::Origin;
 pub use given::{Given, parse};
 
@@ -19,7 +23,7 @@ pub use given::{Given, parse};
 ///
 /// A field of the preset gives way where what was given makes it meaningless, and follows where it
 /// was tied: the id range to the vocabulary, `n_out` to `n_in` where an LSTM answers every step, and
-/// in an addition `n_in` to `n_out` and `validation_samples` to `evaluation_samples`.
+/// what the task ties.
 ///
 /// # Errors
 /// A field that is missing, unknown, of the wrong type or invalid, and a flag that changes nothing.
@@ -147,14 +151,8 @@ fn complete(given: &mut Given, Preset { name, config: preset, .. }: &Preset) -> 
     if let (Some(n_in), Some(Value::Boolean(true))) = (int("n_in"), every_step) {
         tied.push(("n_out", n_in.into(), "--n-in"));
     }
-    if let (Some(n_out), TaskKind::Addition) = (int("n_out"), task) {
-        let n_in = n_out.saturating_mul(2).saturating_sub(1);
-        tied.push(("n_in", n_in.into(), "--n-out"));
-    }
-    if let (Some(held_out), TaskKind::Addition) = (int("evaluation_samples"), task) {
-        let samples = held_out.min(preset.validation_samples);
-        tied.push(("validation_samples", samples.into(), "--evaluation-samples"));
-    }
+    let follow = (Rules::of(task).follow)(&int, preset);
+    tied.extend(follow.into_iter().map(|(field, value, flag)| (field, value.into(), flag)));
     for (field, value, flag) in tied {
         given.set_open(field, value, Origin::Follows(flag));
     }

@@ -1,0 +1,74 @@
+//! Which configurations can be run.
+
+use crate::config::{Config, Invalid, within};
+use crate::data::epochs::Epochs;
+use crate::data::task::{Rules, Task};
+
+/// The most ids of a batch, or of a sequence, of all replicas.
+const LARGE: i64 = 1_000_000_000;
+
+/// Here and not beside the fields, since the task has its say.
+impl Config {
+    /// Checks every value, alone and against the others.
+    ///
+    /// # Errors
+    /// The first value that no run can have, with the values that are possible.
+    pub fn validate(&self) -> Result<(), Invalid> {
+        self.validate_sizes()?;
+        (Rules::of(self.task).check)(self)?;
+        self.validate_model()?;
+        let task = Task::new(self);
+        let epochs = Epochs::new(self, &task);
+        // Windows are read in order, and a stateful row has to go on for ever.
+        epochs.check(self.stateful || task.is_read_in_order())?;
+        self.validate_training(epochs.steps())?;
+        self.validate_memory(&task)
+    }
+
+    /// The ids of a batch, and what the task keeps or an epoch is cut from, fit into memory for all
+    /// replicas.
+    fn validate_memory(&self, task: &Task) -> Result<(), Invalid> {
+        within("batch_size", self.batch_size, 1, LARGE / self.n_in)?;
+        let data = task.ids_kept().max(task.ids_of_an_epoch()) as i64;
+        let ids = data.max(self.batch_size * self.n_in);
+        if self.replicas <= LARGE / ids {
+            return Ok(());
+        }
+        let invalid = Invalid::new("replicas", self.replicas, format!("at most {}", LARGE / ids));
+        Err(invalid.because(", so that the data of every replica fit into memory"))
+    }
+
+    /// The values that a run can have but that change nothing in it.
+    pub fn idle(&self) -> Vec<Invalid> {
+        let mut idle = Vec::new();
+        let epochs = Epochs::of(self);
+        let rows = epochs.rows_due(epochs.steps());
+        match self.validate_every {
+            None => {
+                let invalid =
+                    Invalid::new("validation_samples", self.validation_samples, "nothing");
+                idle.push(invalid.because(" without --validate-every"));
+            }
+            Some(every) if every > rows => {
+                let invalid = Invalid::new("validate_every", every, format!("1 to {rows}"));
+                idle.push(invalid.because(", the rows of curves.csv"));
+            }
+            Some(_) => {}
+        }
+        idle.extend((Rules::of(self.task).idle)(self));
+        idle
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::presets;
+
+    #[test]
+    fn every_preset_is_valid_and_knows_its_name() {
+        for preset in presets::all() {
+            assert_eq!(preset.config.validate(), Ok(()), "{}", preset.name);
+            assert_eq!(preset.config.preset, preset.name);
+        }
+    }
+}
