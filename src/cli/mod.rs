@@ -1,5 +1,6 @@
 //! The command line: the only module that knows clap.
 
+mod fields;
 mod usage;
 
 use std::ffi::OsString;
@@ -10,19 +11,14 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::builder::PossibleValuesParser;
 use clap::error::ErrorKind;
-use clap::{Arg, ArgGroup, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
-use serde::Serialize;
-use toml::{Table, Value};
+use clap::{ArgGroup, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::base::error::{USAGE, UserError};
 use crate::base::input::quoted;
 use crate::base::versions;
 use crate::commands;
 use crate::config::presets;
-use crate::config::{
-    self, Config, DeviceChoice, Dtype, EngineChoice, Family, Feedback, GateActivation, Invalid,
-    LearningRateSchedule, MANY, TaskKind, within,
-};
+use crate::config::{self, Config, DeviceChoice, Invalid, MANY, within};
 use crate::engine;
 use crate::reports::tables;
 use crate::resolve::{self, Given};
@@ -33,6 +29,7 @@ use crate::tensor::device;
 use crate::train::checkpoint::Which;
 use crate::train::memory::Estimate;
 use crate::train::placement;
+use fields::Fields;
 
 /// Trains LSTM sequence-to-sequence experiments on libtorch, with Keras's numbers.
 #[derive(Debug, Parser)]
@@ -221,139 +218,6 @@ struct SummaryArgs {
     fields: Fields,
 }
 
-/// The fields of `Config` as flags; what is not given stays as it is.
-#[derive(Debug, Args, Serialize)]
-#[command(
-    next_help_heading = "Configuration (what is left out is the preset's, or the file's)",
-    allow_negative_numbers = true
-)]
-struct Fields {
-    /// What the model learns
-    #[arg(long, value_name = "WORD", value_parser = PossibleValuesParser::new(TaskKind::WORDS))]
-    task: Option<String>,
-    /// V: ids are below it
-    #[arg(long, value_name = "N")]
-    vocab: Option<String>,
-    /// Smallest id in sequences
-    #[arg(long, value_name = "ID")]
-    id_min: Option<String>,
-    /// Largest id in sequences; follows --vocab
-    #[arg(long, value_name = "ID")]
-    id_max: Option<String>,
-    /// Ids in the sequence that an epoch's windows are cut from (echo, lag)
-    #[arg(long, value_name = "N")]
-    length: Option<String>,
-    /// Samples in an epoch (reverse), or those trained on in every epoch (addition)
-    #[arg(long, value_name = "N")]
-    samples: Option<String>,
-    /// Ids in a source; follows --n-out (addition)
-    #[arg(long, value_name = "N")]
-    n_in: Option<String>,
-    /// Ids in a target; follows --n-in where the LSTM answers every step
-    #[arg(long, value_name = "N")]
-    n_out: Option<String>,
-    /// How many steps before the last source id the target lies (lag)
-    #[arg(long, value_name = "N")]
-    lag: Option<String>,
-    /// Architecture
-    #[arg(long, value_name = "WORD", value_parser = PossibleValuesParser::new(Family::WORDS))]
-    family: Option<String>,
-    /// LSTM units
-    #[arg(long, value_name = "N")]
-    units: Option<String>,
-    /// Whether a batch continues the state of the one before; reset every epoch (lstm, repeat_vector)
-    #[arg(long, value_name = "BOOL")]
-    stateful: Option<String>,
-    /// Whether the LSTM answers every step or only the last (lstm)
-    #[arg(long, value_name = "BOOL")]
-    return_sequences: Option<String>,
-    /// What the gates pass through
-    #[arg(long, value_name = "WORD", value_parser = PossibleValuesParser::new(GateActivation::WORDS))]
-    gate_activation: Option<String>,
-    /// What the decoder is fed free-running, where no target is given to it (teacher_forced)
-    #[arg(long, value_name = "WORD", value_parser = PossibleValuesParser::new(Feedback::WORDS))]
-    feedback: Option<String>,
-    /// Samples in a batch of one replica
-    #[arg(long, value_name = "N")]
-    batch_size: Option<String>,
-    /// Passes over fresh data, or over the same in a new order (addition)
-    #[arg(long, value_name = "N")]
-    epochs: Option<String>,
-    /// Adam's step size
-    #[arg(long, visible_alias = "lr", value_name = "X", allow_hyphen_values = true)]
-    learning_rate: Option<String>,
-    /// How the learning rate changes from step to step
-    #[arg(
-        long,
-        visible_alias = "lr-schedule",
-        value_name = "WORD",
-        value_parser = PossibleValuesParser::new(LearningRateSchedule::WORDS)
-    )]
-    learning_rate_schedule: Option<String>,
-    /// Where the schedule ends (cosine, exponential) [default: 0 for cosine]
-    #[arg(long, value_name = "X", allow_hyphen_values = true)]
-    final_learning_rate: Option<String>,
-    /// Steps in which the learning rate first rises linearly
-    #[arg(long, value_name = "STEPS")]
-    warmup_steps: Option<String>,
-    /// Adam's decay of the gradient's mean
-    #[arg(long = "beta-1", value_name = "X", allow_hyphen_values = true)]
-    beta_1: Option<String>,
-    /// Adam's decay of the squared gradient's mean
-    #[arg(long = "beta-2", value_name = "X", allow_hyphen_values = true)]
-    beta_2: Option<String>,
-    /// Adam's ε, where Keras adds it
-    #[arg(long, value_name = "X", allow_hyphen_values = true)]
-    epsilon: Option<String>,
-    /// Scale a replica's whole gradient down to this norm, and log the norm [default: off]
-    #[arg(long, value_name = "X", allow_hyphen_values = true)]
-    global_clipnorm: Option<String>,
-    /// Element type
-    #[arg(long, value_name = "WORD", value_parser = PossibleValuesParser::new(Dtype::WORDS))]
-    dtype: Option<String>,
-    /// Seed of the first replica; replica k has this plus k
-    #[arg(long, visible_alias = "base-seed", value_name = "N")]
-    seed: Option<String>,
-    /// Independent models trained side by side
-    #[arg(long, value_name = "N")]
-    replicas: Option<String>,
-    /// Steps between rows of curves.csv; a row an epoch where nothing says
-    #[arg(long, value_name = "STEPS")]
-    log_every: Option<String>,
-    /// Fill the validation columns of every so many rows [default: never]
-    #[arg(long, value_name = "ROWS")]
-    validate_every: Option<String>,
-    /// Samples behind a row's validation columns, the same for every row; with --validate-every; at
-    /// most --evaluation-samples, which it follows (addition)
-    #[arg(long, value_name = "N")]
-    validation_samples: Option<String>,
-    /// Fresh samples that the trained model is evaluated on; so many are held out (addition)
-    #[arg(long, value_name = "N")]
-    evaluation_samples: Option<String>,
-    /// auto, cpu, cuda or cuda:N; auto: the faster one by the sizes, the CPU where no GPU can be used
-    #[arg(long, value_name = "DEVICE")]
-    device: Option<String>,
-    /// What computes the training steps; auto: fused on a CPU, libtorch on a GPU
-    #[arg(long, value_name = "WORD", value_parser = PossibleValuesParser::new(EngineChoice::WORDS))]
-    engine: Option<String>,
-    /// CPU threads [default: as many as are measured to be fastest]
-    #[arg(long, value_name = "N")]
-    threads: Option<String>,
-    /// Save the state every so many steps, or so much time (30s, 5m, 1h), or never but at the end
-    #[arg(long, value_name = "STEPS|TIME")]
-    checkpoint_every: Option<String>,
-    /// Checkpoints to keep, the last ones
-    #[arg(long, value_name = "N")]
-    keep_checkpoints: Option<String>,
-}
-
-impl Fields {
-    /// The whole configuration, validated: what `from` says, changed by these flags.
-    fn resolve(&self, from: Given) -> Result<Config> {
-        resolve::resolve(from.with_flags(&resolve::table(self)?)?)
-    }
-}
-
 impl TrainArgs {
     fn config(&self) -> Result<Config> {
         let from = match (&self.preset, &self.config) {
@@ -361,7 +225,7 @@ impl TrainArgs {
             (None, Some(path)) => run_dir::read_given(path)?,
             (None, None) => Given::default(),
         };
-        self.fields.resolve(from)
+        resolve::resolve(from.with_flags(&self.fields.0)?)
     }
 }
 
@@ -384,7 +248,7 @@ impl SummaryArgs {
             (None, Some(path)) => run_dir::read_given(path)?,
             (None, None) => Given::default(),
         };
-        self.fields.resolve(from)
+        resolve::resolve(from.with_flags(&self.fields.0)?)
     }
 }
 
@@ -415,42 +279,12 @@ fn device(text: &str) -> Result<DeviceChoice, Invalid> {
     text.parse().map_err(invalid)
 }
 
-/// The command line's grammar, where the help of every field ends with its default.
-fn grammar() -> Command {
-    let tables: Vec<Table> =
-        presets::all().iter().flat_map(|preset| resolve::table(&preset.config)).collect();
-    let with_default = |arg: Arg| {
-        let name = arg.get_id().as_str();
-        let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
-        if config::field(name).is_none() || help.contains("[default: ") {
-            return arg;
-        }
-        let default = common(name, &tables).unwrap_or("the preset's".to_owned());
-        arg.help(format!("{help} [default: {default}]"))
-    };
-    ["train", "summary"].into_iter().fold(Cli::command(), |command, name| {
-        command.mut_subcommand(name, |subcommand| subcommand.mut_args(with_default))
-    })
-}
-
-/// The value of the field `name`, if it is the same in all `tables`.
-fn common(name: &str, tables: &[Table]) -> Option<String> {
-    let value = tables.first()?.get(name)?;
-    let same = tables.iter().all(|table| table.get(name) == Some(value));
-    let text = match value {
-        Value::Float(number) => format!("{number:?}"),
-        Value::String(word) => word.clone(),
-        other => other.to_string(),
-    };
-    same.then_some(text)
-}
-
 /// Runs the command that the process was called with; what it prints as its result goes to `out`.
 ///
 /// # Errors
 /// Those of the command; `crate::base::error` tells what they look like and how to exit.
 pub fn run(out: &mut dyn Write) -> Result<ExitCode> {
-    let mut grammar = grammar();
+    let mut grammar = Cli::command();
     let parsed = grammar.try_get_matches_from_mut(std::env::args_os());
     match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli.command.run(out),

@@ -1,199 +1,222 @@
-//! The fields of a configuration: what each takes, from a flag and in a file alike.
+//! The fields of a configuration, each declared here and nowhere else.
+//!
+//! A new field is an entry in the section under which `config.toml` and `--help` are to have it:
+//!
+//! ```text
+//! /// What it means: its documentation, and the help of its flag.
+//! name: Type = default => takes: Whole(0, 9), alters: Run;
+//! ```
+//!
+//! Without a default every file has to give the field, so that old runs could not be read. Behind the
+//! arrow is, in any order, what a field of that type (its `Kind`) does not have by itself:
+//!
+//! - `takes`: which numbers, of an `i64` from 1 to [`MANY`], of an `f64` above 0.
+//! - `scope`: whom it is for. Others cannot have an `Option`; their preset's or file's gives way.
+//!   `needed`: they cannot do without.
+//! - `depends`: that `validate.rs` or a task says which numbers, by what other fields are.
+//! - `alters`: that with another value it is still the same experiment (`Run`), or the same run
+//!   (`Nothing`).
+//! - `value`: what help calls a number; `alias`: a second name of the flag; `left_out`: what holds
+//!   where nothing is given, if help cannot tell it from the presets.
+//!
+//! From this follow the struct, what is read from files and flags, `--help`, checks and their messages,
+//! and whether `resume` and reports take a changed configuration for another one. The test
+//! `tests/fields.rs` goes through them all.
 
-use std::fmt;
+use serde::{Deserialize, Deserializer, Serialize};
 
-use toml::Value;
-
+use super::declare::Alters::{Nothing, Run};
+use super::declare::Takes::{Fraction, Whole};
+use super::declare::{self, COUNT, Field, MANY, configuration, only_for};
 use super::{
-    CheckpointEvery, DeviceChoice, Dtype, EngineChoice, Family, Feedback, GateActivation, Invalid,
+    CUSTOM, CheckpointEvery, DeviceChoice, Dtype, EngineChoice, Family, Feedback, GateActivation,
     LearningRateSchedule, TaskKind,
 };
-use crate::base::input::quoted;
 
-/// The largest size of anything that is counted in memory: keeps products of sizes within `i64`.
-pub const MANY: i64 = 1_000_000;
-/// The largest number of anything that is only counted.
-const COUNT: i64 = 1_000_000_000_000;
-
-pub(super) const POSITIVE: &str = "a finite number above 0";
-pub(super) const FRACTION: &str = "a number from 0 to below 1";
-
-/// A field and what it takes.
-#[derive(Debug, Clone, Copy)]
-pub struct Field {
-    /// Its name in `config.toml`; its flag has hyphens for underscores.
-    pub name: &'static str,
-    takes: Takes,
+configuration! {
+    "Data" {
+        /// What the model learns.
+        task: TaskKind;
+        /// V: ids are below it.
+        vocab: i64 => takes: Whole(2, MANY);
+        /// Smallest id in sequences.
+        id_min: i64 => takes: Whole(0, MANY - 1), depends: true, value: "ID";
+        /// Largest id in sequences; follows --vocab.
+        id_max: i64 => takes: Whole(0, MANY - 1), depends: true, value: "ID";
+        /// Ids in the sequence that an epoch's windows are cut from (echo, lag).
+        length: Option<i64> = None
+            => scope: only_for("tasks", "task", &["echo", "lag"]), needed: true, depends: true;
+        /// Samples in an epoch (reverse), or those trained on in every epoch (addition).
+        samples: Option<i64> = None
+            => takes: Whole(1, COUNT),
+            scope: only_for("tasks", "task", &["reverse", "addition"]), needed: true;
+        /// Ids in a source; follows --n-out (addition).
+        n_in: i64;
+        /// Ids in a target; follows --n-in where the LSTM answers every step.
+        n_out: i64;
+        /// How many steps before the last source id the target lies (lag).
+        lag: Option<i64> = None => scope: only_for("task", "task", &["lag"]), needed: true;
+    }
+    "Model" {
+        /// Architecture.
+        family: Family;
+        /// LSTM units.
+        units: i64;
+        /// Whether a batch continues the state of the one before; reset every epoch (lstm,
+        /// repeat_vector).
+        stateful: bool = false
+            => scope: only_for("families", "family", &["lstm", "repeat_vector"]);
+        /// Whether the LSTM answers every step or only the last (lstm).
+        return_sequences: Option<bool> = None
+            => scope: only_for("family", "family", &["lstm"]), needed: true;
+        /// What the gates pass through.
+        gate_activation: GateActivation;
+        /// What the decoder is fed free-running, where no target is given to it (teacher_forced).
+        feedback: Option<Feedback> = None
+            => scope: only_for("family", "family", &["teacher_forced"]), needed: true;
+    }
+    "Training" {
+        /// Samples in a batch of one replica.
+        batch_size: i64;
+        /// Passes over fresh data, or over the same in a new order (addition).
+        epochs: i64 => takes: Whole(1, COUNT);
+        /// Adam's step size.
+        learning_rate: f64 = 1e-3 => alias: Some("lr");
+        /// How the learning rate changes from step to step.
+        learning_rate_schedule: LearningRateSchedule = LearningRateSchedule::Constant
+            => alias: Some("lr-schedule");
+        /// Where the schedule ends (cosine, exponential).
+        final_learning_rate: Option<f64> = None
+            => scope: only_for(
+                "learning-rate schedules", "learning_rate_schedule", &["cosine", "exponential"]
+            ),
+            depends: true,
+            left_out: Some("0 for cosine");
+        /// Steps in which the learning rate first rises linearly.
+        warmup_steps: Option<i64> = None => takes: Whole(1, COUNT), depends: true, value: "STEPS";
+        /// Adam's decay of the gradient's mean.
+        beta_1: f64 = 0.9 => takes: Fraction;
+        /// Adam's decay of the squared gradient's mean.
+        beta_2: f64 = 0.999 => takes: Fraction;
+        /// Adam's ε, where Keras adds it.
+        epsilon: f64 = 1e-7;
+        /// Scale a replica's whole gradient down to this norm, and log the norm.
+        global_clipnorm: Option<f64> = None => left_out: Some("off");
+        /// Element type of weights and arithmetic.
+        dtype: Dtype = Dtype::Float32;
+    }
+    "Seeds" {
+        /// Seed of the first replica; replica k has this plus k.
+        seed: i64 = 1
+            => takes: Whole(0, i64::MAX - 1), depends: true, alters: Run, alias: Some("base-seed");
+        /// Independent models trained side by side.
+        replicas: i64 = 1 => takes: Whole(1, 65_536), alters: Run;
+    }
+    "Curves and evaluation" {
+        /// Steps between rows of curves.csv; a row an epoch where nothing says.
+        log_every: Option<i64> = None => takes: Whole(1, COUNT), alters: Run, value: "STEPS";
+        /// Fill the validation columns of every so many rows.
+        validate_every: Option<i64> = None
+            => takes: Whole(1, COUNT), alters: Run, value: "ROWS", left_out: Some("never");
+        /// Samples behind a row's validation columns, the same for every row; with --validate-every;
+        /// at most --evaluation-samples, which it follows (addition).
+        validation_samples: i64 = 2_000 => alters: Run;
+        /// Fresh samples that the trained model is evaluated on; so many are held out (addition).
+        evaluation_samples: i64 = 2_000 => alters: Run;
+    }
+    "Computation" {
+        /// auto, cpu, cuda or cuda:N; auto: the faster one by the sizes, the CPU where no GPU can be
+        /// used.
+        device: DeviceChoice = DeviceChoice::Auto => alters: Nothing;
+        /// What computes the training steps; auto: fused on a CPU, libtorch on a GPU.
+        engine: EngineChoice = EngineChoice::Auto => alters: Run;
+        /// CPU threads.
+        threads: Option<i64> = None
+            => takes: Whole(1, 1024), alters: Nothing,
+            left_out: Some("as many as are measured to be fastest");
+    }
+    "Saving" {
+        /// Save the state every so many steps, or so much time (30s, 5m, 1h), or never but at the
+        /// end.
+        checkpoint_every: CheckpointEvery = CheckpointEvery::Seconds(30) => alters: Nothing;
+        /// Checkpoints to keep, the last ones.
+        keep_checkpoints: i64 = 2 => alters: Nothing;
+    }
 }
-
-/// What a field takes, whatever the others are.
-#[derive(Debug, Clone, Copy)]
-enum Takes {
-    /// A whole number from the first to the second.
-    Whole(i64, i64),
-    /// A number, in words; `Config::validate` knows which.
-    Number(&'static str),
-    TrueOrFalse,
-    Word(&'static [&'static str]),
-    Device,
-    CheckpointEvery,
-}
-
-/// Every field but `preset`, in the order of [`super::Config`].
-pub const FIELDS: [Field; 37] = [
-    Field { name: "task", takes: Takes::Word(TaskKind::WORDS) },
-    Field { name: "vocab", takes: Takes::Whole(2, MANY) },
-    Field { name: "id_min", takes: Takes::Whole(0, MANY - 1) },
-    Field { name: "id_max", takes: Takes::Whole(0, MANY - 1) },
-    Field { name: "length", takes: Takes::Whole(1, MANY) },
-    Field { name: "samples", takes: Takes::Whole(1, COUNT) },
-    Field { name: "n_in", takes: Takes::Whole(1, MANY) },
-    Field { name: "n_out", takes: Takes::Whole(1, MANY) },
-    Field { name: "lag", takes: Takes::Whole(1, MANY) },
-    Field { name: "family", takes: Takes::Word(Family::WORDS) },
-    Field { name: "units", takes: Takes::Whole(1, MANY) },
-    Field { name: "stateful", takes: Takes::TrueOrFalse },
-    Field { name: "return_sequences", takes: Takes::TrueOrFalse },
-    Field { name: "gate_activation", takes: Takes::Word(GateActivation::WORDS) },
-    Field { name: "feedback", takes: Takes::Word(Feedback::WORDS) },
-    Field { name: "batch_size", takes: Takes::Whole(1, MANY) },
-    Field { name: "epochs", takes: Takes::Whole(1, COUNT) },
-    Field { name: "learning_rate", takes: Takes::Number(POSITIVE) },
-    Field { name: "learning_rate_schedule", takes: Takes::Word(LearningRateSchedule::WORDS) },
-    Field { name: "final_learning_rate", takes: Takes::Number(POSITIVE) },
-    Field { name: "warmup_steps", takes: Takes::Whole(1, COUNT) },
-    Field { name: "beta_1", takes: Takes::Number(FRACTION) },
-    Field { name: "beta_2", takes: Takes::Number(FRACTION) },
-    Field { name: "epsilon", takes: Takes::Number(POSITIVE) },
-    Field { name: "global_clipnorm", takes: Takes::Number(POSITIVE) },
-    Field { name: "dtype", takes: Takes::Word(Dtype::WORDS) },
-    Field { name: "seed", takes: Takes::Whole(0, i64::MAX - 1) },
-    Field { name: "replicas", takes: Takes::Whole(1, 65_536) },
-    Field { name: "log_every", takes: Takes::Whole(1, COUNT) },
-    Field { name: "validate_every", takes: Takes::Whole(1, COUNT) },
-    Field { name: "validation_samples", takes: Takes::Whole(1, MANY) },
-    Field { name: "evaluation_samples", takes: Takes::Whole(1, MANY) },
-    Field { name: "device", takes: Takes::Device },
-    Field { name: "engine", takes: Takes::Word(EngineChoice::WORDS) },
-    Field { name: "threads", takes: Takes::Whole(1, 1024) },
-    Field { name: "checkpoint_every", takes: Takes::CheckpointEvery },
-    Field { name: "keep_checkpoints", takes: Takes::Whole(1, MANY) },
-];
 
 /// The field called `name`.
 pub fn field(name: &str) -> Option<Field> {
-    FIELDS.into_iter().find(|field| field.name == name)
+    FIELDS.iter().copied().find(|field| field.name == name)
 }
 
 /// The whole numbers that the field `name` takes, from the first to the second.
 pub fn range(name: &str) -> (i64, i64) {
     match field(name).map(|field| field.takes) {
-        Some(Takes::Whole(low, high)) => (low, high),
-        _ => unreachable!("{name} is listed as a whole number"),
+        Some(Whole(low, high)) => (low, high),
+        _ => unreachable!("{name} is declared as a whole number"),
     }
 }
 
-impl Field {
-    /// The value that `text` is on the command line.
-    ///
-    /// # Errors
-    /// If it is none that the field takes.
-    pub fn read(self, text: &str) -> Result<Value, Invalid> {
-        let value = match self.takes {
-            Takes::Whole(..) => text.parse().ok().map(Value::Integer),
-            Takes::Number(_) => text.parse().ok().map(Value::Float),
-            Takes::TrueOrFalse => text.parse().ok().map(Value::Boolean),
-            Takes::Word(_) | Takes::Device | Takes::CheckpointEvery => {
-                Some(Value::String(text.to_owned()))
-            }
-        };
-        value.filter(|value| self.takes(value)).ok_or_else(|| self.invalid(text))
-    }
-
-    /// Finds out whether `value` is of the kind that the field takes; in which range a number is to
-    /// be, other fields may tell.
-    ///
-    /// # Errors
-    /// If it is not.
-    pub fn check(self, value: &Value) -> Result<(), Invalid> {
-        if self.takes(value) {
-            return Ok(());
-        }
-        Err(self.invalid(value.as_str().unwrap_or(&value.to_string())))
-    }
-
-    fn takes(self, value: &Value) -> bool {
-        match (self.takes, value) {
-            (Takes::Whole(..) | Takes::Number(_), Value::Integer(_)) => true,
-            (Takes::Number(_), Value::Float(_)) => true,
-            (Takes::TrueOrFalse, Value::Boolean(_)) => true,
-            (Takes::Word(words), Value::String(word)) => words.contains(&word.as_str()),
-            (Takes::Device, value) => value.clone().try_into::<DeviceChoice>().is_ok(),
-            (Takes::CheckpointEvery, value) => value.clone().try_into::<CheckpointEvery>().is_ok(),
-            _ => false,
-        }
-    }
-
-    fn invalid(self, found: &str) -> Invalid {
-        Invalid::new(self.name, quoted(found), self.takes.to_string())
-    }
-}
-
-impl fmt::Display for Field {
-    /// What the field takes, in words.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.takes.fmt(f)
-    }
-}
-
-impl fmt::Display for Takes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Whole(low, high) => write!(f, "a whole number from {low} to {high}"),
-            Self::Number(which) => f.write_str(which),
-            Self::TrueOrFalse => f.write_str("true or false"),
-            Self::Word(words) => f.write_str(&alternatives(words)),
-            Self::Device => f.write_str(DeviceChoice::EXPECTED),
-            Self::CheckpointEvery => f.write_str(CheckpointEvery::EXPECTED),
-        }
-    }
-}
-
-/// `words` in a row, the last after "or".
-pub fn alternatives(words: &[&str]) -> String {
-    match words {
-        [others @ .., last] if !others.is_empty() => format!("{} or {last}", others.join(", ")),
-        _ => words.join(""),
-    }
+/// A value that a file gives.
+fn said<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(from).map(Some)
 }
 
 #[cfg(test)]
 mod tests {
+    use toml::{Table, Value};
+
     use super::*;
-    use crate::config::Config;
-    use crate::config::presets;
+    use crate::config::Takes;
+
+    /// The values that a field takes, or some of them.
+    fn examples(field: &Field) -> Vec<Value> {
+        match field.takes {
+            Takes::Whole(low, high) => vec![low.into(), high.into()],
+            Takes::Positive => vec![1e-30.into(), 1e30.into()],
+            Takes::Fraction => vec![0.0.into(), 0.999.into()],
+            Takes::TrueOrFalse => vec![false.into(), true.into()],
+            Takes::Word(words) => words.iter().map(|&word| word.into()).collect(),
+            Takes::Device => vec!["auto".into(), "cuda:3".into()],
+            Takes::CheckpointEvery => vec!["never".into(), 100.into(), "5m".into()],
+        }
+    }
 
     #[test]
-    fn every_field_of_a_configuration_is_listed_and_takes_what_it_has() {
-        let whole = Config {
-            lag: Some(1),
-            samples: Some(1),
-            feedback: Some(Feedback::Softmax),
-            final_learning_rate: Some(1e-5),
-            warmup_steps: Some(1),
-            global_clipnorm: Some(1.0),
-            log_every: Some(1),
-            validate_every: Some(1),
-            threads: Some(1),
-            ..presets::find("echo").unwrap().config
-        };
-        let table = toml::Table::try_from(whole).unwrap();
-        let mut names: Vec<&str> = FIELDS.iter().map(|field| field.name).collect();
-        names.push("preset");
-        names.sort();
-        assert_eq!(table.keys().map(String::as_str).collect::<Vec<_>>(), names);
+    fn a_file_has_the_fields_in_their_order_and_every_value_that_they_take() {
+        let mut text = "preset = \"custom\"\n".to_owned();
         for field in FIELDS {
-            assert_eq!(field.check(&table[field.name]), Ok(()), "{}", field.name);
+            for example in examples(field) {
+                assert_eq!(field.check(&example), Ok(()), "{} {example}", field.name);
+                let text_of = declare::written;
+                let read = field.read(&text_of(&example));
+                assert_eq!(
+                    read.map(|read| text_of(&read)),
+                    Ok(text_of(&example)),
+                    "{}",
+                    field.name
+                );
+                let others = FIELDS.iter().map(|f| (f.name.to_owned(), examples(f)[0].clone()));
+                let mut table: Table = others.collect();
+                table.insert(field.name.to_owned(), example);
+                table.insert("preset".to_owned(), "custom".into());
+                let config: Config = table.clone().try_into().unwrap();
+                assert_eq!(Table::try_from(&config).unwrap(), table, "{}", field.name);
+                text = toml::to_string(&config).unwrap();
+            }
+        }
+        let keys: Vec<&str> = text.lines().map(|line| line.split(" = ").next().unwrap()).collect();
+        let names: Vec<&str> = FIELDS.iter().map(|field| field.name).collect();
+        assert_eq!(keys[1..], names);
+    }
+
+    #[test]
+    fn what_a_field_goes_by_takes_the_words_that_it_names() {
+        for scope in FIELDS.iter().filter_map(|field| field.scope) {
+            let Takes::Word(words) = field(scope.selector).unwrap().takes else {
+                panic!("{} takes no words", scope.selector)
+            };
+            assert!(scope.words.iter().all(|word| words.contains(word)), "{scope:?}");
         }
     }
 
@@ -214,5 +237,19 @@ mod tests {
         assert_eq!(says("device", "gpu"), "--device gpu: expected auto, cpu, cuda or cuda:N");
         let wrong = field("units").unwrap().check(&Value::Float(2.0)).unwrap_err();
         assert_eq!(wrong.to_string(), "--units 2.0: expected a whole number from 1 to 1000000");
+    }
+
+    #[test]
+    fn what_a_file_leaves_out_is_the_default_or_missing() {
+        let missing = |text: &str| toml::from_str::<Config>(text).unwrap_err().message().to_owned();
+        assert_eq!(missing(""), "missing field `task`");
+        assert_eq!(missing("task = 'echo'\nvocab = 9"), "missing field `id_min`");
+        assert!(
+            missing("unit = 4").starts_with("unknown field `unit`, expected one of `preset`, ")
+        );
+        let required = "task = 'echo'\nvocab = 0\nid_min = 0\nid_max = 0\nn_in = 0\nn_out = 0\n\
+                        family = 'lstm'\nunits = 0\ngate_activation = 'hard_sigmoid'\n\
+                        batch_size = 0\nepochs = 0\n";
+        assert_eq!(toml::from_str::<Config>(required), Ok(Config::blank()));
     }
 }

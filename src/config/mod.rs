@@ -3,6 +3,7 @@
 pub mod presets;
 
 mod checkpoints;
+mod declare;
 mod fields;
 mod validate;
 
@@ -12,7 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::input::quoted;
 pub use checkpoints::CheckpointEvery;
-pub use fields::{FIELDS, Field, MANY, alternatives, field, range};
+pub use declare::{Alters, Field, MANY, Takes, alternatives, written};
+pub use fields::{Config, FIELDS, field, range};
 pub use validate::{Invalid, NOT_GIVEN, within};
 
 /// Defines an enum of words that are spelled alike in TOML, on the command line and in messages.
@@ -27,6 +29,17 @@ macro_rules! words {
         impl $name {
             /// Every word, in order of definition.
             pub const WORDS: &'static [&'static str] = &[$($word),+];
+        }
+
+        impl Default for $name {
+            /// The first.
+            fn default() -> Self {
+                [$(Self::$variant),+][0]
+            }
+        }
+
+        impl declare::Kind for $name {
+            const TAKES: Takes = Takes::Word(Self::WORDS);
         }
 
         impl fmt::Display for $name {
@@ -173,188 +186,12 @@ impl std::str::FromStr for DeviceChoice {
     }
 }
 
-/// Everything that determines a run. `None` means that the field does not apply to the task or
-/// family, or that the option is off.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Config {
-    /// The preset that the run started from, or `custom`.
-    #[serde(default = "custom")]
-    pub preset: String,
-
-    /// What the model learns.
-    pub task: TaskKind,
-    /// V: ids are below it, and so many are the outputs' classes.
-    pub vocab: i64,
-    /// Smallest id that sequences contain.
-    pub id_min: i64,
-    /// Largest id that sequences contain.
-    pub id_max: i64,
-    /// Ids in the random sequence that an epoch's windows are cut from (echo, lag).
-    pub length: Option<i64>,
-    /// Samples in an epoch (reverse); how many are trained on, the same in every epoch (addition).
-    pub samples: Option<i64>,
-    /// Tin: ids in a source.
-    pub n_in: i64,
-    /// Tout: ids in a target.
-    pub n_out: i64,
-    /// How many steps before the last source id the target lies (lag).
-    pub lag: Option<i64>,
-
-    /// The model's architecture.
-    pub family: Family,
-    /// H: units of every LSTM.
-    pub units: i64,
-    /// Whether row i of a batch continues row i of the batch before; the state is zero at the
-    /// start of every epoch (lstm, repeat_vector).
-    #[serde(default)]
-    pub stateful: bool,
-    /// Whether the dense layer sees every step's output or only the last (lstm).
-    pub return_sequences: Option<bool>,
-    /// What the LSTMs' gates pass through.
-    pub gate_activation: GateActivation,
-    /// What the free-running decoder is fed (teacher_forced).
-    pub feedback: Option<Feedback>,
-
-    /// B: samples in a batch of one replica.
-    pub batch_size: i64,
-    /// Passes over fresh data, one new sequence each (echo, lag) or `samples` samples (reverse), or
-    /// over the same samples in a new order (addition).
-    pub epochs: i64,
-    /// Adam's step size, where the schedule starts after any warm-up.
-    #[serde(default = "learning_rate")]
-    pub learning_rate: f64,
-    /// How the learning rate changes from step to step.
-    #[serde(default = "learning_rate_schedule")]
-    pub learning_rate_schedule: LearningRateSchedule,
-    /// Where the schedule ends (cosine, exponential); `None`: 0 (cosine).
-    pub final_learning_rate: Option<f64>,
-    /// Optimiser steps in which the learning rate first rises linearly.
-    pub warmup_steps: Option<i64>,
-    /// Adam's decay of the gradient's running mean.
-    #[serde(default = "beta_1")]
-    pub beta_1: f64,
-    /// Adam's decay of the squared gradient's running mean.
-    #[serde(default = "beta_2")]
-    pub beta_2: f64,
-    /// Added to the root of the squared gradient's mean, where Keras adds it.
-    #[serde(default = "epsilon")]
-    pub epsilon: f64,
-    /// Largest norm of a replica's whole gradient; a longer one is scaled down to it.
-    pub global_clipnorm: Option<f64>,
-    /// Element type of weights and arithmetic.
-    #[serde(default = "dtype")]
-    pub dtype: Dtype,
-
-    /// Seed of replica 0; replica k has `seed + k`.
-    #[serde(default = "one")]
-    pub seed: i64,
-    /// R: independent models trained side by side.
-    #[serde(default = "one")]
-    pub replicas: i64,
-    /// Optimiser steps between rows of `curves.csv`; `None`: one row an epoch.
-    pub log_every: Option<i64>,
-    /// Every so many rows of `curves.csv` have their validation columns filled.
-    pub validate_every: Option<i64>,
-    /// Samples behind a row's validation columns: never trained on, and the same for every row; at
-    /// most `evaluation_samples` (addition).
-    #[serde(default = "evaluation_samples")]
-    pub validation_samples: i64,
-    /// Fresh samples that the trained model is evaluated on; so many are held out (addition).
-    #[serde(default = "evaluation_samples")]
-    pub evaluation_samples: i64,
-    /// Which device to compute on.
-    #[serde(default = "device")]
-    pub device: DeviceChoice,
-    /// What computes the training steps.
-    #[serde(default = "engine")]
-    pub engine: EngineChoice,
-    /// CPU threads; `None`: chosen by size.
-    pub threads: Option<i64>,
-    /// How often the state is saved, besides at the end.
-    #[serde(default = "checkpoint_every")]
-    pub checkpoint_every: CheckpointEvery,
-    /// So many of the last checkpoints are kept.
-    #[serde(default = "keep_checkpoints")]
-    pub keep_checkpoints: i64,
-}
-
 /// The `preset` of a configuration that started from none.
 pub const CUSTOM: &str = "custom";
-
-fn custom() -> String {
-    CUSTOM.to_owned()
-}
-fn learning_rate() -> f64 {
-    1e-3
-}
-fn learning_rate_schedule() -> LearningRateSchedule {
-    LearningRateSchedule::Constant
-}
-fn beta_1() -> f64 {
-    0.9
-}
-fn beta_2() -> f64 {
-    0.999
-}
-fn epsilon() -> f64 {
-    1e-7
-}
-fn engine() -> EngineChoice {
-    EngineChoice::Auto
-}
-fn dtype() -> Dtype {
-    Dtype::Float32
-}
-fn one() -> i64 {
-    1
-}
-fn evaluation_samples() -> i64 {
-    2_000
-}
-fn device() -> DeviceChoice {
-    DeviceChoice::Auto
-}
-fn checkpoint_every() -> CheckpointEvery {
-    CheckpointEvery::Seconds(30)
-}
-fn keep_checkpoints() -> i64 {
-    2
-}
 
 impl Config {
     /// The seed of each replica.
     pub fn seeds(&self) -> Vec<u64> {
         (0..self.replicas).map(|k| (self.seed + k) as u64).collect()
-    }
-
-    /// The same run computed where and saved when `other` is: none of its numbers is another.
-    pub fn placed_as(&self, other: &Self) -> Self {
-        let Self { device, threads, checkpoint_every, keep_checkpoints, .. } = *other;
-        Self { device, threads, checkpoint_every, keep_checkpoints, ..self.clone() }
-    }
-}
-
-/// Whom a field is for, in words, and whether `task`, `family` and `schedule` are among them; `None`
-/// for a field that is for all.
-pub fn scope(
-    field: &str,
-    task: TaskKind,
-    family: Family,
-    schedule: LearningRateSchedule,
-) -> Option<(&'static str, bool)> {
-    let draws_samples = matches!(task, TaskKind::Reverse | TaskKind::Addition);
-    match field {
-        "length" => Some(("tasks echo and lag", !draws_samples)),
-        "samples" => Some(("tasks reverse and addition", draws_samples)),
-        "lag" => Some(("task lag", task == TaskKind::Lag)),
-        "return_sequences" => Some(("family lstm", family == Family::Lstm)),
-        "feedback" => Some(("family teacher_forced", family == Family::TeacherForced)),
-        "stateful" => Some(("families lstm and repeat_vector", family != Family::TeacherForced)),
-        "final_learning_rate" => Some((
-            "learning-rate schedules cosine and exponential",
-            schedule != LearningRateSchedule::Constant,
-        )),
-        _ => None,
     }
 }

@@ -2,10 +2,7 @@
 
 use serde::Serialize;
 
-use crate::config::{
-    CheckpointEvery, Config, DeviceChoice, Dtype, EngineChoice, Family, Feedback, GateActivation,
-    LearningRateSchedule, TaskKind,
-};
+use crate::config::{Config, Family, Feedback, GateActivation, LearningRateSchedule, TaskKind};
 
 /// A published figure, or the range of several runs of the same script.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -180,38 +177,16 @@ fn echo() -> Config {
         // The notebook draws below V − 1: its last class never occurs.
         id_max: 98,
         length: Some(25),
-        samples: None,
         n_in: 6,
         n_out: 6,
-        lag: None,
         family: Family::Lstm,
         units: 16,
         stateful: true,
         return_sequences: Some(true),
         gate_activation: GateActivation::HardSigmoid,
-        feedback: None,
         batch_size: 5,
         epochs: 500,
-        learning_rate: 1e-3,
-        learning_rate_schedule: LearningRateSchedule::Constant,
-        final_learning_rate: None,
-        warmup_steps: None,
-        beta_1: 0.9,
-        beta_2: 0.999,
-        epsilon: 1e-7,
-        global_clipnorm: None,
-        dtype: Dtype::Float32,
-        seed: 1,
-        replicas: 1,
-        log_every: None,
-        validate_every: None,
-        validation_samples: 2_000,
-        evaluation_samples: 2_000,
-        device: DeviceChoice::Auto,
-        engine: EngineChoice::Auto,
-        threads: None,
-        checkpoint_every: CheckpointEvery::Seconds(30),
-        keep_checkpoints: 2,
+        ..Config::blank()
     }
 }
 

@@ -1,11 +1,9 @@
 //! Which values configurations can have, as far as no task tells.
 
-use std::fmt;
-
 use thiserror::Error;
+use toml::{Table, Value};
 
-use super::fields::{FRACTION, POSITIVE, range};
-use super::{Config, Dtype, Family, LearningRateSchedule, scope};
+use super::{Config, Dtype, FIELDS, Family, Field, LearningRateSchedule, Takes, written};
 
 /// A value that no run can have.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -48,29 +46,34 @@ impl Invalid {
 pub const NOT_GIVEN: &str = "(not given)";
 
 impl Config {
-    /// Checks the sizes, each by itself, and that those are there that the task has.
-    pub(crate) fn validate_sizes(&self) -> Result<(), Invalid> {
-        whole("vocab", self.vocab)?;
+    /// Checks each of the fields of which `which` holds by itself: whom it is for, and its range.
+    pub(crate) fn validate_fields(&self, which: impl Fn(&Field) -> bool) -> Result<(), Invalid> {
+        let Ok(values) = Table::try_from(self) else { unreachable!("every field is one of TOML") };
+        for field in FIELDS.iter().filter(|field| which(field)) {
+            let (name, takes) = (field.name, field.takes);
+            check_scope(*field, &values)?;
+            match (takes, values.get(name)) {
+                _ if field.depends => {}
+                (Takes::Whole(low, high), Some(&Value::Integer(n))) => within(name, n, low, high)?,
+                (Takes::Positive, Some(&Value::Float(x))) => self.positive(name, x)?,
+                (Takes::Fraction, Some(&Value::Float(x))) if !(0.0..1.0).contains(&x) => {
+                    return Err(Invalid::new(name, x, takes.to_string()));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks the range of the ids.
+    pub(crate) fn validate_ids(&self) -> Result<(), Invalid> {
         within("id_min", self.id_min, 0, self.vocab - 1)?;
-        within("id_max", self.id_max, self.id_min, self.vocab - 1)?;
-        whole("n_in", self.n_in)?;
-        whole("n_out", self.n_out)?;
-        whole("units", self.units)?;
-        whole("batch_size", self.batch_size)?;
-        whole("replicas", self.replicas)?;
-        within("seed", self.seed, 0, i64::MAX - self.replicas)?;
-        self.applies("length", self.length)?;
-        self.applies("samples", self.samples)?;
-        self.applies("lag", self.lag)?;
-        self.lag.map_or(Ok(()), |lag| whole("lag", lag))?;
-        self.samples.map_or(Ok(()), |samples| whole("samples", samples))
+        within("id_max", self.id_max, self.id_min, self.vocab - 1)
     }
 
     /// Checks the model's fields against each other.
     pub(crate) fn validate_model(&self) -> Result<(), Invalid> {
         let forced = self.family == Family::TeacherForced;
-        self.applies("return_sequences", self.return_sequences)?;
-        self.applies("feedback", self.feedback)?;
         match self.return_sequences {
             Some(true) if self.n_out != self.n_in => {
                 let why = ", as many as --n-in, since the LSTM answers every step \
@@ -94,31 +97,12 @@ impl Config {
         }
     }
 
-    /// Checks how a run of so many optimiser steps is trained, logged and saved.
+    /// Checks the seeds, and how the learning rate changes in a run of so many optimiser steps.
     pub(crate) fn validate_training(&self, steps: i64) -> Result<(), Invalid> {
-        self.positive("learning_rate", self.learning_rate)?;
-        self.validate_schedule(steps)?;
-        fraction("beta_1", self.beta_1)?;
-        fraction("beta_2", self.beta_2)?;
-        self.positive("epsilon", self.epsilon)?;
-        if let Some(norm) = self.global_clipnorm {
-            self.positive("global_clipnorm", norm)?;
-        }
-        for (field, value) in
-            [("log_every", self.log_every), ("validate_every", self.validate_every)]
-        {
-            value.map_or(Ok(()), |every| whole(field, every))?;
-        }
-        whole("validation_samples", self.validation_samples)?;
-        whole("evaluation_samples", self.evaluation_samples)?;
-        whole("keep_checkpoints", self.keep_checkpoints)?;
-        self.threads.map_or(Ok(()), |threads| whole("threads", threads))
-    }
-
-    fn validate_schedule(&self, steps: i64) -> Result<(), Invalid> {
+        within("seed", self.seed, 0, i64::MAX - self.replicas)?;
         let field = "final_learning_rate";
         match (self.learning_rate_schedule, self.final_learning_rate) {
-            (LearningRateSchedule::Constant, end) => self.applies(field, end)?,
+            (LearningRateSchedule::Constant, _) => {}
             (LearningRateSchedule::Cosine, None | Some(0.0)) => {}
             (LearningRateSchedule::Cosine, Some(end)) => {
                 let or_0 = |e: Invalid| Invalid { expected: format!("0 or {}", e.expected), ..e };
@@ -138,19 +122,6 @@ impl Config {
         }
     }
 
-    /// `value` is there exactly where `field` is for the task, family and schedule.
-    fn applies(&self, field: &'static str, value: Option<impl fmt::Debug>) -> Result<(), Invalid> {
-        let found = value.map(|value| format!("{value:?}").to_lowercase());
-        match (scope(field, self.task, self.family, self.learning_rate_schedule), found) {
-            (Some((whom, true)), None) => Err(missing(field, whom)),
-            (Some((whom, false)), Some(found)) => {
-                let why = format!(": it applies to {whom} only");
-                Err(Invalid::new(field, found, "nothing").because(why))
-            }
-            _ => Ok(()),
-        }
-    }
-
     /// `value` is above 0, also once it is a number of the run's dtype.
     fn positive(&self, field: &'static str, value: f64) -> Result<(), Invalid> {
         let (seen, dtype) = match self.dtype {
@@ -160,7 +131,7 @@ impl Config {
         if seen.is_finite() && seen > 0.0 {
             return Ok(());
         }
-        Err(Invalid::new(field, value, POSITIVE).because(format!(" in {dtype}")))
+        Err(Invalid::new(field, value, Takes::Positive.to_string()).because(format!(" in {dtype}")))
     }
 }
 
@@ -169,10 +140,17 @@ fn missing(field: &'static str, whom: &str) -> Invalid {
     Invalid::new(field, NOT_GIVEN, "a value").because(format!(": {whom} needs it"))
 }
 
-/// `value` is in the range of whole numbers that the field takes.
-fn whole(field: &'static str, value: i64) -> Result<(), Invalid> {
-    let (low, high) = range(field);
-    within(field, value, low, high)
+/// `field` has a value only if it is for such a configuration, and one that is needed.
+fn check_scope(field: Field, values: &Table) -> Result<(), Invalid> {
+    let Some(scope) = field.scope else { return Ok(()) };
+    match (field.applies(values), values.get(field.name)) {
+        (true, None) if field.needed => Err(missing(field.name, &scope.to_string())),
+        (false, Some(value)) if field.optional => {
+            let why = format!(": it applies to {scope} only");
+            Err(Invalid::new(field.name, written(value), "nothing").because(why))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// `value` is from `low` to `high`.
@@ -184,11 +162,4 @@ pub fn within(field: &'static str, value: i64, low: i64, high: i64) -> Result<()
         return Ok(());
     }
     Err(Invalid::new(field, value, format!("a whole number from {low} to {high}")))
-}
-
-fn fraction(field: &'static str, value: f64) -> Result<(), Invalid> {
-    if (0.0..1.0).contains(&value) {
-        return Ok(());
-    }
-    Err(Invalid::new(field, value, FRACTION))
 }

@@ -1,6 +1,6 @@
 //! What the epochs of a run come to in steps, samples and rows.
 
-use crate::config::{Config, Invalid, MANY, range, within};
+use crate::config::{Config, Invalid, MANY};
 use crate::data::task::Task;
 
 /// The epochs of a run. Only its task knows how many samples they have.
@@ -69,8 +69,6 @@ impl Epochs {
             );
             return Err(Invalid::new("batch_size", batch_size, expected));
         }
-        let (least, most) = range("epochs");
-        within("epochs", count, least, most)?;
         if count.checked_mul(samples).is_none_or(|total| total > i64::MAX / 2) {
             let invalid = Invalid::new("epochs", count, "fewer");
             return Err(invalid.because(", for so many samples each"));

@@ -13,7 +13,7 @@ use toml::{Table, Value};
 use crate::base::input::quoted;
 use crate::base::spelling::nearest;
 use crate::config::presets::{self, Preset};
-use crate::config::{self, CUSTOM, Config, Family, LearningRateSchedule, TaskKind};
+use crate::config::{Alters, CUSTOM, Config, Family, Field, field};
 use crate::data::task::Rules;
 use given::Origin;
 pub use given::{Given, parse};
@@ -81,15 +81,23 @@ pub fn table(value: &impl Serialize) -> Result<Table> {
 /// # Errors
 /// None that a valid configuration can have.
 pub fn flags(config: &Config) -> Result<String> {
+    flags_of(config, |_| true)
+}
+
+/// Of these flags those of the fields that `count`.
+///
+/// # Errors
+/// As [`flags`].
+pub fn flags_of(config: &Config, count: impl Fn(Field) -> bool) -> Result<String> {
     let preset = presets::find(&config.preset);
     let base = preset.map(|preset| table(&preset.config)).transpose()?.unwrap_or_default();
-    let changed =
-        table(config)?.into_iter().filter(|(field, value)| base.get(field) != Some(value));
-    let flag = |(field, value): (String, Value)| {
-        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        format!(" --{} {value}", field.replace('_', "-"))
+    let changed = table(config)?.into_iter().filter(|(name, value)| base.get(name) != Some(value));
+    let flag = |(name, value): (String, Value)| {
+        let flag = field(&name).filter(|field| count(*field))?.flag();
+        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        Some(format!(" {flag} {text}"))
     };
-    Ok(if config.preset == CUSTOM { String::new() } else { changed.map(flag).collect() })
+    Ok(if config.preset == CUSTOM { String::new() } else { changed.filter_map(flag).collect() })
 }
 
 /// Every field of `now` that makes it another run than `then` was, with both values; `None` if there is
@@ -98,10 +106,11 @@ pub fn flags(config: &Config) -> Result<String> {
 /// # Errors
 /// As [`table`].
 pub fn changes(then: &Config, now: &Config) -> Result<Option<String>> {
-    let (then, now) = (table(&then.placed_as(now))?, table(now)?);
+    let (then, now) = (table(then)?, table(now)?);
     let mut fields: Vec<&String> = then.keys().chain(now.keys()).collect();
     fields.sort();
     fields.dedup();
+    fields.retain(|name| field(name).is_none_or(|field| field.alters != Alters::Nothing));
     let value =
         |table: &Table, field: &str| table.get(field).map_or("none".into(), Value::to_string);
     let change = |field: &&String| {
@@ -117,16 +126,8 @@ fn give_way(base: &mut Table, change: &Table) {
     let before = base.clone();
     let mut after = base.clone();
     after.extend(change.clone());
-    base.retain(|field, _| applies(field, &after) || !applies(field, &before));
-}
-
-/// Whether `field` is for the task, family and schedule of `table`, or those of `echo` where it
-/// names none.
-fn applies(field: &str, table: &Table) -> bool {
-    let task = word(table, "task").unwrap_or(TaskKind::Echo);
-    let family = word(table, "family").unwrap_or(Family::Lstm);
-    let schedule = word(table, "learning_rate_schedule").unwrap_or(LearningRateSchedule::Constant);
-    config::scope(field, task, family, schedule).is_none_or(|(_, applies)| applies)
+    let applies = |name: &str, to: &Table| field(name).is_none_or(|field| field.applies(to));
+    base.retain(|name, _| applies(name, &after) || !applies(name, &before));
 }
 
 /// The word that `table` gives for `field`. One that is none is left to the deserialiser to

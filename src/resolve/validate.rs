@@ -1,6 +1,6 @@
 //! Which configurations can be run.
 
-use crate::config::{Config, Invalid, within};
+use crate::config::{Config, Field, Invalid, within};
 use crate::data::epochs::Epochs;
 use crate::data::task::{Rules, Task};
 
@@ -14,9 +14,13 @@ impl Config {
     /// # Errors
     /// The first value that no run can have, with the values that are possible.
     pub fn validate(&self) -> Result<(), Invalid> {
-        self.validate_sizes()?;
+        // The task and the layers take it that each size is possible by itself.
+        let is_size = |field: &Field| ["Data", "Model"].contains(&field.section);
+        self.validate_fields(is_size)?;
+        self.validate_ids()?;
         (Rules::of(self.task).check)(self)?;
         self.validate_model()?;
+        self.validate_fields(|field| !is_size(field))?;
         let task = Task::new(self);
         let epochs = Epochs::new(self, &task);
         // Windows are read in order, and a stateful row has to go on for ever.

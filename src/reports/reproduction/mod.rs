@@ -14,7 +14,7 @@ use crate::base::error::UserError;
 use crate::base::shell;
 use crate::base::statistics::{Distribution, Proportion};
 use crate::config::presets::{self, CURVE_EVERY, Preset};
-use crate::config::{CUSTOM, Config};
+use crate::config::{Alters, CUSTOM, Config, Field};
 use crate::data::epochs::Epochs;
 use crate::data::task::Task;
 use crate::files::directory::Directory;
@@ -291,8 +291,7 @@ impl Experiment {
         let what = if config.preset == CUSTOM { "--config config.toml" } else { &config.preset };
         let preset = presets::find(&config.preset);
         let measured = Measured::new(config, summary, rows);
-        let changed = preset.as_ref().map(|preset| changed(config, &preset.config)).transpose()?;
-        let changed = changed.flatten();
+        let changed = changed(config)?;
         let figures = |preset: &Preset| match changed {
             None => Figures::new(preset, &measured, rows),
             Some(_) => {
@@ -338,31 +337,15 @@ impl Experiment {
     }
 }
 
-/// The flags that make `config` train another model than `preset`, or on other data, seeds aside;
-/// `None` if there are none.
-fn changed(config: &Config, preset: &Config) -> Result<Option<String>> {
-    let Config { seed, replicas, log_every, validate_every, validation_samples, .. } = *preset;
-    let Config { device, engine, threads, checkpoint_every, keep_checkpoints, .. } = *preset;
+/// The flags that make `config` another experiment than its preset; `None` if there are none.
+fn changed(config: &Config) -> Result<Option<String>> {
     // Which samples are held out decides which are left to train on.
-    let evaluation_samples = match Task::new(config).held_out() {
-        Some(_) => config.evaluation_samples,
-        None => preset.evaluation_samples,
+    let holds_out = Task::new(config).held_out().is_some();
+    let counts = |field: Field| {
+        field.alters == Alters::Experiment || field.name == "evaluation_samples" && holds_out
     };
-    let like = Config {
-        seed,
-        replicas,
-        log_every,
-        validate_every,
-        validation_samples,
-        evaluation_samples,
-        device,
-        engine,
-        threads,
-        checkpoint_every,
-        keep_checkpoints,
-        ..config.clone()
-    };
-    Ok(if like == *preset { None } else { Some(resolve::flags(&like)?.trim_start().to_owned()) })
+    let flags = resolve::flags_of(config, counts)?;
+    Ok(Some(flags.trim_start().to_owned()).filter(|flags| !flags.is_empty()))
 }
 
 impl Measured {
@@ -569,7 +552,7 @@ mod tests {
     fn what_trains_another_model_than_the_preset_is_told() {
         let flags = |preset: &str, change: fn(Config) -> Config| {
             let preset = presets::find(preset).unwrap().config;
-            changed(&change(preset.clone()), &preset).unwrap()
+            changed(&change(preset)).unwrap()
         };
         let more = |c| Config { replicas: 7, seed: 3, log_every: Some(5), threads: Some(1), ..c };
         assert_eq!(flags("echo", more), None);
