@@ -159,7 +159,8 @@ fn open(config: &Config, choice: DeviceChoice) -> Option<DeviceChoice> {
     }
 }
 
-/// Seconds of a training step on `device`, by some steps of models that are thrown away.
+/// Seconds of a training step on `device`, by some steps of models that are thrown away. They are done
+/// as in a training, which does many at a time where that is faster.
 ///
 /// # Errors
 /// Those of [`memory::check`] and [`Trainer::blank`], and libtorch's.
@@ -174,8 +175,7 @@ pub fn step_seconds(config: &Config, device: Device) -> Result<f64> {
     let mut steps = |enough: &dyn Fn(usize) -> bool| -> Result<usize> {
         let mut done = 0;
         while !enough(done) {
-            trainer.learn(&batch)?;
-            done += 1;
+            done += trainer.learn_again(&batch)?;
         }
         // Waits until the device has done them.
         trainer.parameters.finite()?;
@@ -238,8 +238,8 @@ mod tests {
         }
     }
 
-    /// The CPU's figures are those of several processors; and what is timed one step at a time is slower
-    /// than in a training.
+    /// The CPU's figures are those of several processors; and here its steps were timed one by one, which
+    /// is slower than a training.
     #[test]
     fn estimates_lie_near_what_was_measured_on_an_h200() {
         let measured = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/results/cuda/auto.csv"));

@@ -372,13 +372,25 @@ impl Trainer {
     /// # Errors
     /// libtorch's.
     pub fn learn(&mut self, batch: &Batch) -> Result<(Scores, Option<Tensor>), TchError> {
-        let ids = Ids::Host(batch.clone());
-        let step = Step { ids, starts_epoch: false, ends_epoch: false };
-        let scored = self.learn_steps(&[step])?.pop();
+        let scored = self.learn_steps(&[step_from(batch)])?.pop();
         self.step += 1;
         self.samples += batch.size as i64;
         let Scored { scores, grad_norm } = scored.ok_or_else(no_step)?;
         Ok((scores, grad_norm))
+    }
+
+    /// As many optimiser steps as the training loop would do at a time now, each from `batch`, whose ids
+    /// are below V. Returns how many. Waits for the device only to upload the batch.
+    ///
+    /// # Errors
+    /// libtorch's.
+    pub fn learn_again(&mut self, batch: &Batch) -> Result<usize, TchError> {
+        let steps: Vec<Step> =
+            (0..self.engine.steps_at_a_time()).map(|_| step_from(batch)).collect();
+        self.learn_steps(&steps)?;
+        self.step += steps.len() as i64;
+        self.samples += (steps.len() * batch.size) as i64;
+        Ok(steps.len())
     }
 
     /// Learns from `steps`, at least one and as many as the engine takes, all of one size.
@@ -498,6 +510,11 @@ impl Trainer {
         };
         means.iter().enumerate().filter_map(row).collect()
     }
+}
+
+/// A step within an epoch.
+fn step_from(batch: &Batch) -> Step {
+    Step { ids: Ids::Host(batch.clone()), starts_epoch: false, ends_epoch: false }
 }
 
 fn no_step() -> TchError {
