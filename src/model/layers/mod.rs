@@ -107,7 +107,7 @@ macro_rules! kinds {
 
             /// Its pass, for `rows` rows of a batch.
             pub fn pass<F: Real>(&self, node: &Node, rows: usize) -> Box<dyn Pass<F>> {
-                let buffers = pass::Buffers::new(self.spec(), node, rows);
+                let buffers = &mut pass::Buffers::new(self.spec(), node, rows);
                 match self {
                     $(Self::$kind(layer) => Box::new($folder::fused::pass(layer, node, rows, buffers)),)+
                 }

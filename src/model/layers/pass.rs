@@ -171,6 +171,17 @@ impl<F: Real> Sum<F> {
         }
     }
 
+    /// Adds `rows` of `width` numbers, one after the other.
+    pub fn add_rows<'a>(&mut self, width: usize, rows: impl Iterator<Item = &'a [F]>) {
+        let (values, onto) = self.onto();
+        for (sums, row) in values.chunks_exact_mut(width).zip(rows) {
+            match onto {
+                Onto::Nothing => sums.copy_from_slice(row),
+                Onto::Sum => sums.iter_mut().zip(row).for_each(|(sum, &x)| *sum += x),
+            }
+        }
+    }
+
     /// The sum, if anyone added to it.
     pub fn begun(&self) -> Option<&[F]> {
         self.begun.then_some(&self.values)

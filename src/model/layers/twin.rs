@@ -4,7 +4,7 @@
 
 use std::fmt::Debug;
 
-use tch::{TchError, Tensor};
+use tch::{Kind, TchError, Tensor};
 
 use super::lstm::torch::LstmState;
 
@@ -47,4 +47,37 @@ pub struct Output {
     pub outputs: Tensor,
     /// The state after the last step, where it has one.
     pub last: Option<LstmState>,
+}
+
+/// A weight whose rows ids stand for.
+#[derive(Debug)]
+pub struct Table {
+    /// `(R, V, width)`.
+    pub weight: Tensor,
+    /// `(R, 1, 1)` int64: where each replica's rows begin.
+    first_row: Tensor,
+}
+
+impl Table {
+    /// The table `weight` `(R, V, width)`.
+    ///
+    /// # Errors
+    /// libtorch's.
+    pub fn new(weight: Tensor) -> Result<Self, TchError> {
+        let (replicas, rows, _) = weight.size3()?;
+        let first_row = Tensor::f_arange(replicas, (Kind::Int64, weight.device()))?;
+        let first_row = first_row.f_mul_scalar(rows)?.f_view([replicas, 1, 1])?;
+        Ok(Self { weight, first_row })
+    }
+
+    /// The rows of `ids` `(R, B, T)` int64, `(T, R, B, width)`.
+    ///
+    /// # Errors
+    /// libtorch's.
+    pub fn look_up(&self, ids: &Tensor) -> Result<Tensor, TchError> {
+        let (replicas, rows, width) = self.weight.size3()?;
+        let numbers = if replicas == 1 { ids.shallow_clone() } else { ids.f_add(&self.first_row)? };
+        let table = self.weight.f_view([replicas * rows, width])?;
+        Tensor::f_embedding(&table, &numbers.f_permute([2, 0, 1])?, -1, false, false)
+    }
 }

@@ -23,7 +23,7 @@ pub struct DensePass<F> {
 }
 
 /// The pass of `layer` for `rows` rows.
-pub fn pass<F: Real>(layer: &Dense, node: &Node, rows: usize, mut buffers: Buffers) -> DensePass<F> {
+pub fn pass<F: Real>(layer: &Dense, node: &Node, rows: usize, buffers: &mut Buffers) -> DensePass<F> {
     let units = layer.units as usize;
     let gradient = Gradient { outputs: Sum::new(buffers.take()), ..Gradient::default() };
     DensePass { read: node.reads[0], inputs: layer.inputs as usize, units, n: rows * units, gradient }

@@ -25,12 +25,12 @@ pub struct LstmPass<F> {
 }
 
 /// The pass of `layer` for `rows` rows.
-pub fn pass<F: Real>(layer: &Lstm, node: &Node, rows: usize, mut buffers: Buffers) -> LstmPass<F> {
+pub fn pass<F: Real>(layer: &Lstm, node: &Node, rows: usize, buffers: &mut Buffers) -> LstmPass<F> {
     LstmPass {
         read: node.reads[0],
         inputs: layer.inputs as usize,
         units: layer.units as usize,
-        steps: Steps::new(layer, node.steps as usize, rows, &mut buffers),
+        steps: Steps::new(layer, node.steps as usize, rows, buffers),
         repeated: buffers.take(),
         wants_state: matches!(node.start, Start::From(_)),
     }

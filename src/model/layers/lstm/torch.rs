@@ -1,10 +1,10 @@
 //! An LSTM as libtorch operations.
 
-use tch::{Kind, TchError, Tensor};
+use tch::{TchError, Tensor};
 
 use super::{Lstm, native, recurrence};
 use crate::config::GateActivation;
-use crate::model::layers::twin::{Input, Output, Twin};
+use crate::model::layers::twin::{Input, Output, Table, Twin};
 use crate::tensor::parameters::Parameters;
 
 /// What an LSTM knows of the steps before: output h and cell c, each `(R, B, H)`.
@@ -38,13 +38,11 @@ impl LstmState {
 #[derive(Debug)]
 pub struct LstmTwin {
     /// `(R, I, 4H)`.
-    kernel: Tensor,
+    kernel: Table,
     /// `(R, H, 4H)`.
     recurrent_kernel: Tensor,
     /// `(R, 1, 4H)`.
     bias: Tensor,
-    /// `(R, 1, 1)` int64: the kernel row where each replica's rows begin.
-    first_row: Tensor,
     activation: GateActivation,
     /// `(I, I)`: the rows that ids stand for, where libtorch's own LSTM is used.
     identity: Option<Tensor>,
@@ -58,7 +56,6 @@ pub fn twin(layer: &Lstm, parameters: &Parameters, name: &str) -> Result<LstmTwi
     let leaf = |weight| parameters.leaf(&format!("{name}.{weight}"));
     let kernel = leaf("kernel");
     let (replicas, inputs, _) = kernel.size3()?;
-    let first_row = Tensor::f_arange(replicas, (Kind::Int64, kernel.device()))?;
     let options = (kernel.kind(), kernel.device());
     let activation = layer.gate_activation;
     let native = native::serves(replicas, activation, kernel.device());
@@ -66,8 +63,7 @@ pub fn twin(layer: &Lstm, parameters: &Parameters, name: &str) -> Result<LstmTwi
         identity: native.then(|| Tensor::f_eye(inputs, options)).transpose()?,
         recurrent_kernel: leaf("recurrent_kernel"),
         bias: leaf("bias").f_unsqueeze(1)?,
-        first_row: first_row.f_mul_scalar(inputs)?.f_view([replicas, 1, 1])?,
-        kernel,
+        kernel: Table::new(kernel)?,
         activation,
     })
 }
@@ -83,7 +79,7 @@ impl Twin for LstmTwin {
 
     fn zero_state(&self, rows: i64) -> Result<Option<LstmState>, TchError> {
         let (replicas, units, _) = self.recurrent_kernel.size3()?;
-        let options = (self.kernel.kind(), self.kernel.device());
+        let options = (self.bias.kind(), self.bias.device());
         let zeros = || Tensor::f_zeros([replicas, rows, units], options);
         Ok(Some(LstmState { h: zeros()?, c: zeros()? }))
     }
@@ -102,7 +98,7 @@ impl LstmTwin {
     ) -> Result<(Tensor, LstmState), TchError> {
         match &self.identity {
             Some(identity) => {
-                let weights = [&self.kernel, &self.recurrent_kernel, &self.bias];
+                let weights = [&self.kernel.weight, &self.recurrent_kernel, &self.bias];
                 native::lstm(&self.vectors(input, identity)?, weights, state)
             }
             None => {
@@ -120,15 +116,10 @@ impl LstmTwin {
     pub fn project(&self, input: &Input<'_>) -> Result<Tensor, TchError> {
         match input {
             Input::Ids(ids) => {
-                let (replicas, inputs, gates) = self.kernel.size3()?;
-                let rows =
-                    if replicas == 1 { ids.shallow_clone() } else { ids.f_add(&self.first_row)? };
-                let table = self.kernel.f_view([replicas * inputs, gates])?;
-                let rows = rows.f_permute([2, 0, 1])?;
-                Tensor::f_embedding(&table, &rows, -1, false, false)?.f_add(&self.bias)
+                self.kernel.look_up(ids)?.f_add(&self.bias)
             }
             Input::Repeated(x, steps) => {
-                let projected = self.bias.f_baddbmm(x, &self.kernel, 1.0, 1.0)?.f_unsqueeze(0)?;
+                let projected = self.bias.f_baddbmm(x, &self.kernel.weight, 1.0, 1.0)?.f_unsqueeze(0)?;
                 projected.f_expand([*steps, -1, -1, -1], false)
             }
             Input::Zeros(rows) => self.bias.f_expand([-1, *rows, -1], false)?.f_unsqueeze(0),
@@ -148,8 +139,8 @@ impl LstmTwin {
             ),
             Input::Repeated(x, steps) => x.f_expand([*steps, -1, -1], false),
             Input::Zeros(rows) => {
-                let options = (self.kernel.kind(), self.kernel.device());
-                Tensor::f_zeros([1, *rows, self.kernel.size3()?.1], options)
+                let options = (self.bias.kind(), self.bias.device());
+                Tensor::f_zeros([1, *rows, self.kernel.weight.size3()?.1], options)
             }
             Input::Outputs(_) => Err(unread()),
         }
@@ -163,6 +154,8 @@ fn unread() -> TchError {
 
 #[cfg(test)]
 mod tests {
+    use tch::Kind;
+
     use super::*;
     use crate::model::layers::Spec;
     use crate::tensor::device;
