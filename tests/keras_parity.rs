@@ -12,7 +12,6 @@ use safetensors::SafeTensors;
 use seqlab::config::presets;
 use seqlab::config::{Config, Dtype, EngineChoice, Family, Feedback, GateActivation};
 use seqlab::data::task::Batch;
-use seqlab::model::layers::lstm::torch::LstmState;
 use seqlab::model::network::{Network, State};
 use seqlab::tensor::device;
 use seqlab::train::decode::free_running;
@@ -34,10 +33,17 @@ fn main() {
         for ((place, replicas), engine) in places.iter().flat_map(|p| engines.map(|e| (*p, e))) {
             let (case, name) = (case.clone(), format!("{name} {place}, {engine}"));
             trials.push(Trial::test(name.clone(), move || {
-                let errors =
-                    replay(&case, replicas, engine).map_err(|e| Failed::from(format!("{e:#}")))?;
-                println!("{name}: {errors}");
-                errors.check().map_err(Failed::from)
+                let failed = |e| Failed::from(format!("{e:#}"));
+                match replay(&case, replicas, engine).map_err(failed)? {
+                    Ok(errors) => {
+                        println!("{name}: {errors}");
+                        errors.check().map_err(Failed::from)
+                    }
+                    Err(what) => {
+                        println!("{name}: skipped, no model here has {what}");
+                        Ok(())
+                    }
+                }
             }));
         }
     }
@@ -110,13 +116,22 @@ struct Case {
 }
 
 impl Case {
-    fn load(path: &Path, replicas: i64) -> Result<Self> {
+    /// The case in `path`; or what the model of the case has that ours have not.
+    fn load(path: &Path, replicas: i64) -> Result<Result<Self, String>> {
         let text = fs::read_to_string(path.join("case.json"))?;
         let json: serde_json::Value = serde_json::from_str(&text)?;
+        if let Some(what) = unknown(&json) {
+            return Ok(Err(what));
+        }
         let int = |key: &str| json[key].as_i64().with_context(|| format!("case.json: {key}"));
-        let number = |key: &str| json[key].as_f64().with_context(|| format!("case.json: {key}"));
+        // One kind of case has the optimiser's settings by themselves and no fields for more layers.
+        let settings = &json["optimizer_settings"];
+        let number = |key: &str, of_adam: &str| {
+            let found = json[key].as_f64().or(settings[of_adam].as_f64());
+            found.with_context(|| format!("case.json: {key}"))
+        };
         let (family, preset) = match json["family"].as_str() {
-            Some("stateful") => (Family::Lstm, "echo"),
+            Some("stateful" | "lstm") => (Family::Lstm, "echo"),
             Some("repeat_vector") => (Family::RepeatVector, "partial-echo-2"),
             Some("teacher_forced") => (Family::TeacherForced, "reverse"),
             other => bail!("case.json: family {other:?}"),
@@ -134,20 +149,20 @@ impl Case {
                 Some("sigmoid") => GateActivation::Sigmoid,
                 other => bail!("case.json: gate_activation {other:?}"),
             },
-            learning_rate: number("learning_rate")?,
-            epsilon: number("adam_epsilon")?,
+            learning_rate: number("learning_rate", "learning_rate")?,
+            epsilon: number("adam_epsilon", "epsilon")?,
             dtype: Dtype::Float64,
             replicas,
             ..presets::find(preset).context("preset")?.config
         };
-        Ok(Self {
+        Ok(Ok(Self {
             config,
             steps: int("steps")? as usize,
             batches_per_epoch: int("batches_per_epoch")? as usize,
             init: read(&path.join("init.safetensors"))?,
             data: read(&path.join("data.safetensors"))?,
             expected: read(&path.join("expected.safetensors"))?,
-        })
+        }))
     }
 
     fn expect(&self, name: &str) -> Result<&Tensor> {
@@ -156,7 +171,7 @@ impl Case {
 
     /// The case's name of one of our parameters.
     fn weight(&self, parameter: &str) -> String {
-        parameter.replace("lstm.", "encoder.")
+        parameter.replace("lstm", "encoder")
     }
 
     /// The ids called `name`, `(S, B, T)`, of step `step`, as the last of R replicas. The others
@@ -187,10 +202,44 @@ impl Case {
     }
 }
 
-/// Replays a case as the last of `replicas`.
-fn replay(path: &Path, replicas: i64, engine: EngineChoice) -> Result<Errors> {
-    let mut case = Case::load(path, replicas)?;
+/// What the case of `case.json` has that no model here has, if anything.
+fn unknown(json: &serde_json::Value) -> Option<String> {
+    let none = [
+        ("attention", ["", "none"]),
+        ("optimizer", ["", "adam"]),
+        ("loss", ["", "categorical_crossentropy"]),
+    ];
+    for (field, known) in none {
+        let found = json[field].as_str().unwrap_or_default();
+        if !known.contains(&found) {
+            return Some(format!("{field} {found}"));
+        }
+    }
+    if json["layers"].as_i64().is_some_and(|layers| layers > 1) {
+        return Some("layers".to_owned());
+    }
+    let off = |field: &&str| match &json[*field] {
+        serde_json::Value::Null | serde_json::Value::Bool(false) => true,
+        number => number.as_f64() == Some(0.0),
+    };
+    ["lengths", "dropout", "label_smoothing", "embedding", "bidirectional"]
+        .into_iter()
+        .find(|f| !off(f))
+        .map(str::to_owned)
+}
+
+/// Replays a case as the last of `replicas`; or tells what it has that no model here has.
+fn replay(path: &Path, replicas: i64, engine: EngineChoice) -> Result<Result<Errors, String>> {
+    match Case::load(path, replicas)? {
+        Ok(case) => Ok(Ok(errors(case, engine)?)),
+        Err(what) => Ok(Err(what)),
+    }
+}
+
+/// How far a case is from what Keras computed.
+fn errors(mut case: Case, engine: EngineChoice) -> Result<Errors> {
     case.config.engine = engine;
+    let replicas = case.config.replicas;
     let last = replicas - 1;
     let mut trainer = Trainer::new(&case.config, device::host())?;
     for spec in trainer.parameters.specs() {
@@ -263,7 +312,7 @@ fn predictions(case: &Case, trainer: &Trainer) -> Result<f64> {
             let (got, next) = free_running(model, None, &source(&inputs.get(batch)), &state)?;
             let expected = case.expect("predict.probs")?.get(batch);
             worst = max(worst, difference(&samples_first(&got, case), &expected));
-            state = State(next.0.iter().map(LstmState::shallow_clone).collect());
+            state = if case.config.stateful { next } else { zero(model)? };
         }
     }
     Ok(worst)

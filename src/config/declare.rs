@@ -39,6 +39,8 @@ pub struct Field {
     pub depends: bool,
     /// What is another with another value.
     pub alters: Alters,
+    /// Whether it is left out of files where it is at its default, as runs before it were written.
+    pub silent: bool,
 }
 
 /// What a field takes, whatever the others are.
@@ -149,6 +151,7 @@ impl Field {
             needed: false,
             depends: false,
             alters: Alters::Experiment,
+            silent: false,
         }
     }
 
@@ -246,6 +249,11 @@ fn listed(words: &[&str], between: &str) -> String {
     }
 }
 
+/// Whether the field called `name` is left out of files where it is at its default.
+pub(super) fn is_silent(name: &str) -> bool {
+    field(name).is_some_and(|field| field.silent)
+}
+
 /// A value as one writes it, without quotes.
 pub fn written(value: &Value) -> String {
     match value {
@@ -266,7 +274,7 @@ macro_rules! configuration {
     })+) => {
         /// Everything that determines a run. `None` means that the field does not apply to the task
         /// or family, or that the option is off.
-        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+        #[derive(Debug, Clone, PartialEq, Deserialize)]
         #[serde(try_from = "Parts")]
         pub struct Config {
             /// The preset that the run started from, or `custom`.
@@ -287,6 +295,21 @@ macro_rules! configuration {
                 ..Field::of::<$type>()
             },
         )+)+];
+
+        impl Serialize for Config {
+            fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                let default = Self::blank();
+                let mut to = to.serialize_struct("Config", 1 + FIELDS.len())?;
+                to.serialize_field("preset", &self.preset)?;
+                $($(
+                    let name = stringify!($name);
+                    if self.$name != default.$name || !declare::is_silent(name) {
+                        to.serialize_field(name, &self.$name)?;
+                    }
+                )+)+
+                to.end()
+            }
+        }
 
         /// What a file says of a configuration: `None` where it says nothing.
         #[derive(Deserialize)]

@@ -14,6 +14,7 @@
 //! - `scope`: whom it is for. Others cannot have an `Option`; their preset's or file's gives way.
 //!   `needed`: they cannot do without.
 //! - `depends`: that `validate.rs` or a task says which numbers, by what other fields are.
+//! - `silent`: that files leave it out where it is at its default, as those of before it did.
 //! - `alters`: that with another value it is still the same experiment (`Run`), or the same run
 //!   (`Nothing`).
 //! - `value`: what help calls a number; `alias`: a second name of the flag; `left_out`: what holds
@@ -23,7 +24,8 @@
 //! and whether `resume` and reports take a changed configuration for another one. The test
 //! `tests/fields.rs` goes through them all.
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::ser::SerializeStruct;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::declare::Alters::{Nothing, Run};
 use super::declare::Takes::{Fraction, Whole};

@@ -6,15 +6,15 @@
 //!
 //! Uses `tensor` and `kernels`; knows no optimiser, no engine and no data.
 
+mod families;
+pub mod summary;
+
 pub mod network;
 
 pub mod layers;
 pub mod losses;
 
-use crate::config::{Config, Family};
 use crate::tensor::parameters::ParameterSpec;
-use layers::dense::Dense;
-use layers::lstm::Lstm;
 use layers::{Costs, Layer};
 use losses::Loss;
 
@@ -72,47 +72,6 @@ pub enum Start {
 }
 
 impl Model {
-    /// The model of a validated configuration.
-    ///
-    /// ```text
-    /// lstm            LSTM(H) → Dense(V, softmax)
-    /// repeat_vector   LSTM(H) → RepeatVector(Tout) → LSTM(H) → Dense(V, softmax)
-    /// teacher_forced  LSTM(H) → its h and c → LSTM(H) fed the target → Dense(V, softmax)
-    /// ```
-    pub fn new(config: &Config) -> Self {
-        let &Config { n_in, n_out, vocab, .. } = config;
-        let mut model = Self { nodes: Vec::new(), vocab, loss: Loss::CrossEntropy };
-        let top = match config.family {
-            Family::Lstm => {
-                let lstm = model.lstm(config, "lstm", Read::Source, Start::Carried, n_in);
-                let all = config.return_sequences == Some(true);
-                if all { Read::Outputs(lstm) } else { Read::Last(lstm) }
-            }
-            Family::RepeatVector => {
-                let encoder = model.lstm(config, "encoder", Read::Source, Start::Carried, n_in);
-                let code = Read::Last(encoder);
-                Read::Outputs(model.lstm(config, "decoder", code, Start::Carried, n_out))
-            }
-            Family::TeacherForced => {
-                let encoder = model.lstm(config, "encoder", Read::Source, Start::Zero, n_in);
-                let start = Start::From(encoder);
-                Read::Outputs(model.lstm(config, "decoder", Read::DecoderInput, start, n_out))
-            }
-        };
-        let dense = Dense { inputs: model.width(top), units: vocab };
-        let steps = if matches!(top, Read::Last(_)) { 1 } else { n_out };
-        model.add("dense", dense, vec![top], Start::Zero, steps);
-        model
-    }
-
-    /// Adds an LSTM. Returns its number.
-    fn lstm(&mut self, config: &Config, name: &str, read: Read, start: Start, steps: i64) -> usize {
-        let &Config { units, gate_activation, .. } = config;
-        let reads_vectors = matches!(read, Read::Outputs(_) | Read::Last(_));
-        let lstm = Lstm { inputs: self.width(read), reads_vectors, units, gate_activation };
-        self.add(name, lstm, vec![read], start, steps)
-    }
-
     /// Adds a layer. Returns its number.
     fn add(
         &mut self,
@@ -176,48 +135,6 @@ impl Model {
     pub fn costs(&self) -> impl Iterator<Item = Costs> {
         self.nodes.iter().map(|node| node.layer.spec().costs(node.steps))
     }
-
-    /// Its layers as Keras would list them, with outputs for `batch_size` samples.
-    pub fn summary(&self, batch_size: i64) -> Vec<LayerSummary> {
-        let mut lines = Vec::new();
-        for (number, node) in self.nodes.iter().enumerate() {
-            for &read in &node.reads {
-                lines.extend(self.input_line(node, number, read, batch_size));
-            }
-            let width = node.layer.spec().width();
-            let is_top = number + 1 == self.nodes.len();
-            let sequence = match node.reads[..] {
-                [Read::Last(_)] if is_top => false,
-                _ => node.outputs_read || is_top,
-            };
-            let output = match sequence {
-                true => vec![batch_size, node.steps, width],
-                false => vec![batch_size, width],
-            };
-            let (name, kind) = (node.name.clone(), node.layer.spec().keras_name());
-            lines.push(LayerSummary { name, kind, output, parameters: node.parameters() });
-        }
-        lines
-    }
-
-    /// The line of what comes before `node`, which is number `number`: an input, or a vector repeated.
-    fn input_line(
-        &self,
-        node: &Node,
-        number: usize,
-        read: Read,
-        rows: i64,
-    ) -> Option<LayerSummary> {
-        let is_top = number + 1 == self.nodes.len();
-        let (name, kind) = match read {
-            Read::Source => ("source", "Input"),
-            Read::DecoderInput => ("decoder_input", "Input"),
-            Read::Last(_) if !is_top => ("repeat_vector", "RepeatVector"),
-            Read::Last(_) | Read::Outputs(_) => return None,
-        };
-        let output = vec![rows, node.steps, self.width(read)];
-        Some(LayerSummary { name: name.to_owned(), kind, output, parameters: Vec::new() })
-    }
 }
 
 impl Node {
@@ -225,17 +142,4 @@ impl Node {
     pub fn parameters(&self) -> Vec<ParameterSpec> {
         self.layer.spec().parameters(&self.name)
     }
-}
-
-/// One layer as `seqlab summary` shows it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LayerSummary {
-    /// Its name, the first part of its parameters' names.
-    pub name: String,
-    /// Keras's name for its kind.
-    pub kind: &'static str,
-    /// Its output's shape for a batch, B first.
-    pub output: Vec<i64>,
-    /// Its parameters.
-    pub parameters: Vec<ParameterSpec>,
 }

@@ -10,7 +10,8 @@ use crate::base::input::printable;
 use crate::base::statistics::{Distribution, figure};
 use crate::config::presets;
 use crate::config::{Config, EngineChoice};
-use crate::model::{LayerSummary, Model};
+use crate::model::Model;
+use crate::model::summary::LayerSummary;
 use crate::run::curves::{CurveRow, PredictionRow};
 use crate::run::summary::{Evaluation, ReplicaSummary};
 use crate::tensor::parameters::ParameterSpec;
@@ -118,13 +119,13 @@ pub fn architecture(config: &Config, engine: EngineChoice, memory: &Estimate) ->
     let mut rows = vec![row(["layer", "type", "output or weight shape", "parameters"])];
     let mut total = 0;
     for layer in Model::new(config).summary(config.batch_size) {
+        let own = format!("{}.", layer.name);
         let count: i64 = layer.parameters.iter().map(|p| p.count()).sum();
         total += count;
         rows.push(vec![layer.name, layer.kind.into(), shape(&layer.output), thousands(count)]);
         for weight in &layer.parameters {
-            let name = weight.name.rsplit('.').next().unwrap_or_default();
             rows.push(vec![
-                format!("  {name}"),
+                format!("  {}", weight.name.strip_prefix(&own).unwrap_or(&weight.name)),
                 String::new(),
                 shape(&weight.shape),
                 thousands(weight.count()),

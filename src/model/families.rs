@@ -1,0 +1,73 @@
+//! The families of models: what each is made of.
+
+use crate::config::{Config, Family};
+use crate::model::layers::dense::Dense;
+use crate::model::layers::lstm::Lstm;
+use crate::model::losses::Loss;
+use crate::model::{Model, Read, Start};
+
+impl Model {
+    /// The model of a validated configuration.
+    ///
+    /// ```text
+    /// lstm            LSTM(H) → Dense(V, softmax)
+    /// repeat_vector   LSTM(H) → RepeatVector(Tout) → LSTM(H) → Dense(V, softmax)
+    /// teacher_forced  LSTM(H) → its h and c → LSTM(H) fed the target → Dense(V, softmax)
+    /// ```
+    pub fn new(config: &Config) -> Self {
+        let model = Self { nodes: Vec::new(), vocab: config.vocab, loss: Loss::CrossEntropy };
+        let mut family = Builder { config, model };
+        let top = match config.family {
+            Family::Lstm => family.lstm_alone(),
+            Family::RepeatVector => family.repeat_vector(),
+            Family::TeacherForced => family.teacher_forced(),
+        };
+        family.dense(top);
+        family.model
+    }
+}
+
+/// A model that is being put together.
+struct Builder<'a> {
+    config: &'a Config,
+    model: Model,
+}
+
+impl Builder<'_> {
+    /// Returns what the dense layer reads.
+    fn lstm_alone(&mut self) -> Read {
+        let lstm = self.lstm("lstm", Read::Source, Start::Carried, self.config.n_in);
+        let all = self.config.return_sequences == Some(true);
+        if all { Read::Outputs(lstm) } else { Read::Last(lstm) }
+    }
+
+    /// Returns what the dense layer reads.
+    fn repeat_vector(&mut self) -> Read {
+        let &Config { n_in, n_out, .. } = self.config;
+        let encoder = self.lstm("encoder", Read::Source, Start::Carried, n_in);
+        Read::Outputs(self.lstm("decoder", Read::Last(encoder), Start::Carried, n_out))
+    }
+
+    /// Returns what the dense layer reads.
+    fn teacher_forced(&mut self) -> Read {
+        let &Config { n_in, n_out, .. } = self.config;
+        let encoder = self.lstm("encoder", Read::Source, Start::Zero, n_in);
+        Read::Outputs(self.lstm("decoder", Read::DecoderInput, Start::From(encoder), n_out))
+    }
+
+    /// Adds an LSTM. Returns its number.
+    fn lstm(&mut self, name: &str, read: Read, start: Start, steps: i64) -> usize {
+        let &Config { units, gate_activation, .. } = self.config;
+        let reads_vectors = matches!(read, Read::Outputs(_) | Read::Last(_));
+        let lstm = Lstm { inputs: self.model.width(read), reads_vectors, units, gate_activation };
+        self.model.add(name, lstm, vec![read], start, steps)
+    }
+
+    /// Adds the dense layer, which answers what it reads.
+    fn dense(&mut self, read: Read) {
+        let &Config { n_out, vocab, .. } = self.config;
+        let steps = if matches!(read, Read::Last(_)) { 1 } else { n_out };
+        let dense = Dense { inputs: self.model.width(read), units: vocab };
+        self.model.add("dense", dense, vec![read], Start::Zero, steps);
+    }
+}
