@@ -828,6 +828,29 @@ fn summary_shows_shapes_and_parameter_counts() {
 }
 
 #[test]
+fn summary_shows_more_layers_as_keras_would() {
+    let lab = Lab::new();
+    let lines = |flags: &str| -> Vec<String> {
+        let printed = lab.run(&format!("summary reverse --units 8 --vocab 11 {flags}"));
+        let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+        let layer = |line: &&str| !line.starts_with(' ') && line.contains('(');
+        printed.lines().filter(layer).map(words).collect()
+    };
+    assert_eq!(
+        lines("--embedding 3"),
+        [
+            "source Input (32, 6) 0",
+            "source_embedding Embedding (32, 6, 3) 33",
+            "encoder LSTM (32, 8) 384",
+            "decoder_input Input (32, 3) 0",
+            "decoder_embedding Embedding (32, 3, 3) 33",
+            "decoder LSTM (32, 3, 8) 384",
+            "dense Dense (32, 3, 11) 99",
+        ]
+    );
+}
+
+#[test]
 fn doctor_finds_this_machine_fit() {
     let output = Command::new(PROGRAM).arg("doctor").output().unwrap();
     let printed = String::from_utf8(output.stdout).unwrap();

@@ -10,8 +10,8 @@ use seqlab::config::presets;
 use seqlab::config::{Config, Dtype, EngineChoice, Family, Feedback, GateActivation};
 use seqlab::data::task::Batch;
 use seqlab::model::layers::Spec;
-use seqlab::model::layers::lstm::Lstm;
 use seqlab::model::layers::lstm::torch::{self, LstmState};
+use seqlab::model::layers::lstm::{Lstm, Reads};
 use seqlab::model::layers::twin::{Input, Twin};
 use seqlab::model::losses::cross_entropy::torch as loss;
 use seqlab::model::network::{Network, State};
@@ -407,7 +407,7 @@ fn looking_ids_up_is_the_product_with_their_one_hot_vectors() {
         let (vocab, units, batch, steps) = (6, 2, 4, 5);
         let mut generator = Stream::new(1, Purpose::Evaluation).at(0);
         let gate_activation = GateActivation::Sigmoid;
-        let layer = Lstm { inputs: vocab, reads_vectors: false, units, gate_activation };
+        let layer = Lstm { inputs: vocab, reads: Reads::Ids, units, gate_activation };
         let specs = layer.parameters("lstm");
         let parameters = Parameters::zeros(specs, replicas, Kind::Double, host()).unwrap();
         let mut flat = parameters.flat().shallow_clone();
@@ -433,11 +433,12 @@ fn repeating_a_vectors_projection_is_feeding_it_at_every_step() {
         let case = Case::new(&config);
         let parameters = &case.trainer.parameters;
         let Config { vocab, units, gate_activation, .. } = config;
-        let layer = |name, inputs, reads_vectors| {
-            let layer = Lstm { inputs, reads_vectors, units, gate_activation };
+        let layer = |name, inputs, reads| {
+            let layer = Lstm { inputs, reads, units, gate_activation };
             torch::twin(&layer, parameters, name).unwrap()
         };
-        let (encoder, decoder) = (layer("encoder", vocab, false), layer("decoder", units, true));
+        let (encoder, decoder) =
+            (layer("encoder", vocab, Reads::Ids), layer("decoder", units, Reads::OneVector));
         let source = case.ids(&case.batch.source);
         let code = encoder.run(&[Input::Ids(&source)], Some(&case.state.0[0])).unwrap();
         let code = code.last.unwrap().h;

@@ -151,6 +151,7 @@ impl Case {
             },
             learning_rate: number("learning_rate", "learning_rate")?,
             epsilon: number("adam_epsilon", "epsilon")?,
+            embedding: json["embedding"].as_i64().unwrap_or(0),
             dtype: Dtype::Float64,
             replicas,
             ..presets::find(preset).context("preset")?.config
@@ -222,7 +223,7 @@ fn unknown(json: &serde_json::Value) -> Option<String> {
         serde_json::Value::Null | serde_json::Value::Bool(false) => true,
         number => number.as_f64() == Some(0.0),
     };
-    ["lengths", "dropout", "label_smoothing", "embedding", "bidirectional"]
+    ["lengths", "dropout", "label_smoothing", "bidirectional"]
         .into_iter()
         .find(|f| !off(f))
         .map(str::to_owned)

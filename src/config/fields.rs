@@ -71,6 +71,8 @@ configuration! {
         /// Whether the LSTM answers every step or only the last (lstm).
         return_sequences: Option<bool> = None
             => scope: only_for("family", "family", &["lstm"]), needed: true;
+        /// Width of trained vectors that ids are read as; 0: a row of the kernel each.
+        embedding: i64 = 0 => takes: Whole(0, MANY), silent: true;
         /// What the gates pass through.
         gate_activation: GateActivation;
         /// What the decoder is fed free-running, where no target is given to it (teacher_forced).

@@ -2,7 +2,8 @@
 
 use crate::config::{Config, Family};
 use crate::model::layers::dense::Dense;
-use crate::model::layers::lstm::Lstm;
+use crate::model::layers::embedding::Embedding;
+use crate::model::layers::lstm::{Lstm, Reads};
 use crate::model::losses::Loss;
 use crate::model::{Model, Read, Start};
 
@@ -36,7 +37,8 @@ struct Builder<'a> {
 impl Builder<'_> {
     /// Returns what the dense layer reads.
     fn lstm_alone(&mut self) -> Read {
-        let lstm = self.lstm("lstm", Read::Source, Start::Carried, self.config.n_in);
+        let source = self.embedded("source_embedding", Read::Source, self.config.n_in);
+        let lstm = self.lstm("lstm", source, Start::Carried, self.config.n_in);
         let all = self.config.return_sequences == Some(true);
         if all { Read::Outputs(lstm) } else { Read::Last(lstm) }
     }
@@ -44,22 +46,39 @@ impl Builder<'_> {
     /// Returns what the dense layer reads.
     fn repeat_vector(&mut self) -> Read {
         let &Config { n_in, n_out, .. } = self.config;
-        let encoder = self.lstm("encoder", Read::Source, Start::Carried, n_in);
+        let source = self.embedded("source_embedding", Read::Source, n_in);
+        let encoder = self.lstm("encoder", source, Start::Carried, n_in);
         Read::Outputs(self.lstm("decoder", Read::Last(encoder), Start::Carried, n_out))
     }
 
     /// Returns what the dense layer reads.
     fn teacher_forced(&mut self) -> Read {
         let &Config { n_in, n_out, .. } = self.config;
-        let encoder = self.lstm("encoder", Read::Source, Start::Zero, n_in);
-        Read::Outputs(self.lstm("decoder", Read::DecoderInput, Start::From(encoder), n_out))
+        let source = self.embedded("source_embedding", Read::Source, n_in);
+        let encoder = self.lstm("encoder", source, Start::Zero, n_in);
+        let fed = self.embedded("decoder_embedding", Read::DecoderInput, n_out);
+        Read::Outputs(self.lstm("decoder", fed, Start::From(encoder), n_out))
+    }
+
+    /// The ids of `read`, as trained vectors where the configuration asks for them.
+    fn embedded(&mut self, name: &str, read: Read, steps: i64) -> Read {
+        let &Config { vocab, embedding: units, .. } = self.config;
+        if units == 0 {
+            return read;
+        }
+        let embedding = Embedding { vocab, units };
+        Read::Outputs(self.model.add(name, embedding, vec![read], Start::Zero, steps))
     }
 
     /// Adds an LSTM. Returns its number.
     fn lstm(&mut self, name: &str, read: Read, start: Start, steps: i64) -> usize {
         let &Config { units, gate_activation, .. } = self.config;
-        let reads_vectors = matches!(read, Read::Outputs(_) | Read::Last(_));
-        let lstm = Lstm { inputs: self.model.width(read), reads_vectors, units, gate_activation };
+        let reads = match read {
+            Read::Source | Read::DecoderInput => Reads::Ids,
+            Read::Outputs(_) => Reads::Vectors,
+            Read::Last(_) => Reads::OneVector,
+        };
+        let lstm = Lstm { inputs: self.model.width(read), reads, units, gate_activation };
         self.model.add(name, lstm, vec![read], start, steps)
     }
 

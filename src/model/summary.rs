@@ -52,7 +52,9 @@ impl Model {
             Read::Last(_) if !is_top => ("repeat_vector", "RepeatVector"),
             Read::Last(_) | Read::Outputs(_) => return None,
         };
-        let output = vec![rows, node.steps, self.width(read)];
+        let ids = kind == "Input" && !node.layer.spec().ids_are_vectors();
+        let width = if ids { Vec::new() } else { vec![self.width(read)] };
+        let output = [vec![rows, node.steps], width].concat();
         Some(LayerSummary { name: name.to_owned(), kind, output, parameters: Vec::new() })
     }
 }

@@ -42,6 +42,8 @@ pub enum Init {
     /// Uniform on ±√(6 / (rows + columns)), the fans of the whole matrix
     /// (Glorot and Bengio, 2010).
     GlorotUniform,
+    /// Uniform on ±0.05.
+    Uniform,
     /// The orthonormal rows that Gram–Schmidt makes of Gaussian ones (Saxe et al., 2014), for
     /// matrices with at least as many columns as rows.
     Orthogonal,
@@ -102,6 +104,7 @@ impl Initial {
                 let limit = (6.0 / (self.rows + self.columns) as f64).sqrt();
                 fill(&mut || generator.random_range(-limit..limit))?;
             }
+            Init::Uniform => fill(&mut || generator.random_range(-0.05..0.05))?,
             Init::Orthogonal => {
                 fill(&mut || generator.sample(StandardNormal))?;
                 orthonormalise(&mut values, self.columns, pool, watch)?;

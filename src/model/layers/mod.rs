@@ -23,6 +23,11 @@ pub trait Spec {
     /// The width of its outputs.
     fn width(&self) -> i64;
 
+    /// Whether the ids that it reads stand for vectors of V numbers.
+    fn ids_are_vectors(&self) -> bool {
+        true
+    }
+
     /// Its trainable weights.
     fn weights(&self) -> Vec<Weight>;
 
@@ -129,6 +134,8 @@ macro_rules! kinds {
 kinds! {
     /// y = x·kernel + bias at every step.
     Dense in dense,
+    /// A trained vector for every id.
+    Embedding in embedding,
     /// A long short-term memory layer.
     Lstm in lstm,
 }

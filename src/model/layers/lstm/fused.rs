@@ -58,13 +58,27 @@ impl<F: Real> LstmPass<F> {
         let gates = self.steps.gates.chunks_exact_mut(self.repeated.len());
         gates.for_each(|step| step.copy_from_slice(&self.repeated));
     }
+
+    /// Projects vectors, one for each step.
+    fn project(&mut self, x: &[F], weights: &Weights<'_, F>) {
+        let (bias, gates) = (weights.values[BIAS], &mut self.steps.gates);
+        gates.chunks_exact_mut(bias.len()).for_each(|row| row.copy_from_slice(bias));
+        let kernel = weights.matrix(KERNEL, bias.len());
+        multiply(Matrix::new(x, self.inputs), kernel, gates, Onto::Sum, Order::Up);
+    }
+
+    /// The gradient of the projections of what it reads as vectors: of each step, or the sum over all.
+    fn d_projected(&self) -> &[F] {
+        if matches!(self.read, Read::Last(_)) { &self.repeated } else { &self.steps.gates }
+    }
 }
 
 impl<F: Real> Pass<F> for LstmPass<F> {
     fn forward(&mut self, below: Below<'_, F>, weights: &Weights<'_, F>) {
         match self.read {
+            Read::Source | Read::DecoderInput => self.look_up(below.ids.of(self.read), weights),
             Read::Last(_) => self.repeat(below.vectors(self.read), weights),
-            _ => self.look_up(below.ids.of(self.read), weights),
+            Read::Outputs(_) => self.project(below.vectors(self.read), weights),
         }
         self.steps.forward(weights.matrix(RECURRENT, 4 * self.units));
     }
@@ -72,20 +86,24 @@ impl<F: Real> Pass<F> for LstmPass<F> {
     fn backward(&mut self, mut below: BelowMut<'_, F>, weights: &Weights<'_, F>) {
         self.steps.backward(weights.transposed(RECURRENT, self.units), self.wants_state);
         let Some(gradient) = below.gradient(self.read) else { return };
-        self.repeated.fill(F::default());
-        sum_rows(&mut self.repeated, &self.steps.gates);
+        if !self.repeated.is_empty() {
+            self.repeated.fill(F::default());
+            sum_rows(&mut self.repeated, &self.steps.gates);
+        }
         let (d_x, onto) = gradient.onto();
-        let d_projected = Matrix::new(&self.repeated, 4 * self.units);
+        let d_projected = Matrix::new(self.d_projected(), 4 * self.units);
         multiply(d_projected, weights.transposed(KERNEL, self.inputs), d_x, onto, Order::Up);
     }
 
     fn factors<'a>(&'a self, weight: usize, below: Below<'a, F>) -> Factors<'a, F> {
         match (weight, self.read) {
-            (KERNEL, Read::Last(_)) => {
-                let x = Matrix::new(below.vectors(self.read), self.inputs);
-                Factors::Product(x, &self.repeated)
+            (KERNEL, Read::Source | Read::DecoderInput) => {
+                Factors::Rows(below.ids.of(self.read), &self.steps.gates)
             }
-            (KERNEL, _) => Factors::Rows(below.ids.of(self.read), &self.steps.gates),
+            (KERNEL, Read::Outputs(_) | Read::Last(_)) => {
+                let x = Matrix::new(below.vectors(self.read), self.inputs);
+                Factors::Product(x, self.d_projected())
+            }
             (RECURRENT, _) => {
                 let (h, d_gates) = self.steps.recurrent_rows();
                 Factors::Product(Matrix::new(h, self.units), d_gates)

@@ -9,7 +9,7 @@ pub mod torch;
 
 use super::{Costs, Spec, Weight};
 use crate::config::GateActivation;
-use crate::model::{Node, Read};
+use crate::model::Node;
 use crate::tensor::parameters::Init;
 
 /// LSTM (Hochreiter and Schmidhuber, 1997; with forget gate, Gers et al., 2000):
@@ -27,12 +27,23 @@ use crate::tensor::parameters::Init;
 pub struct Lstm {
     /// I: the width of what it reads, or V where that is ids.
     pub inputs: i64,
-    /// Whether it reads vectors; ids otherwise.
-    pub reads_vectors: bool,
+    /// What it reads.
+    pub reads: Reads,
     /// H.
     pub units: i64,
     /// σ: what the gates pass through.
     pub gate_activation: GateActivation,
+}
+
+/// What an LSTM reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reads {
+    /// An id at every step, which stands for a one-hot vector: a row of the kernel is looked up.
+    Ids,
+    /// A vector at every step.
+    Vectors,
+    /// One vector, the same at every step: it is multiplied once.
+    OneVector,
 }
 
 impl Spec for Lstm {
@@ -45,7 +56,7 @@ impl Spec for Lstm {
     }
 
     fn weights(&self) -> Vec<Weight> {
-        let &Self { inputs, units, reads_vectors, .. } = self;
+        let &Self { inputs, units, reads, .. } = self;
         let weight = |name, rows: &[i64], init, transposed| Weight {
             name,
             shape: [rows, &[4 * units]].concat(),
@@ -54,7 +65,7 @@ impl Spec for Lstm {
         };
         vec![
             // The gradient of ids is nobody's.
-            weight("kernel", &[inputs], Init::GlorotUniform, reads_vectors),
+            weight("kernel", &[inputs], Init::GlorotUniform, reads != Reads::Ids),
             weight("recurrent_kernel", &[units], Init::Orthogonal, true),
             weight("bias", &[], Init::UnitForgetBias, false),
         ]
@@ -63,25 +74,28 @@ impl Spec for Lstm {
     fn buffers(&self, node: &Node) -> Vec<i64> {
         let (steps, units) = (node.steps, self.units);
         let outputs = if node.outputs_read { steps * units } else { 0 };
-        let repeated = if matches!(node.reads[..], [Read::Last(_)]) { 4 * units } else { 0 };
+        let repeated = if self.reads == Reads::OneVector { 4 * units } else { 0 };
         let states = (steps + 1) * units;
         vec![4 * steps * units, states, states, steps * units, outputs, units, units, repeated]
     }
 
     fn costs(&self, steps: i64) -> Costs {
         let (steps, inputs, units) = (steps as f64, self.inputs as f64, self.units as f64);
-        // A vector that is read at every step is multiplied once; ids are looked up.
-        let read = if self.reads_vectors { inputs } else { 0.0 };
+        // Vectors that are multiplied. What is held: kernel rows or products, and again with the bias,
+        // or the projection of one vector; the outputs twice.
+        let (read, held) = match self.reads {
+            Reads::Ids => (0.0, 10.0 * steps),
+            Reads::Vectors => (steps, 10.0 * steps),
+            Reads::OneVector => (1.0, 4.0 + 2.0 * steps),
+        };
         // Of a step: gates before and after their activations, c, tanh(c), h; with the hard sigmoid
         // also what its clip was given; in the end every output once more.
         let kept = match self.gate_activation {
             GateActivation::Sigmoid => 12.0,
             GateActivation::HardSigmoid => 15.0,
         };
-        // The kernel's rows, and again with the bias, or a vector's projection; the outputs twice.
-        let held = if self.reads_vectors { 4.0 + 2.0 * steps } else { 10.0 * steps };
         Costs {
-            multiplications: (steps * units + read) * 4.0 * units,
+            multiplications: (steps * units + read * inputs) * 4.0 * units,
             in_turn: steps,
             kept: kept * steps * units,
             // Projections on the way up, their gradients down.

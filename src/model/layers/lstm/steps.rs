@@ -140,6 +140,7 @@ impl<F: Real> Steps<F> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::layers::lstm::Reads;
     use crate::model::{Node, Read, Start};
 
     const UNITS: usize = 5;
@@ -176,7 +177,7 @@ mod tests {
     fn steps(t: usize, rows: usize) -> Steps<f64> {
         let layer = Lstm {
             inputs: 1,
-            reads_vectors: false,
+            reads: Reads::Ids,
             units: UNITS as i64,
             gate_activation: GateActivation::Sigmoid,
         };

@@ -123,7 +123,13 @@ impl LstmTwin {
                 projected.f_expand([*steps, -1, -1, -1], false)
             }
             Input::Zeros(rows) => self.bias.f_expand([-1, *rows, -1], false)?.f_unsqueeze(0),
-            Input::Outputs(_) => Err(unread()),
+            Input::Outputs(below) => {
+                // `(R, T, B, I)`: a product a replica.
+                let x = below.outputs.f_transpose(0, 1)?;
+                let flat = x.f_flatten(1, 2)?;
+                let projected = self.bias.f_baddbmm(&flat, &self.kernel.weight, 1.0, 1.0)?;
+                projected.f_unflatten(1, &x.size()[1..3])?.f_transpose(0, 1)
+            }
         }
     }
 
@@ -142,14 +148,9 @@ impl LstmTwin {
                 let options = (self.bias.kind(), self.bias.device());
                 Tensor::f_zeros([1, *rows, self.kernel.weight.size3()?.1], options)
             }
-            Input::Outputs(_) => Err(unread()),
+            Input::Outputs(below) => below.outputs.f_select(1, 0),
         }
     }
-}
-
-/// Of an input that the layer is not made for.
-fn unread() -> TchError {
-    TchError::Shape("this LSTM reads ids or one vector".to_owned())
 }
 
 #[cfg(test)]
@@ -158,6 +159,7 @@ mod tests {
 
     use super::*;
     use crate::model::layers::Spec;
+    use crate::model::layers::lstm::Reads;
     use crate::tensor::device;
 
     /// What a GPU computes with, on the CPU, beside the recurrence of separate operations.
@@ -165,7 +167,7 @@ mod tests {
     fn native_and_recurrence_agree_in_outputs_and_gradients() {
         let (inputs, units, rows, steps) = (5, 3, 4, 6);
         let gate_activation = GateActivation::Sigmoid;
-        let layer = Lstm { inputs, reads_vectors: false, units, gate_activation };
+        let layer = Lstm { inputs, reads: Reads::Ids, units, gate_activation };
         let specs = layer.parameters("lstm");
         let mut parameters = Parameters::zeros(specs, 1, Kind::Double, device::host()).unwrap();
         parameters.initialise(&[7], 1, &|_| Ok(())).unwrap();

@@ -1,0 +1,51 @@
+//! A trained vector for every id.
+
+pub mod fused;
+pub mod torch;
+
+use super::{Costs, Spec, Weight};
+use crate::model::Node;
+use crate::tensor::parameters::Init;
+
+/// Row id of the table `embeddings` `(V, E)`, uniform on ±0.05, at every step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Embedding {
+    /// V: ids are below it.
+    pub vocab: i64,
+    /// E: the width of a vector.
+    pub units: i64,
+}
+
+impl Spec for Embedding {
+    fn keras_name(&self) -> &'static str {
+        "Embedding"
+    }
+
+    fn width(&self) -> i64 {
+        self.units
+    }
+
+    fn ids_are_vectors(&self) -> bool {
+        false
+    }
+
+    fn weights(&self) -> Vec<Weight> {
+        let (shape, init) = (vec![self.vocab, self.units], Init::Uniform);
+        vec![Weight { name: "embeddings", shape, init, transposed: false }]
+    }
+
+    fn buffers(&self, node: &Node) -> Vec<i64> {
+        vec![node.steps * self.units; 2]
+    }
+
+    fn costs(&self, steps: i64) -> Costs {
+        let outputs = steps as f64 * self.units as f64;
+        Costs {
+            multiplications: 0.0,
+            in_turn: 0.0,
+            kept: outputs,
+            passing: 2.0 * outputs,
+            inference: 2.0 * outputs,
+        }
+    }
+}
