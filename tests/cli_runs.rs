@@ -848,6 +848,18 @@ fn summary_shows_more_layers_as_keras_would() {
             "dense Dense (32, 3, 11) 99",
         ]
     );
+    assert_eq!(
+        lines("--layers 2"),
+        [
+            "source Input (32, 6, 11) 0",
+            "encoder LSTM (32, 6, 8) 640",
+            "encoder_2 LSTM (32, 8) 544",
+            "decoder_input Input (32, 3, 11) 0",
+            "decoder LSTM (32, 3, 8) 640",
+            "decoder_2 LSTM (32, 3, 8) 544",
+            "dense Dense (32, 3, 11) 99",
+        ]
+    );
 }
 
 #[test]

@@ -152,6 +152,7 @@ impl Case {
             learning_rate: number("learning_rate", "learning_rate")?,
             epsilon: number("adam_epsilon", "epsilon")?,
             embedding: json["embedding"].as_i64().unwrap_or(0),
+            layers: json["layers"].as_i64().unwrap_or(1),
             dtype: Dtype::Float64,
             replicas,
             ..presets::find(preset).context("preset")?.config
@@ -215,9 +216,6 @@ fn unknown(json: &serde_json::Value) -> Option<String> {
         if !known.contains(&found) {
             return Some(format!("{field} {found}"));
         }
-    }
-    if json["layers"].as_i64().is_some_and(|layers| layers > 1) {
-        return Some("layers".to_owned());
     }
     let off = |field: &&str| match &json[*field] {
         serde_json::Value::Null | serde_json::Value::Bool(false) => true,

@@ -71,6 +71,8 @@ configuration! {
         /// Whether the LSTM answers every step or only the last (lstm).
         return_sequences: Option<bool> = None
             => scope: only_for("family", "family", &["lstm"]), needed: true;
+        /// LSTMs on top of each other, each of which reads every output of the one below.
+        layers: i64 = 1 => takes: Whole(1, 64), silent: true;
         /// Width of trained vectors that ids are read as; 0: a row of the kernel each.
         embedding: i64 = 0 => takes: Whole(0, MANY), silent: true;
         /// What the gates pass through.

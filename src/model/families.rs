@@ -8,7 +8,8 @@ use crate::model::losses::Loss;
 use crate::model::{Model, Read, Start};
 
 impl Model {
-    /// The model of a validated configuration.
+    /// The model of a validated configuration. With `layers` every LSTM is a stack of them: each reads
+    /// every output of the one below, and a decoder's starts from the encoder's of the same height.
     ///
     /// ```text
     /// lstm            LSTM(H) → Dense(V, softmax)
@@ -38,26 +39,27 @@ impl Builder<'_> {
     /// Returns what the dense layer reads.
     fn lstm_alone(&mut self) -> Read {
         let source = self.embedded("source_embedding", Read::Source, self.config.n_in);
-        let lstm = self.lstm("lstm", source, Start::Carried, self.config.n_in);
+        let lstms = self.stack("lstm", source, |_| Start::Carried, self.config.n_in);
         let all = self.config.return_sequences == Some(true);
-        if all { Read::Outputs(lstm) } else { Read::Last(lstm) }
+        if all { Read::Outputs(top(&lstms)) } else { Read::Last(top(&lstms)) }
     }
 
     /// Returns what the dense layer reads.
     fn repeat_vector(&mut self) -> Read {
         let &Config { n_in, n_out, .. } = self.config;
         let source = self.embedded("source_embedding", Read::Source, n_in);
-        let encoder = self.lstm("encoder", source, Start::Carried, n_in);
-        Read::Outputs(self.lstm("decoder", Read::Last(encoder), Start::Carried, n_out))
+        let encoder = self.stack("encoder", source, |_| Start::Carried, n_in);
+        let code = Read::Last(top(&encoder));
+        Read::Outputs(top(&self.stack("decoder", code, |_| Start::Carried, n_out)))
     }
 
     /// Returns what the dense layer reads.
     fn teacher_forced(&mut self) -> Read {
         let &Config { n_in, n_out, .. } = self.config;
         let source = self.embedded("source_embedding", Read::Source, n_in);
-        let encoder = self.lstm("encoder", source, Start::Zero, n_in);
+        let encoder = self.stack("encoder", source, |_| Start::Zero, n_in);
         let fed = self.embedded("decoder_embedding", Read::DecoderInput, n_out);
-        Read::Outputs(self.lstm("decoder", fed, Start::From(encoder), n_out))
+        Read::Outputs(top(&self.stack("decoder", fed, |layer| Start::From(encoder[layer]), n_out)))
     }
 
     /// The ids of `read`, as trained vectors where the configuration asks for them.
@@ -68,6 +70,26 @@ impl Builder<'_> {
         }
         let embedding = Embedding { vocab, units };
         Read::Outputs(self.model.add(name, embedding, vec![read], Start::Zero, steps))
+    }
+
+    /// Adds LSTMs, each on the outputs of the one below. Returns their numbers, the lowest first.
+    fn stack(
+        &mut self,
+        name: &str,
+        mut read: Read,
+        start: impl Fn(usize) -> Start,
+        steps: i64,
+    ) -> Vec<usize> {
+        let layers = 0..self.config.layers as usize;
+        let add = layers.map(|layer| {
+            let number = match layer {
+                0 => self.lstm(name, read, start(0), steps),
+                _ => self.lstm(&format!("{name}_{}", layer + 1), read, start(layer), steps),
+            };
+            read = Read::Outputs(number);
+            number
+        });
+        add.collect()
     }
 
     /// Adds an LSTM. Returns its number.
@@ -89,4 +111,9 @@ impl Builder<'_> {
         let dense = Dense { inputs: self.model.width(read), units: vocab };
         self.model.add("dense", dense, vec![read], Start::Zero, steps);
     }
+}
+
+/// The highest of a stack.
+fn top(stack: &[usize]) -> usize {
+    stack[stack.len() - 1]
 }
