@@ -860,6 +860,55 @@ fn summary_shows_more_layers_as_keras_would() {
             "dense Dense (32, 3, 11) 99",
         ]
     );
+    assert_eq!(
+        lines("--bidirectional true"),
+        [
+            "source Input (32, 6, 11) 0",
+            "encoder Bidirectional (32, 16) 1,280",
+            "decoder_input Input (32, 3, 11) 0",
+            "decoder LSTM (32, 3, 16) 1,792",
+            "dense Dense (32, 3, 11) 187",
+        ]
+    );
+    let printed = lab.run("summary reverse --bidirectional true");
+    assert!(printed.contains("  forward.kernel ") && printed.contains("  backward.bias "));
+}
+
+#[test]
+fn more_layers_are_trained_evaluated_resumed_and_asked() {
+    let lab = Lab::new();
+    let flags = "--layers 2 --bidirectional true --embedding 3 --gate-activation sigmoid";
+    lab.train(&format!("{REVERSE} {flags} --log-every 3 --epochs 2"), "run");
+    let config = lab.read("run/config.toml");
+    for line in ["layers = 2", "bidirectional = true", "embedding = 3"] {
+        assert!(config.contains(&format!("\n{line}\n")), "{config}");
+    }
+    lab.run("evaluate run --samples 20");
+    lab.run("resume run --epochs 3 --quiet");
+    lab.train(&format!("{REVERSE} {flags} --log-every 3 --epochs 3"), "whole");
+    let weights = |run| lab.bytes(&lab.file(run, "checkpoint/weights.safetensors"));
+    assert!(weights("run") == weights("whole"), "a resumed run has other weights");
+    let said = lab.run("predict run --source '1 2 3 4 5 6'");
+    assert!(!said.is_empty());
+}
+
+#[test]
+fn layers_that_are_not_asked_for_leave_no_trace_in_a_run() {
+    let lab = Lab::with_run(&format!("{ECHO} --layers 1 --embedding 0"));
+    let config = lab.read("run/config.toml");
+    for field in ["layers", "bidirectional", "embedding"] {
+        assert!(!config.contains(field), "{config}");
+    }
+}
+
+#[test]
+fn an_encoder_that_reads_both_ways_is_refused_where_there_is_none_or_it_cannot_go_on() {
+    let lab = Lab::new();
+    let none = "--bidirectional true: expected false: an encoder reads both ways, and family lstm has none";
+    lab.refuses(2, "train echo --bidirectional true", &[none]);
+    let stateful =
+        "stateful true of preset partial-echo-2: expected false: what reads a source backwards";
+    lab.refuses(2, "train partial-echo-2 --bidirectional true", &[stateful]);
 }
 
 #[test]

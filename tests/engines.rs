@@ -1,9 +1,12 @@
 //! The fused engine computes what libtorch does, and the same to the last bit however its work is
 //! shared out.
 
+#[path = "common/models.rs"]
+mod models;
 #[path = "common/training.rs"]
 mod training;
 
+use models::{layers_of, with_more_layers};
 use proptest::prelude::*;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -48,15 +51,19 @@ fn cases(dtype: Dtype) -> impl Strategy<Value = Case> {
     let gates = prop_oneof![Just(GateActivation::Sigmoid), Just(GateActivation::HardSigmoid)];
     let side_by_side = [1..5i64, 1..4];
     let batches = (1..41usize, 1..4usize, any::<prop::sample::Index>());
-    (0..4usize, lengths, sizes, gates, any::<bool>(), side_by_side, batches, any::<u64>()).prop_map(
-        move |(kind, lengths, sizes, gate_activation, stateful, side_by_side, batches, seed)| {
-            let base = base(kind, lengths);
+    let models = (0..4usize, any::<prop::sample::Index>());
+    (models, lengths, sizes, gates, any::<bool>(), side_by_side, batches, any::<u64>()).prop_map(
+        move |(model, lengths, sizes, gate_activation, stateful, side_by_side, batches, seed)| {
+            let base = base(model.0, lengths);
+            let base =
+                Config { stateful: stateful && base.family != Family::TeacherForced, ..base };
+            let mut bases = with_more_layers(&base);
+            let base = bases.swap_remove(model.1.index(bases.len()));
             let [replicas, threads] = side_by_side;
             let config = Config {
                 units: sizes[0],
                 vocab: sizes[1],
                 batch_size: batches.0 as i64,
-                stateful: stateful && base.family != Family::TeacherForced,
                 gate_activation,
                 replicas,
                 threads: Some(threads),
@@ -78,8 +85,8 @@ fn uniform(generator: &mut ChaCha8Rng, count: i64, limit: f64) -> Vec<f64> {
 /// decides about the slope: a bias puts the gate well inside or beyond, and nothing else weighs.
 fn weights(generator: &mut ChaCha8Rng, config: &Config, spec: &ParameterSpec) -> Vec<f64> {
     let hard = config.gate_activation == GateActivation::HardSigmoid;
-    let reads_units = spec.shape[0] == config.units && !spec.name.ends_with("bias");
-    let rows = if reads_units { config.units as f64 } else { 1.0 };
+    let reads_units = !spec.name.ends_with("bias") && spec.shape[0] != config.vocab;
+    let rows = if reads_units { spec.shape[0] as f64 } else { 1.0 };
     if hard && config.dtype == Dtype::Float32 && !spec.name.starts_with("dense") {
         let mut values = uniform(generator, spec.count(), 0.4 / rows);
         if spec.name.ends_with("bias") {
@@ -237,12 +244,13 @@ proptest! {
     }
 }
 
-/// Every family in float32, of several blocks with odd sizes.
+/// Every family and more layers of it in float32, of several blocks with odd sizes.
 fn several_blocks() -> impl Iterator<Item = Case> {
     let gates = [GateActivation::Sigmoid, GateActivation::HardSigmoid];
-    let all = (0..4).flat_map(move |kind| gates.map(|gate_activation| (kind, gate_activation)));
-    all.map(|(kind, gate_activation)| {
-        let base = base(kind, [4, 3]);
+    let all = (0..4).flat_map(|kind| with_more_layers(&base(kind, [4, 3])));
+    let all =
+        all.flat_map(move |base| gates.map(|gate_activation| (base.clone(), gate_activation)));
+    all.enumerate().map(|(number, (base, gate_activation))| {
         let config = Config {
             units: 33,
             vocab: 50,
@@ -253,7 +261,7 @@ fn several_blocks() -> impl Iterator<Item = Case> {
             dtype: Dtype::Float32,
             ..base
         };
-        Case { config, sizes: vec![41, 41, 13], seed: kind as u64 }
+        Case { config, sizes: vec![41, 41, 13], seed: number as u64 }
     })
 }
 
@@ -273,8 +281,7 @@ fn the_number_of_threads_changes_no_bit() {
             |threads| Case { config: with(threads), ..case.clone() }.learn(EngineChoice::Fused);
         let one = learn(1);
         for threads in [2, 3, 5] {
-            let what =
-                format!("{} of {}, {threads} threads", case.config.family, case.config.preset);
+            let what = format!("{}, {threads} threads", layers_of(&case.config));
             assert_same_bits(&learn(threads), &one, &what);
         }
     }
@@ -320,7 +327,7 @@ fn a_replica_is_bit_for_bit_what_it_is_alone() {
             let seed = config.seed + k as i64;
             let alone = train(&Config { seed, replicas: 1, threads: Some(1), ..config.clone() });
             let bits = |all: &[f64]| all.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
-            let what = format!("{} of {}, replica {k}", config.family, config.preset);
+            let what = format!("{}, replica {k}", layers_of(&config));
             assert!(bits(together) == bits(&alone[0]), "{what}");
         }
     }

@@ -153,6 +153,7 @@ impl Case {
             epsilon: number("adam_epsilon", "epsilon")?,
             embedding: json["embedding"].as_i64().unwrap_or(0),
             layers: json["layers"].as_i64().unwrap_or(1),
+            bidirectional: json["bidirectional"].as_bool().unwrap_or(false),
             dtype: Dtype::Float64,
             replicas,
             ..presets::find(preset).context("preset")?.config
@@ -221,10 +222,7 @@ fn unknown(json: &serde_json::Value) -> Option<String> {
         serde_json::Value::Null | serde_json::Value::Bool(false) => true,
         number => number.as_f64() == Some(0.0),
     };
-    ["lengths", "dropout", "label_smoothing", "bidirectional"]
-        .into_iter()
-        .find(|f| !off(f))
-        .map(str::to_owned)
+    ["lengths", "dropout", "label_smoothing"].into_iter().find(|f| !off(f)).map(str::to_owned)
 }
 
 /// Replays a case as the last of `replicas`; or tells what it has that no model here has.

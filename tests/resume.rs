@@ -1,12 +1,15 @@
 //! `resume`: a run that was cut comes to what it would have come to without the cut.
 
 mod common;
+#[path = "common/models.rs"]
+mod models;
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Result;
 use common::{Csv, ECHO, Lab, json};
+use models::{layers_of, with_more_layers};
 use seqlab::config::presets;
 use seqlab::config::{CheckpointEvery, Config, EngineChoice};
 use seqlab::files::checksum::Checksum;
@@ -84,7 +87,7 @@ fn state(state: &Option<State>) -> Vec<u64> {
 
 /// Trains in sessions of `steps` steps each, every one a trainer of its own. Returns everything that
 /// comes out, as bits, but for times.
-fn in_sittings(config: &Config, steps: i64) -> Vec<Vec<u64>> {
+fn in_sessions(config: &Config, steps: i64) -> Vec<Vec<u64>> {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path().join("checkpoint");
     let mut rows = Vec::new();
@@ -121,11 +124,14 @@ fn every_family_may_be_cut_between_any_two_steps() {
             (EngineChoice::Fused, None),
             (EngineChoice::Libtorch, Some(0.5)),
         ] {
-            let config = Config { engine, global_clipnorm, ..small(name) };
-            config.validate().unwrap();
-            let whole = in_sittings(&config, i64::MAX);
-            for steps in [1, 2, 5] {
-                assert!(in_sittings(&config, steps) == whole, "{name} {engine} {steps}");
+            for config in with_more_layers(&small(name)) {
+                let config = Config { engine, global_clipnorm, ..config };
+                config.validate().unwrap();
+                let whole = in_sessions(&config, i64::MAX);
+                for steps in [1, 2, 5] {
+                    let what = format!("{name}: {}, {engine}, {steps}", layers_of(&config));
+                    assert!(in_sessions(&config, steps) == whole, "{what}");
+                }
             }
         }
     }

@@ -73,6 +73,11 @@ configuration! {
             => scope: only_for("family", "family", &["lstm"]), needed: true;
         /// LSTMs on top of each other, each of which reads every output of the one below.
         layers: i64 = 1 => takes: Whole(1, 64), silent: true;
+        /// Whether the encoder reads the source both ways (repeat_vector, teacher_forced); a
+        /// teacher-forced decoder then has twice the units; not with --stateful.
+        bidirectional: bool = false
+            => scope: only_for("families", "family", &["repeat_vector", "teacher_forced"]),
+            silent: true;
         /// Width of trained vectors that ids are read as; 0: a row of the kernel each.
         embedding: i64 = 0 => takes: Whole(0, MANY), silent: true;
         /// What the gates pass through.

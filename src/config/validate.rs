@@ -88,6 +88,15 @@ impl Config {
                 let why = ": the decoder of family teacher_forced starts from its encoder's state";
                 Err(Invalid::new("stateful", true, "false").because(why))
             }
+            _ if self.bidirectional && self.family == Family::Lstm => {
+                let why = ": an encoder reads both ways, and family lstm has none";
+                Err(Invalid::new("bidirectional", true, "false").because(why))
+            }
+            _ if self.bidirectional && self.stateful => {
+                let why =
+                    ": what reads a source backwards (--bidirectional) cannot go on with the next";
+                Err(Invalid::new("stateful", true, "false").because(why))
+            }
             _ if forced && self.id_min == 0 => {
                 let why = ": id 0 starts the decoder of family teacher_forced";
                 let invalid = Invalid::new("id_min", 0, format!("1 to {}", self.vocab - 1));

@@ -1,6 +1,7 @@
 //! The families of models: what each is made of.
 
 use crate::config::{Config, Family};
+use crate::model::layers::bidirectional::Bidirectional;
 use crate::model::layers::dense::Dense;
 use crate::model::layers::embedding::Embedding;
 use crate::model::layers::lstm::{Lstm, Reads};
@@ -10,6 +11,7 @@ use crate::model::{Model, Read, Start};
 impl Model {
     /// The model of a validated configuration. With `layers` every LSTM is a stack of them: each reads
     /// every output of the one below, and a decoder's starts from the encoder's of the same height.
+    /// With `bidirectional` the encoder's read both ways; a decoder that starts from them is as wide.
     ///
     /// ```text
     /// lstm            LSTM(H) → Dense(V, softmax)
@@ -38,28 +40,38 @@ struct Builder<'a> {
 impl Builder<'_> {
     /// Returns what the dense layer reads.
     fn lstm_alone(&mut self) -> Read {
-        let source = self.embedded("source_embedding", Read::Source, self.config.n_in);
-        let lstms = self.stack("lstm", source, |_| Start::Carried, self.config.n_in);
+        let n_in = self.config.n_in;
+        let source = self.embedded("source_embedding", Read::Source, n_in);
+        let lstms = self.stack("lstm", source, |_| Start::Carried, n_in);
         let all = self.config.return_sequences == Some(true);
         if all { Read::Outputs(top(&lstms)) } else { Read::Last(top(&lstms)) }
     }
 
     /// Returns what the dense layer reads.
     fn repeat_vector(&mut self) -> Read {
-        let &Config { n_in, n_out, .. } = self.config;
-        let source = self.embedded("source_embedding", Read::Source, n_in);
-        let encoder = self.stack("encoder", source, |_| Start::Carried, n_in);
+        let encoder = self.encoder(Start::Carried);
         let code = Read::Last(top(&encoder));
-        Read::Outputs(top(&self.stack("decoder", code, |_| Start::Carried, n_out)))
+        let decoder = self.stack("decoder", code, |_| Start::Carried, self.config.n_out);
+        Read::Outputs(top(&decoder))
     }
 
     /// Returns what the dense layer reads.
     fn teacher_forced(&mut self) -> Read {
-        let &Config { n_in, n_out, .. } = self.config;
-        let source = self.embedded("source_embedding", Read::Source, n_in);
-        let encoder = self.stack("encoder", source, |_| Start::Zero, n_in);
+        let n_out = self.config.n_out;
+        let encoder = self.encoder(Start::Zero);
         let fed = self.embedded("decoder_embedding", Read::DecoderInput, n_out);
-        Read::Outputs(top(&self.stack("decoder", fed, |layer| Start::From(encoder[layer]), n_out)))
+        let decoder = self.stack("decoder", fed, |layer| Start::From(encoder[layer]), n_out);
+        Read::Outputs(top(&decoder))
+    }
+
+    /// Adds the encoder. Returns the numbers of its layers, the lowest first.
+    fn encoder(&mut self, start: Start) -> Vec<usize> {
+        let n_in = self.config.n_in;
+        let source = self.embedded("source_embedding", Read::Source, n_in);
+        match self.config.bidirectional {
+            true => self.layers("encoder", source, |all, name, read, _| all.both(name, read, n_in)),
+            false => self.stack("encoder", source, |_| start, n_in),
+        }
     }
 
     /// The ids of `read`, as trained vectors where the configuration asks for them.
@@ -76,32 +88,56 @@ impl Builder<'_> {
     fn stack(
         &mut self,
         name: &str,
-        mut read: Read,
+        read: Read,
         start: impl Fn(usize) -> Start,
         steps: i64,
     ) -> Vec<usize> {
-        let layers = 0..self.config.layers as usize;
-        let add = layers.map(|layer| {
-            let number = match layer {
-                0 => self.lstm(name, read, start(0), steps),
-                _ => self.lstm(&format!("{name}_{}", layer + 1), read, start(layer), steps),
+        self.layers(name, read, |all, name, read, layer| {
+            let start = start(layer);
+            let units = match start {
+                Start::From(node) => all.model.nodes[node].layer.spec().width(),
+                Start::Zero | Start::Carried => all.config.units,
             };
-            read = Read::Outputs(number);
-            number
-        });
-        add.collect()
+            let lstm = all.lstm(read, units, false);
+            all.model.add(name, lstm, vec![read], start, steps)
+        })
     }
 
-    /// Adds an LSTM. Returns its number.
-    fn lstm(&mut self, name: &str, read: Read, start: Start, steps: i64) -> usize {
-        let &Config { units, gate_activation, .. } = self.config;
+    /// Has `add` add each layer, called so, on the outputs of the one below.
+    fn layers(
+        &mut self,
+        name: &str,
+        mut read: Read,
+        add: impl Fn(&mut Self, &str, Read, usize) -> usize,
+    ) -> Vec<usize> {
+        let mut numbers = Vec::new();
+        for layer in 0..self.config.layers as usize {
+            let name = if layer == 0 { name.to_owned() } else { format!("{name}_{}", layer + 1) };
+            numbers.push(add(self, &name, read, layer));
+            read = Read::Outputs(numbers[layer]);
+        }
+        numbers
+    }
+
+    /// Adds two LSTMs that read in either direction. Returns the number of what joins them.
+    fn both(&mut self, name: &str, read: Read, steps: i64) -> usize {
+        let units = self.config.units;
+        let parts = [("forward", false), ("backward", true)].map(|(part, backwards)| {
+            let (name, lstm) = (format!("{name}.{part}"), self.lstm(read, units, backwards));
+            Read::Outputs(self.model.add(&name, lstm, vec![read], Start::Zero, steps))
+        });
+        self.model.add(name, Bidirectional { units }, parts.to_vec(), Start::Zero, steps)
+    }
+
+    /// An LSTM for what `read` names.
+    fn lstm(&self, read: Read, units: i64, backwards: bool) -> Lstm {
+        let gate_activation = self.config.gate_activation;
         let reads = match read {
             Read::Source | Read::DecoderInput => Reads::Ids,
             Read::Outputs(_) => Reads::Vectors,
             Read::Last(_) => Reads::OneVector,
         };
-        let lstm = Lstm { inputs: self.model.width(read), reads, units, gate_activation };
-        self.model.add(name, lstm, vec![read], start, steps)
+        Lstm { inputs: self.model.width(read), reads, backwards, units, gate_activation }
     }
 
     /// Adds the dense layer, which answers what it reads.

@@ -17,15 +17,22 @@ pub struct LayerSummary {
 }
 
 impl Model {
-    /// Its layers, with outputs for `batch_size` samples.
+    /// Its layers, with outputs for `batch_size` samples. Nodes called `layer.part` are one layer.
     pub fn summary(&self, batch_size: i64) -> Vec<LayerSummary> {
         let mut lines: Vec<LayerSummary> = Vec::new();
+        let mut parts: Vec<ParameterSpec> = Vec::new();
         for (number, node) in self.nodes.iter().enumerate() {
-            let read = node.reads.iter().filter_map(|&read| self.read(number, read, batch_size));
-            lines.extend(read);
-            let (name, kind) = (node.name.clone(), node.layer.spec().keras_name());
-            let (output, parameters) = (self.output(number, batch_size), node.parameters());
-            lines.push(LayerSummary { name, kind, output, parameters });
+            for line in node.reads.iter().filter_map(|&read| self.read(number, read, batch_size)) {
+                if lines.iter().all(|other| other.name != line.name) {
+                    lines.push(line);
+                }
+            }
+            parts.extend(node.parameters());
+            if !node.name.contains('.') {
+                let (name, kind) = (node.name.clone(), node.layer.spec().keras_name());
+                let (output, parameters) = (self.output(number, batch_size), parts.split_off(0));
+                lines.push(LayerSummary { name, kind, output, parameters });
+            }
         }
         lines
     }

@@ -150,8 +150,10 @@ pub fn rows_at_once(config: &Config) -> usize {
     let probabilities = row(config.n_out.saturating_mul(config.vocab));
     let gates = row(config.n_in.saturating_mul(4 * config.units));
     let steps = config.n_in.saturating_add(config.n_out);
-    let units = config.layers * config.units;
-    let products = row(steps.saturating_mul(4 * config.units).saturating_mul(units));
+    let ways = 1 + i64::from(config.bidirectional);
+    let products = row(steps
+        .saturating_mul(4 * config.units)
+        .saturating_mul(ways * config.layers * config.units));
     let most = ((1 << 22) / probabilities).min((1 << 27) / gates).min((1 << 34) / products);
     most.clamp(1, 4096) as usize
 }

@@ -132,6 +132,8 @@ macro_rules! kinds {
 }
 
 kinds! {
+    /// What two layers said that read the same in either direction.
+    Bidirectional in bidirectional,
     /// y = x·kernel + bias at every step.
     Dense in dense,
     /// A trained vector for every id.

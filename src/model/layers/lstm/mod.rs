@@ -31,6 +31,8 @@ pub struct Lstm {
     pub reads: Reads,
     /// H.
     pub units: i64,
+    /// Whether it reads from the last step to the first.
+    pub backwards: bool,
     /// σ: what the gates pass through.
     pub gate_activation: GateActivation,
 }

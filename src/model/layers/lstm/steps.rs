@@ -16,13 +16,15 @@ pub struct Steps<F> {
     /// One time step's numbers of width H.
     n: usize,
     activation: GateActivation,
-    /// The first step whose product with the recurrent kernel is not known to be zero: 1 where
-    /// `forward` found the initial h to be.
-    first_product: usize,
+    backwards: bool,
+    /// How many steps' products with the recurrent kernel are known to be zero: 1 where `forward` found
+    /// the initial h to be.
+    without_product: usize,
     /// `(T, N, 4H)`. In: the input projections. After `forward`: σ(i), σ(f), tanh(g), σ(o). After
     /// `backward`: the gradient of the input projections.
     pub gates: Vec<F>,
-    /// `(T + 1, N, H)`: h before the first step, the caller's to set, and after each.
+    /// `(T + 1, N, H)`: h before the first step, the caller's to set, and after each; backwards the
+    /// steps' in the same order, and the initial one behind them.
     h: Vec<F>,
     /// `(T + 1, N, H)`: c, likewise.
     c: Vec<F>,
@@ -45,7 +47,8 @@ impl<F: Real> Steps<F> {
             units,
             n: rows * units,
             activation: layer.gate_activation,
-            first_product: 0,
+            backwards: layer.backwards,
+            without_product: 0,
             gates,
             h,
             c,
@@ -56,25 +59,33 @@ impl<F: Real> Steps<F> {
 
     /// Every step's output, `(T, N, H)`.
     pub fn outputs(&self) -> &[F] {
-        &self.h[self.n..]
+        let end = self.steps * self.n;
+        if self.backwards { &self.h[..end] } else { &self.h[self.n..] }
+    }
+
+    /// Where the initial h and c lie, and where the last.
+    fn ends(&self) -> [usize; 2] {
+        let end = self.steps * self.n;
+        if self.backwards { [end, 0] } else { [0, end] }
     }
 
     /// The last h and c, `(N, H)` each.
     pub fn last(&self) -> [&[F]; 2] {
-        let first = self.steps * self.n;
-        [&self.h[first..], &self.c[first..]]
+        let [_, last] = self.ends();
+        [&self.h[last..last + self.n], &self.c[last..last + self.n]]
     }
 
     /// The initial h and c, `(N, H)` each.
     pub fn initial(&mut self) -> [&mut [F]; 2] {
-        [&mut self.h[..self.n], &mut self.c[..self.n]]
+        let [initial, _] = self.ends();
+        [&mut self.h[initial..initial + self.n], &mut self.c[initial..initial + self.n]]
     }
 
     /// Makes the last h and c the initial ones.
     pub fn carry(&mut self) {
-        let last = self.steps * self.n;
+        let [initial, last] = self.ends();
         for states in [&mut self.h, &mut self.c] {
-            states.copy_within(last.., 0);
+            states.copy_within(last..last + self.n, initial);
         }
     }
 
@@ -82,30 +93,35 @@ impl<F: Real> Steps<F> {
     /// started from, `(T · N, H)`, and the gates' gradients, `(T · N, 4H)`, of those
     /// steps whose h is not known to be zero.
     pub fn recurrent_rows(&self) -> (&[F], &[F]) {
-        let first = self.n * self.first_product;
-        (&self.h[first..self.n * self.steps], &self.gates[4 * first..])
+        let (n, zero) = (self.n, self.n * self.without_product);
+        let end = n * self.steps;
+        match self.backwards {
+            false => (&self.h[zero..end], &self.gates[4 * zero..]),
+            true => (&self.h[n..n + end - zero], &self.gates[..4 * (end - zero)]),
+        }
+    }
+
+    /// The steps in the order in which they follow each other.
+    fn order(&self) -> impl DoubleEndedIterator<Item = (usize, usize)> + use<F> {
+        let (steps, backwards) = (self.steps, self.backwards);
+        (0..steps).map(move |k| (k, if backwards { steps - 1 - k } else { k }))
     }
 
     /// Runs all steps with the recurrent kernel `(H, 4H)`.
     pub fn forward(&mut self, recurrent: Matrix<'_, F>) {
-        let n = self.n;
-        let zero = self.h[..n].iter().all(|&x| x == F::default());
-        self.first_product = usize::from(zero).min(self.steps);
-        for t in 0..self.steps {
-            let (before, after) = self.h.split_at_mut((t + 1) * n);
+        let (n, backwards) = (self.n, self.backwards);
+        let zero = self.initial()[0].iter().all(|&x| x == F::default());
+        self.without_product = usize::from(zero).min(self.steps);
+        for (k, t) in self.order() {
+            let (h_before, h) = around(&mut self.h, n, t, backwards);
+            let (c_before, c) = around(&mut self.c, n, t, backwards);
             let gates = &mut self.gates[4 * n * t..4 * n * (t + 1)];
-            if t >= self.first_product {
-                let h = Matrix::new(&before[n * t..], self.units);
-                multiply(h, recurrent, gates, Onto::Sum, Order::of(t));
+            if k >= self.without_product {
+                let h_before = Matrix::new(h_before, self.units);
+                multiply(h_before, recurrent, gates, Onto::Sum, Order::of(k));
             }
-            let (c_before, c) = self.c.split_at_mut((t + 1) * n);
-            let mut step = CellStep {
-                gates,
-                c_before: &c_before[n * t..],
-                c: &mut c[..n],
-                tanh_c: &mut self.tanh_c[n * t..n * (t + 1)],
-                h: &mut after[..n],
-            };
+            let tanh_c = &mut self.tanh_c[n * t..n * (t + 1)];
+            let mut step = CellStep { gates, c_before, c, tanh_c, h };
             cells::forward(&mut step, self.units, self.activation);
         }
     }
@@ -114,27 +130,34 @@ impl<F: Real> Steps<F> {
     /// initial state is left where that of the last one was if `wants_state` says that it will be
     /// used.
     pub fn backward(&mut self, transposed: Matrix<'_, F>, wants_state: bool) {
-        let n = self.n;
+        let (n, order) = (self.n, self.order());
         let Gradient { outputs, h, c } = &mut self.gradient;
         let (d_outputs, d_h, d_c) = (outputs.begun(), h.settle(), c.settle());
-        for t in (0..self.steps).rev() {
+        for (k, t) in order.rev() {
             let now = n * t..n * (t + 1);
+            let before = n * (t + usize::from(self.backwards));
             let gates = &mut self.gates[4 * n * t..4 * n * (t + 1)];
             let mut step = CellGradient {
                 gates,
-                c_before: &self.c[now.clone()],
+                c_before: &self.c[before..before + n],
                 tanh_c: &self.tanh_c[now.clone()],
                 d_output: d_outputs.map(|d| &d[now]),
                 d_h,
                 d_c,
             };
             cells::backward(&mut step, self.units, self.activation);
-            if t > 0 || wants_state {
+            if k > 0 || wants_state {
                 let d_gates = Matrix::new(gates, 4 * self.units);
-                multiply(d_gates, transposed, d_h, Onto::Nothing, Order::of(t));
+                multiply(d_gates, transposed, d_h, Onto::Nothing, Order::of(k));
             }
         }
     }
+}
+
+/// The `n` numbers before step `t` and those after it, of states that lie in the order of the steps.
+fn around<F>(states: &mut [F], n: usize, t: usize, backwards: bool) -> (&[F], &mut [F]) {
+    let (first, second) = states[n * t..n * (t + 2)].split_at_mut(n);
+    if backwards { (second, first) } else { (first, second) }
 }
 
 #[cfg(test)]
@@ -178,6 +201,7 @@ mod tests {
         let layer = Lstm {
             inputs: 1,
             reads: Reads::Ids,
+            backwards: false,
             units: UNITS as i64,
             gate_activation: GateActivation::Sigmoid,
         };

@@ -44,6 +44,7 @@ pub struct LstmTwin {
     /// `(R, 1, 4H)`.
     bias: Tensor,
     activation: GateActivation,
+    backwards: bool,
     /// `(I, I)`: the rows that ids stand for, where libtorch's own LSTM is used.
     identity: Option<Tensor>,
 }
@@ -65,6 +66,7 @@ pub fn twin(layer: &Lstm, parameters: &Parameters, name: &str) -> Result<LstmTwi
         bias: leaf("bias").f_unsqueeze(1)?,
         kernel: Table::new(kernel)?,
         activation,
+        backwards: layer.backwards,
     })
 }
 
@@ -96,16 +98,22 @@ impl LstmTwin {
         input: &Input<'_>,
         state: &LstmState,
     ) -> Result<(Tensor, LstmState), TchError> {
-        match &self.identity {
+        let (outputs, last) = match &self.identity {
             Some(identity) => {
                 let weights = [&self.kernel.weight, &self.recurrent_kernel, &self.bias];
-                native::lstm(&self.vectors(input, identity)?, weights, state)
+                native::lstm(&self.turned(self.vectors(input, identity)?)?, weights, state)?
             }
             None => {
-                let projected = self.project(input)?;
-                recurrence::recurrence(&projected, &self.recurrent_kernel, state, self.activation)
+                let projected = self.turned(self.project(input)?)?;
+                recurrence::recurrence(&projected, &self.recurrent_kernel, state, self.activation)?
             }
-        }
+        };
+        Ok((self.turned(outputs)?, last))
+    }
+
+    /// `steps`, T first, in the other order where it reads backwards.
+    fn turned(&self, steps: Tensor) -> Result<Tensor, TchError> {
+        if self.backwards { steps.f_flip([0]) } else { Ok(steps) }
     }
 
     /// x·kernel + bias, `(T, R, B, 4H)`. Of an id's one-hot x it is a look-up of a kernel row; of a
@@ -167,7 +175,7 @@ mod tests {
     fn native_and_recurrence_agree_in_outputs_and_gradients() {
         let (inputs, units, rows, steps) = (5, 3, 4, 6);
         let gate_activation = GateActivation::Sigmoid;
-        let layer = Lstm { inputs, reads: Reads::Ids, units, gate_activation };
+        let layer = Lstm { inputs, reads: Reads::Ids, backwards: false, units, gate_activation };
         let specs = layer.parameters("lstm");
         let mut parameters = Parameters::zeros(specs, 1, Kind::Double, device::host()).unwrap();
         parameters.initialise(&[7], 1, &|_| Ok(())).unwrap();

@@ -1,0 +1,26 @@
+//! Models with every kind of layer, for tests that walk them.
+
+use seqlab::config::{Config, Family};
+
+/// `config` as it is, and with the layers that its family may have besides.
+pub fn with_more_layers(config: &Config) -> Vec<Config> {
+    let config = || config.clone();
+    let mut all = vec![
+        config(),
+        Config { embedding: 3, ..config() },
+        Config { layers: 2, ..config() },
+        Config { layers: 3, embedding: 2, ..config() },
+    ];
+    let both_ways = config().family != Family::Lstm && !config().stateful;
+    if both_ways {
+        all.push(Config { bidirectional: true, ..config() });
+        all.push(Config { bidirectional: true, layers: 2, embedding: 4, ..config() });
+    }
+    all
+}
+
+/// What tells such a model from others.
+pub fn layers_of(config: &Config) -> String {
+    let Config { family, layers, bidirectional, embedding, .. } = config;
+    format!("{family}, {layers} layers, bidirectional {bidirectional}, embedding {embedding}")
+}
