@@ -207,11 +207,16 @@ mod tests {
                     "{}",
                     field.name
                 );
-                let others = FIELDS.iter().map(|f| (f.name.to_owned(), examples(f)[0].clone()));
+                let last = |field| examples(field).pop().unwrap();
+                let others = FIELDS.iter().map(|f| (f.name.to_owned(), last(f)));
                 let mut table: Table = others.collect();
                 table.insert(field.name.to_owned(), example);
                 table.insert("preset".to_owned(), "custom".into());
                 let config: Config = table.clone().try_into().unwrap();
+                // The least that it takes is its default.
+                if field.silent && table[field.name] == examples(field)[0] {
+                    table.remove(field.name);
+                }
                 assert_eq!(Table::try_from(&config).unwrap(), table, "{}", field.name);
                 text = toml::to_string(&config).unwrap();
             }

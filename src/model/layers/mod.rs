@@ -103,6 +103,16 @@ macro_rules! kinds {
         })+
 
         impl Layer {
+            /// The names of the kinds.
+            pub const KINDS: &[&str] = &[$(stringify!($kind)),+];
+
+            /// The name of its kind.
+            pub fn kind(&self) -> &'static str {
+                match self {
+                    $(Self::$kind(_) => stringify!($kind),)+
+                }
+            }
+
             /// What it is.
             pub fn spec(&self) -> &dyn Spec {
                 match self {
