@@ -388,7 +388,7 @@ fn check_run(config: &Config) {
             assert_eq!((row.step, row.epoch), (i as i64, steps[i - 1].epoch + 1));
             assert_eq!(row.samples, steps[..i].iter().map(|s| s.samples as i64).sum::<i64>());
             assert_eq!(row.grad_norm.is_some(), config.global_clipnorm.is_some());
-            let got = [row.loss, row.accuracy, row.grad_norm.unwrap_or(0.0)];
+            let got = [row.loss, row.accuracy.unwrap(), row.grad_norm.unwrap_or(0.0)];
             assert_means(got, mean(&steps[first..i], k), &format!("row of step {i}, replica {k}"));
         }
         first = i;
@@ -489,7 +489,7 @@ fn a_replica_that_diverges_leaves_the_others_as_they_were() {
         assert_eq!(of(&recorder.rows, others), of(&undisturbed.rows, others));
         let spoilt: Vec<_> = recorder.rows.iter().filter(|row| row.replica == 1).collect();
         let (last, before) = spoilt.split_last().unwrap();
-        assert!(last.loss.is_nan() && last.accuracy.is_nan() && last.val_loss.is_none());
+        assert!(last.loss.is_nan() && last.accuracy.unwrap().is_nan() && last.val_loss.is_none());
         assert!(last.step > done && before.iter().all(|row| row.step <= done));
         assert!(before.iter().all(|row| row.loss.is_finite()));
     }

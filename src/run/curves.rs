@@ -29,8 +29,8 @@ pub struct CurveRow {
     pub samples: i64,
     /// Mean over the batches since the row before, each scored before its update.
     pub loss: f64,
-    /// Token accuracy, likewise.
-    pub accuracy: f64,
+    /// Token accuracy, likewise; `None` where the loss has no such metric.
+    pub accuracy: Option<f64>,
     /// Free-running loss on fresh samples.
     pub val_loss: Option<f64>,
     /// Free-running token accuracy on fresh samples.
@@ -44,6 +44,17 @@ pub struct CurveRow {
     /// Wall time in the training loop, in seconds.
     pub seconds: f64,
 }
+
+/// A column of `curves.csv` that is shown while training.
+pub type Column = (&'static str, fn(&CurveRow) -> Option<f64>);
+
+/// Of training, in the order in which they are shown; a run has a loss and perhaps the others.
+pub const TRAINING: [Column; 2] =
+    [("loss", |row| Some(row.loss)), ("accuracy", |row| row.accuracy)];
+
+/// Of validation, likewise.
+pub const VALIDATION: [Column; 2] =
+    [("val_loss", |row| row.val_loss), ("val_accuracy", |row| row.val_accuracy)];
 
 /// A row of `predictions.csv`: one sequence as text, there of ids separated by spaces.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -316,7 +327,7 @@ mod tests {
             step: 50,
             samples: 1600,
             loss: 0.5,
-            accuracy: 1.0,
+            accuracy: Some(1.0),
             val_loss: None,
             val_accuracy: None,
             val_sequence_accuracy: None,
@@ -349,7 +360,7 @@ mod tests {
             step: 4,
             samples: 20,
             loss: 0.1 + 0.2,
-            accuracy: 1.0 / 3.0,
+            accuracy: Some(1.0 / 3.0),
             val_loss: None,
             val_accuracy: Some(1e-300),
             val_sequence_accuracy: None,

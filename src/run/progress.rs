@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use crate::base::input::printable;
 use crate::base::statistics::{Distribution, figure};
 use crate::data::epochs::Epochs;
-use crate::run::curves::CurveRow;
+use crate::run::curves::{Column, CurveRow, TRAINING, VALIDATION};
 
 /// Prints a line on standard error, [`printable`]. Nobody reading there is no reason to end a run.
 pub fn say(line: impl std::fmt::Display) {
@@ -120,11 +120,16 @@ impl Progress {
                 known.filter(|known| known.0 == last).map(|known| known.1).collect();
             Some(figure(Distribution::of(&values)?.mean))
         };
-        let [loss, accuracy] = [mean(|row| Some(row.loss))?, mean(|row| Some(row.accuracy))?];
-        if let Some((loss, accuracy)) = mean(|row| row.val_loss).zip(mean(|row| row.val_accuracy)) {
-            self.validation = format!("  val_loss {loss}  val_accuracy {accuracy}");
+        let shown = |columns: &[Column]| {
+            let known = columns.iter().filter_map(|(name, value)| Some((name, mean(*value)?)));
+            let figures: Vec<String> = known.map(|(name, mean)| format!("{name} {mean}")).collect();
+            (!figures.is_empty()).then(|| figures.join("  "))
+        };
+        let training = shown(&TRAINING)?;
+        if let Some(validation) = shown(&VALIDATION) {
+            self.validation = format!("  {validation}");
         }
-        Some(format!("loss {loss}  accuracy {accuracy}{}", self.validation))
+        Some(training + &self.validation)
     }
 
     /// Prints a line beside the progress, unless all is to be quiet.
@@ -220,7 +225,7 @@ mod tests {
             step: 4,
             samples: 20,
             loss,
-            accuracy: 0.5,
+            accuracy: Some(0.5),
             val_loss,
             val_accuracy: val_loss.map(|_| 0.25),
             val_sequence_accuracy: None,

@@ -106,10 +106,7 @@ impl Evaluator<'_> {
         let feedback = self.config.feedback;
         let (probabilities, next) = free_running(self.network, feedback, &source, &state)?;
         let target = device::upload(&batch.target, &[replicas, size, -1], self.device)?;
-        let of_target =
-            probabilities.f_gather(-1, &target.f_transpose(1, 2)?.f_unsqueeze(-1)?, false)?;
-        let loss = of_target.f_clamp_min(1e-7)?.f_log()?.f_neg()?.f_flatten(1, -1)?;
-        let loss = loss.f_mean_dim([-1].as_slice(), false, None::<tch::Kind>)?;
+        let loss = self.network.loss().of_answers(&probabilities, &target)?;
         Ok((most_probable(&probabilities)?, device::download(&loss)?, next))
     }
 }

@@ -499,7 +499,7 @@ impl Trainer {
                 step: head.step,
                 samples: head.samples,
                 loss: means.loss,
-                accuracy: means.accuracy,
+                accuracy: Some(means.accuracy),
                 val_loss: validation.and_then(|v| v.loss),
                 val_accuracy: validation.map(|v| v.token_accuracy),
                 val_sequence_accuracy: validation.map(|v| v.sequence_accuracy),

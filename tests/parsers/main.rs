@@ -170,7 +170,7 @@ prop_compose! {
     fn row()(
         (replica, seed) in (0..65_536usize, any::<u64>()),
         (epoch, step, samples) in (1..i64::MAX, 1..i64::MAX, 1..i64::MAX),
-        (loss, accuracy) in (any::<f64>(), share()),
+        (loss, accuracy) in (any::<f64>(), proptest::option::of(share())),
         (val_loss, val_accuracy, val_sequence_accuracy) in
             (any::<Option<f64>>(), proptest::option::of(share()), proptest::option::of(share())),
         (learning_rate, grad_norm, seconds) in (number(), any::<Option<f64>>(), number()),

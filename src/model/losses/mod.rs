@@ -44,6 +44,17 @@ impl Loss {
             Self::CrossEntropy => cross_entropy::torch::score(outputs, target),
         }
     }
+
+    /// Each replica's loss `(R)` in inference: of `answers` `(R, Tout, B, width)`, what the model says
+    /// alone, against `target` `(R, B, Tout)`.
+    ///
+    /// # Errors
+    /// libtorch's.
+    pub fn of_answers(self, answers: &Tensor, target: &Tensor) -> Result<Tensor, TchError> {
+        match self {
+            Self::CrossEntropy => cross_entropy::torch::of_answers(answers, target),
+        }
+    }
 }
 
 /// Mean categorical cross-entropy and mean token accuracy of one replica's batch.

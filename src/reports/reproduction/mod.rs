@@ -359,7 +359,7 @@ impl Measured {
             left.iter().map(|(replica, _)| value(replica)).collect()
         };
         let first = (config.epochs - LATE_EPOCHS).max(0) * Epochs::of(config).steps_per_epoch();
-        let late = |value: fn(&CurveRow) -> f64| -> Option<Vec<f64>> {
+        let late = |value: fn(&CurveRow) -> Option<f64>| -> Option<Vec<f64>> {
             left.iter().map(|(_, curve)| late_mean(curve, first, value)).collect()
         };
         let losses = |values: Option<Vec<f64>>| Distribution::of_losses(&values?);
@@ -372,7 +372,7 @@ impl Measured {
         Self {
             loss: losses(each(|replica| replica.train_loss)),
             accuracy: shares(each(|replica| replica.train_accuracy)),
-            late_loss: losses(late(|row| row.loss)),
+            late_loss: losses(late(|row| Some(row.loss))),
             late_accuracy: shares(late(|row| row.accuracy)),
             token_accuracy: shares(each(|replica| {
                 Some(replica.evaluation.as_ref()?.token_accuracy)
@@ -389,15 +389,15 @@ impl Measured {
 type Curve<'a> = Vec<&'a CurveRow>;
 
 /// The mean of `value` over the samples of a replica after step `first`; `None` unless a row of its
-/// curve ends there.
-fn late_mean(curve: &Curve, first: i64, value: fn(&CurveRow) -> f64) -> Option<f64> {
+/// curve ends there and the rows have it.
+fn late_mean(curve: &Curve, first: i64, value: fn(&CurveRow) -> Option<f64>) -> Option<f64> {
     let (mut step, mut samples, mut begun) = (0, 0, false);
     let (mut sum, mut weight) = (0.0, 0.0);
     for row in curve {
         begun |= step == first;
         if begun {
             let own = (row.samples - samples) as f64;
-            sum += value(row) * own;
+            sum += value(row)? * own;
             weight += own;
         }
         (step, samples) = (row.step, row.samples);
@@ -493,7 +493,7 @@ mod tests {
             step,
             samples: step,
             loss,
-            accuracy: 0.0,
+            accuracy: Some(0.0),
             val_loss: None,
             val_accuracy: None,
             val_sequence_accuracy: None,
@@ -507,7 +507,7 @@ mod tests {
     fn the_late_mean_weighs_rows_by_their_samples_and_begins_where_it_should() {
         let rows = [row(0, 1, 4, 9.0), row(1, 1, 4, 5.0), row(0, 2, 6, 1.0), row(0, 3, 12, 5.0)];
         let curve = rows.iter().filter(|row| row.replica == 0).collect();
-        let mean = |first| late_mean(&curve, first, |row| row.loss);
+        let mean = |first| late_mean(&curve, first, |row| Some(row.loss));
         assert_eq!(mean(4), Some((1.0 * 2.0 + 5.0 * 6.0) / 8.0));
         assert_eq!(mean(6), Some(5.0));
         assert_eq!(mean(0), Some((9.0 * 4.0 + 1.0 * 2.0 + 5.0 * 6.0) / 12.0));

@@ -1,6 +1,6 @@
 //! Cross-entropy as libtorch operations.
 
-use tch::{Reduction, TchError, Tensor};
+use tch::{Kind, Reduction, TchError, Tensor};
 
 use crate::model::losses::BatchScore;
 
@@ -19,4 +19,19 @@ pub fn score(logits: &Tensor, target: &Tensor) -> Result<BatchScore, TchError> {
     let mean =
         |of: &Tensor| of.f_view([replicas, -1])?.f_mean_dim([-1].as_slice(), false, logits.kind());
     Ok(BatchScore { loss: mean(&losses)?, accuracy: mean(&correct)? })
+}
+
+/// The least probability that an answer is taken to have been given, as in Keras.
+const LEAST: f64 = 1e-7;
+
+/// The loss `(R)` of answers with `probabilities` `(R, Tout, B, V)` against the ids `target`
+/// `(R, B, Tout)`.
+///
+/// # Errors
+/// libtorch's.
+pub fn of_answers(probabilities: &Tensor, target: &Tensor) -> Result<Tensor, TchError> {
+    let target = target.f_transpose(1, 2)?.f_unsqueeze(-1)?;
+    let of_target = probabilities.f_gather(-1, &target, false)?;
+    let losses = of_target.f_clamp_min(LEAST)?.f_log()?.f_neg()?.f_flatten(1, -1)?;
+    losses.f_mean_dim([-1].as_slice(), false, None::<Kind>)
 }
