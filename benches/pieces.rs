@@ -13,7 +13,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use seqlab::base::rng::Purpose;
 use seqlab::config::{Config, GateActivation};
 use seqlab::data::task::Task;
-use seqlab::engine::fused::cut;
+use seqlab::engine::fused::block_ranges;
 use seqlab::kernels::product::{Matrix, Onto, Order, multiply, panel};
 use seqlab::kernels::thread_pool::ThreadPool;
 use seqlab::kernels::transpose::transpose;
@@ -55,8 +55,9 @@ impl Pieces {
     fn new(config: &Config) -> Self {
         let model = Model::new(config);
         let (units, vocab) = (config.units as usize, config.vocab as usize);
-        let sizes: Vec<usize> = cut(config.batch_size as usize).map(|rows| rows.len()).collect();
-        let answers = model.answers() as usize;
+        let sizes: Vec<usize> =
+            block_ranges(config.batch_size as usize).map(|rows| rows.len()).collect();
+        let answers = model.output_steps() as usize;
         let lstms = model.nodes.iter().filter(|node| matches!(node.layer, Layer::Lstm(_)));
         let lstms = lstms.map(|node| sizes.iter().map(|&rows| steps(node, rows)).collect());
         Self {

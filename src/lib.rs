@@ -22,7 +22,7 @@
 //! [`run::curves`].
 //!
 //! A [`model`] is described once. Two engines train it: [`engine::fused`], explicit equations on a CPU,
-//! and libtorch's operations, [`model::network`] on [`model::layers`] with [`model::loss`] and
+//! and libtorch's operations, [`model::network`] on [`model::layers`] with [`model::losses`] and
 //! [`tensor::parameters`], which inference uses too. Both end in [`optim`].
 //!
 //! # Rooms

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use seqlab::base::error;
-use seqlab::base::output::Output;
+use seqlab::base::output::StandardOutput;
 use seqlab::cli;
 use seqlab::run::progress::say;
 use seqlab::tensor::device::TF32_SWITCH;
@@ -20,7 +20,7 @@ fn main() -> ExitCode {
         say("hint: please report it with the command that led here");
     }));
     let done = std::panic::catch_unwind(|| {
-        let mut out = Output::standard();
+        let mut out = StandardOutput::lock();
         let status = cli::run(&mut out)?;
         // What is left unwritten at the exit is lost without an error.
         out.flush()?;

@@ -15,7 +15,7 @@ use seqlab::config::{Config, Dtype, EngineChoice, Family, Feedback, GateActivati
 use seqlab::data::task::Batch;
 use seqlab::model::layers::Spec;
 use seqlab::model::layers::lstm::torch::{self, LstmState};
-use seqlab::model::layers::lstm::{Lstm, Reads};
+use seqlab::model::layers::lstm::{InputKind, Lstm};
 use seqlab::model::layers::twin::{Input, Twin};
 use seqlab::model::losses::cross_entropy::torch as loss;
 use seqlab::model::network::{Network, State};
@@ -485,7 +485,7 @@ fn looking_ids_up_is_the_product_with_their_one_hot_vectors() {
         let mut generator = Stream::new(1, Purpose::Evaluation).at(0);
         let gate_activation = GateActivation::Sigmoid;
         let layer =
-            Lstm { inputs: vocab, reads: Reads::Ids, backwards: false, units, gate_activation };
+            Lstm { inputs: vocab, reads: InputKind::Ids, backwards: false, units, gate_activation };
         let specs = layer.parameters("lstm");
         let parameters = Parameters::zeros(specs, replicas, Kind::Double, host()).unwrap();
         let mut flat = parameters.flat().shallow_clone();
@@ -521,8 +521,10 @@ fn repeating_a_vectors_projection_is_feeding_it_at_every_step() {
             let layer = Lstm { inputs, reads, backwards: false, units, gate_activation };
             torch::twin(&layer, parameters, name).unwrap()
         };
-        let (encoder, decoder) =
-            (layer("encoder", vocab, Reads::Ids), layer("decoder", units, Reads::OneVector));
+        let (encoder, decoder) = (
+            layer("encoder", vocab, InputKind::Ids),
+            layer("decoder", units, InputKind::OneVector),
+        );
         let source = case.ids(&case.batch.source);
         let code = encoder.run(&[Input::Ids(&source)], Some(&case.state.0[0])).unwrap();
         let code = code.last.unwrap().h;

@@ -86,7 +86,7 @@ fn a_pass_has_the_buffers_that_are_estimated() {
                 Read::Outputs(_) | Read::Last(_) => 0,
             })
         });
-        let ids = 8 * (ids.sum::<i64>() + model.answers());
+        let ids = 8 * (ids.sum::<i64>() + model.output_steps());
         let expected = row_bytes(&model, 8.0);
         assert_eq!(all as f64 + ids as f64, expected, "{}", layers_of(&config));
     }

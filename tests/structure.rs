@@ -210,7 +210,7 @@ fn the_arithmetic_of_the_fused_engine_names_no_tensor() {
                 || path.starts_with("model/") && of_layers.iter().any(|end| path.ends_with(end))
         },
         names_libtorch,
-        "compute with slices here; src/engine/fused/mod.rs has them from src/tensor/host.rs:",
+        "compute with slices here; src/engine/fused/mod.rs has them from src/tensor/slices.rs:",
     );
 }
 
@@ -252,9 +252,9 @@ fn only_device_rs_moves_numbers_between_host_and_device() {
         "transfer through src/tensor/device.rs:",
     );
     forbid(
-        outside(&["tensor/host.rs"]),
+        outside(&["tensor/slices.rs"]),
         |line| line.contains("data_ptr("),
-        "ask src/tensor/host.rs for the memory of a tensor:",
+        "ask src/tensor/slices.rs for the memory of a tensor:",
     );
 }
 
@@ -281,7 +281,7 @@ fn unsafe_code_is_where_it_has_to_be() {
         "kernels/transpose.rs",
         "main.rs",
         "optim/adam.rs",
-        "tensor/host.rs",
+        "tensor/slices.rs",
     ];
     forbid(outside(&allowed), |line| has(line, "unsafe"), "do without unsafe code here:");
 }

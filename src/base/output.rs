@@ -2,17 +2,17 @@
 
 use std::io::{self, StdoutLock, Write};
 
-/// Standard output, whose errors say that they are its.
-pub struct Output(StdoutLock<'static>);
+/// Standard output, locked; its errors name it.
+pub struct StandardOutput(StdoutLock<'static>);
 
-impl Output {
-    /// That of this process.
-    pub fn standard() -> Self {
+impl StandardOutput {
+    /// Locks standard output.
+    pub fn lock() -> Self {
         Self(io::stdout().lock())
     }
 }
 
-impl Write for Output {
+impl Write for StandardOutput {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.write(bytes).map_err(named)
     }

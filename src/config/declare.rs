@@ -101,36 +101,36 @@ pub enum Alters {
 }
 
 /// A type of fields' values.
-pub(super) trait Kind {
+pub(super) trait FieldKind {
     /// What a field of it takes if its line says nothing else.
     const TAKES: Takes;
     /// Whether it has a value for none.
     const OPTIONAL: bool = false;
 }
 
-impl Kind for i64 {
+impl FieldKind for i64 {
     const TAKES: Takes = Takes::Whole(1, MANY);
 }
-impl Kind for f64 {
+impl FieldKind for f64 {
     const TAKES: Takes = Takes::Positive;
 }
-impl Kind for bool {
+impl FieldKind for bool {
     const TAKES: Takes = Takes::TrueOrFalse;
 }
-impl Kind for DeviceChoice {
+impl FieldKind for DeviceChoice {
     const TAKES: Takes = Takes::Device;
 }
-impl Kind for CheckpointEvery {
+impl FieldKind for CheckpointEvery {
     const TAKES: Takes = Takes::CheckpointEvery;
 }
-impl<T: Kind> Kind for Option<T> {
+impl<T: FieldKind> FieldKind for Option<T> {
     const TAKES: Takes = T::TAKES;
     const OPTIONAL: bool = true;
 }
 
 impl Field {
     /// A field of which only the type is known.
-    pub(super) const fn of<T: Kind>() -> Self {
+    pub(super) const fn of<T: FieldKind>() -> Self {
         Self {
             name: "",
             section: "",

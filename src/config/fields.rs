@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Without a default every file has to give the field, so that old runs could not be read. Behind the
-//! arrow is, in any order, what a field of that type (its `Kind`) does not have by itself:
+//! arrow is, in any order, what a field of that type (its `FieldKind`) does not have by itself:
 //!
 //! - `takes`: which numbers, of an `i64` from 1 to [`MANY`], of an `f64` above 0.
 //! - `scope`: whom it is for. Others cannot have an `Option`; their preset's or file's gives way.

@@ -38,7 +38,7 @@ macro_rules! words {
             }
         }
 
-        impl declare::Kind for $name {
+        impl declare::FieldKind for $name {
             const TAKES: Takes = Takes::Word(Self::WORDS);
         }
 

@@ -1,5 +1,5 @@
-//! Where training's batches come from: drawn when they are needed or, for a GPU, by a thread of
-//! their own that uploads many at a time, ahead of their use.
+//! The batches of a training: drawn when they are needed or, for a GPU, by a separate thread that
+//! uploads many at a time, ahead of their use.
 
 use std::iter::once;
 use std::ops::Range;
@@ -19,10 +19,10 @@ use crate::tensor::device;
 /// The most steps that are uploaded at a time.
 pub const STEPS_AT_A_TIME: usize = 64;
 
-/// Ids that are uploaded at a time, about, where so many steps have more.
+/// About how many ids are uploaded at a time, where [`STEPS_AT_A_TIME`] steps would have more.
 const IDS_AT_A_TIME: usize = 1 << 16;
 
-/// Uploads that may wait to be used, besides the one in use and the one in the making.
+/// Uploads that may wait, besides the one in use and the one being made.
 const UPLOADS_AHEAD: usize = 1;
 
 /// A batch's ids, on the host or where the model computes.
@@ -30,7 +30,7 @@ const UPLOADS_AHEAD: usize = 1;
 pub enum Ids {
     /// On the host.
     Host(Batch),
-    /// On a device, or on their way there.
+    /// On a device, or being transferred to it.
     Uploaded(UploadedBatch),
 }
 
@@ -57,7 +57,7 @@ impl Ids {
     /// The ids on `device`. Waits for it if they are still on the host.
     ///
     /// # Errors
-    /// libtorch's.
+    /// If `device` is short of memory.
     pub fn on_device(&self, device: Device) -> Result<UploadedBatch, TchError> {
         match self {
             Self::Host(batch) => {
@@ -82,7 +82,7 @@ pub struct UploadedBatch {
 }
 
 impl UploadedBatch {
-    /// `batch`, each of its parts, in the order of [`parts`], uploaded by `upload`.
+    /// `batch`, its parts uploaded by `upload` in the order of [`parts`].
     fn new(
         batch: &Batch,
         mut upload: impl FnMut(&[i64]) -> Result<Tensor, TchError>,
@@ -140,13 +140,13 @@ pub struct Batches {
     seeds: Vec<u64>,
     batch_size: usize,
     epochs: Range<u64>,
-    /// Batches of the first of the epochs that are left out.
+    /// Batches of the first epoch that are left out.
     skipped: usize,
 }
 
 impl Batches {
-    /// The training batches of a validated configuration and its task, from that of step `first` (0:
-    /// the first) to its last.
+    /// The training batches of a validated configuration and its task, from step `first`, counted
+    /// from 0, to the last.
     pub fn new(config: &Config, task: &Task, first: i64) -> Self {
         let (epoch, batch) = Epochs::new(config, task).done(first);
         Self {
@@ -158,10 +158,10 @@ impl Batches {
         }
     }
 
-    /// All steps, for a model on `device`. They are the same however they are fed.
+    /// All steps, for a model on `device`. They are the same with and without prefetching.
     ///
     /// # Errors
-    /// If no thread can be started. Of each step: libtorch's.
+    /// If the thread cannot be started. A step is an error if its upload or that thread fails.
     pub fn feed(
         &self,
         prefetch: Prefetch,
@@ -234,7 +234,7 @@ impl Iterator for Ahead {
 
 impl Drop for Ahead {
     fn drop(&mut self) {
-        // A worker that waits to hand over its steps learns that nobody will take them.
+        // Unblocks a worker that waits to send.
         self.uploads = None;
         if let Some(worker) = self.worker.take() {
             let _ = worker.join();
@@ -242,23 +242,24 @@ impl Drop for Ahead {
     }
 }
 
-/// Ids of a step's batch, those of all replicas.
+/// Ids of a step's batch, over all replicas.
 pub fn ids_of_a_step(config: &Config) -> i64 {
     let forced = i64::from(config.family == Family::TeacherForced);
     let ids = config.n_in.saturating_add(config.n_out.saturating_mul(1 + forced));
     [config.batch_size, config.replicas].into_iter().fold(ids, i64::saturating_mul)
 }
 
-/// The most ids on the host at a time that wait to be used where they are uploaded ahead, copies of
-/// them among them.
+/// The most ids on the host at a time that wait to be used where they are uploaded ahead, including
+/// copies.
 pub fn ids_ahead(config: &Config) -> f64 {
     let upload = ids_of_a_step(config).max(IDS_AT_A_TIME as i64) as f64;
-    // One in use and one in the making; of the latter the batches, all of them in one, and its copy.
+    // Besides those that wait: the one in use, and three for the one being made (its batches, their
+    // concatenation, and its copy as a tensor).
     (UPLOADS_AHEAD + 1 + 3) as f64 * upload
 }
 
-/// Draws and uploads all steps of `source`, until there are no more, nobody takes them or libtorch
-/// fails.
+/// Draws and uploads the steps of `source`, until there are no more, the receiver is gone or an
+/// upload fails.
 fn draw_ahead(source: &Batches, device: Device, sender: &SyncSender<Result<Vec<Step>, TchError>>) {
     let mut steps = source.steps();
     while let Some(first) = steps.next() {
@@ -272,7 +273,7 @@ fn draw_ahead(source: &Batches, device: Device, sender: &SyncSender<Result<Vec<S
     }
 }
 
-/// The same steps with their ids on their way to `device`, in one transfer.
+/// The same steps with their ids uploaded to `device`, in one transfer.
 fn upload(steps: Vec<Step>, device: Device) -> Result<Vec<Step>, TchError> {
     let batches: Vec<&Batch> =
         steps.iter().map(|step| step.ids.on_host()).collect::<Result<_, _>>()?;

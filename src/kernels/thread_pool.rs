@@ -144,10 +144,11 @@ impl ThreadPool {
             let own = &mut own[0];
             return items.iter_mut().for_each(|item| work(own, item));
         }
-        struct Start<T>(*mut T);
+        struct ItemsPtr<T>(*mut T);
         // SAFETY: every item is handed to one thread alone.
-        unsafe impl<T: Send> Sync for Start<T> {}
-        let (n, own, items) = (items.len(), Start(own.as_mut_ptr()), Start(items.as_mut_ptr()));
+        unsafe impl<T: Send> Sync for ItemsPtr<T> {}
+        let (n, own, items) =
+            (items.len(), ItemsPtr(own.as_mut_ptr()), ItemsPtr(items.as_mut_ptr()));
         let (own, items) = (&own, &items);
         // SAFETY: below n, and each index is taken once; a thread does one item after the other.
         self.run(n, &|thread, item| unsafe {

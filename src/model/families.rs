@@ -4,14 +4,15 @@ use crate::config::{Config, Family};
 use crate::model::layers::bidirectional::Bidirectional;
 use crate::model::layers::dense::Dense;
 use crate::model::layers::embedding::Embedding;
-use crate::model::layers::lstm::{Lstm, Reads};
+use crate::model::layers::lstm::{InputKind, Lstm};
 use crate::model::losses::Loss;
 use crate::model::{Model, Read, Start};
 
 impl Model {
-    /// The model of a validated configuration. With `layers` every LSTM is a stack of them: each reads
-    /// every output of the one below, and a decoder's starts from the encoder's of the same height.
-    /// With `bidirectional` the encoder's read both ways; a decoder that starts from them is as wide.
+    /// The model of a validated configuration. With `layers` every LSTM is a stack of them: each
+    /// reads all outputs of the one below, and a decoder's starts from the state of the encoder's
+    /// at the same level. With `bidirectional` the encoder's read both ways; a decoder that starts
+    /// from them has 2H units.
     ///
     /// ```text
     /// lstm            LSTM(H) → Dense(V, softmax)
@@ -31,7 +32,7 @@ impl Model {
     }
 }
 
-/// A model that is being put together.
+/// A model under construction.
 struct Builder<'a> {
     config: &'a Config,
     model: Model,
@@ -74,7 +75,7 @@ impl Builder<'_> {
         }
     }
 
-    /// The ids of `read`, as trained vectors where the configuration asks for them.
+    /// An embedding of the ids of `read`, or the ids themselves where the configuration has none.
     fn embedded(&mut self, name: &str, read: Read, steps: i64) -> Read {
         let &Config { vocab, embedding: units, .. } = self.config;
         if units == 0 {
@@ -103,7 +104,8 @@ impl Builder<'_> {
         })
     }
 
-    /// Has `add` add each layer, called so, on the outputs of the one below.
+    /// Calls `add` with the name and the input of each layer of a stack. Returns the layers'
+    /// numbers.
     fn layers(
         &mut self,
         name: &str,
@@ -119,7 +121,8 @@ impl Builder<'_> {
         numbers
     }
 
-    /// Adds two LSTMs that read in either direction. Returns the number of what joins them.
+    /// Adds two LSTMs that read in opposite directions. Returns the number of the node that joins
+    /// them.
     fn both(&mut self, name: &str, read: Read, steps: i64) -> usize {
         let units = self.config.units;
         let parts = [("forward", false), ("backward", true)].map(|(part, backwards)| {
@@ -133,14 +136,14 @@ impl Builder<'_> {
     fn lstm(&self, read: Read, units: i64, backwards: bool) -> Lstm {
         let gate_activation = self.config.gate_activation;
         let reads = match read {
-            Read::Source | Read::DecoderInput => Reads::Ids,
-            Read::Outputs(_) => Reads::Vectors,
-            Read::Last(_) => Reads::OneVector,
+            Read::Source | Read::DecoderInput => InputKind::Ids,
+            Read::Outputs(_) => InputKind::Vectors,
+            Read::Last(_) => InputKind::OneVector,
         };
         Lstm { inputs: self.model.width(read), reads, backwards, units, gate_activation }
     }
 
-    /// Adds the dense layer, which answers what it reads.
+    /// Adds the dense layer.
     fn dense(&mut self, read: Read) {
         let &Config { n_out, vocab, .. } = self.config;
         let steps = if matches!(read, Read::Last(_)) { 1 } else { n_out };

@@ -1,8 +1,11 @@
 //! Models: graphs of layers, defined once for every engine, and the same as libtorch operations.
 //!
-//! A [`Model`] holds neither weights (`tensor::parameters`) nor state: whoever runs it hands in the
-//! state of its stateful layers and gets the next, and `train::trainer` decides whether to carry it on.
-//! Only a decoder input, which training alone has, shows a model its target.
+//! A [`Model`] holds neither weights (`tensor::parameters`) nor state: the caller passes in the
+//! state of its stateful layers and gets the next, and `train::trainer` decides whether to carry it
+//! on. A model sees its target only as the decoder input of training.
+//!
+//! As in `tensor`, every libtorch operation can fail, above all for want of memory; sections of
+//! errors say what else can go wrong.
 //!
 //! Uses `tensor` and `kernels`; knows no optimiser, no engine and no data.
 
@@ -21,24 +24,24 @@ use losses::Loss;
 /// Layers and what each of them reads: only layers before it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Model {
-    /// From the source up. The last one answers: the loss is of its outputs.
+    /// From the source up. The loss is computed from the outputs of the last one.
     pub nodes: Vec<Node>,
     /// V: ids are below it.
     pub vocab: i64,
-    /// What its training makes small.
+    /// The loss that training minimises.
     pub loss: Loss,
 }
 
 /// A layer of a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Node {
-    /// The first part of its parameters' names.
+    /// Its name, the first part of its parameters' names.
     pub name: String,
-    /// What it is.
+    /// Its kind and sizes.
     pub layer: Layer,
     /// What it reads.
     pub reads: Vec<Read>,
-    /// The state it starts from, where it has one.
+    /// Its initial state, if it has a state.
     pub start: Start,
     /// T: its time steps.
     pub steps: i64,
@@ -51,8 +54,8 @@ pub struct Node {
 pub enum Read {
     /// The source's ids.
     Source,
-    /// The decoder input's ids: in training the target shifted right, in inference what
-    /// the model itself has said.
+    /// The decoder input's ids: in training the target shifted right, in inference the model's own
+    /// outputs.
     DecoderInput,
     /// Every output of a node.
     Outputs(usize),
@@ -60,14 +63,14 @@ pub enum Read {
     Last(usize),
 }
 
-/// The state that a layer starts from.
+/// The initial state of a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Start {
     /// Zero.
     Zero,
-    /// What the batch before left, or zero.
+    /// The last state of the batch before, or zero.
     Carried,
-    /// What a node, by its number, ended with.
+    /// The last state of a node, by its number.
     From(usize),
 }
 
@@ -91,7 +94,7 @@ impl Model {
         self.nodes.len() - 1
     }
 
-    /// The width of what `read` names; V of ids.
+    /// The width of what `read` names; V for ids.
     fn width(&self, read: Read) -> i64 {
         match read {
             Read::Source | Read::DecoderInput => self.vocab,
@@ -99,8 +102,8 @@ impl Model {
         }
     }
 
-    /// Steps that its last layer answers.
-    pub fn answers(&self) -> i64 {
+    /// Tout: the time steps of its outputs.
+    pub fn output_steps(&self) -> i64 {
         self.nodes.last().map_or(0, |top| top.steps)
     }
 
@@ -110,8 +113,8 @@ impl Model {
         nodes.filter(|(_, node)| node.start == Start::Carried).map(|(number, _)| number)
     }
 
-    /// Of each node whether it reads the decoder input, be it through others: in inference these run
-    /// step by step.
+    /// For each node, whether it reads the decoder input, directly or through others: in inference
+    /// these nodes run step by step.
     pub fn decoder(&self) -> Vec<bool> {
         let mut decoder: Vec<bool> = Vec::new();
         for node in &self.nodes {

@@ -1,4 +1,5 @@
-//! A model as libtorch operations, on any device: from ids to logits, differentiable, and step by step.
+//! A model as libtorch operations, on any device: from ids to logits, differentiable, or step by
+//! step for inference.
 
 use tch::{Kind, TchError, Tensor};
 
@@ -15,9 +16,6 @@ pub struct State(pub Vec<LstmState>);
 
 impl State {
     /// The same numbers, through which no gradient flows.
-    ///
-    /// # Errors
-    /// libtorch's.
     pub fn detach(&self) -> Result<Self, TchError> {
         self.0.iter().map(LstmState::detach).collect::<Result<_, _>>().map(Self)
     }
@@ -32,7 +30,7 @@ pub struct Network {
     decoder: Vec<bool>,
 }
 
-/// What the layers of a network put out, node by node; `None` of those that have not run.
+/// The outputs of a network's layers, node by node; `None` for those that have not run.
 #[derive(Debug)]
 pub struct Outputs(Vec<Option<Output>>);
 
@@ -47,10 +45,14 @@ impl Outputs {
 }
 
 impl Network {
-    /// The model of a validated configuration, computing with `parameters`.
+    /// The model of a validated configuration, computing with `parameters`, which are those of the
+    /// model.
+    ///
+    /// # Panics
+    /// If they are another model's.
     ///
     /// # Errors
-    /// libtorch's.
+    /// If their numbers of axes are not the model's, or memory is short.
     pub fn new(config: &Config, parameters: &Parameters) -> Result<Self, TchError> {
         let model = Model::new(config);
         let layers = model.nodes.iter().map(|node| node.layer.twin(parameters, &node.name));
@@ -59,9 +61,6 @@ impl Network {
     }
 
     /// The zero state for batches of `rows` rows.
-    ///
-    /// # Errors
-    /// libtorch's.
     pub fn zero_state(&self, rows: i64) -> Result<State, TchError> {
         let states = self.model.carried().map(|node| self.layers[node].zero_state(rows));
         Ok(State(states.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect()))
@@ -71,7 +70,7 @@ impl Network {
     /// `(R, B, Tout)` int64. Returns logits `(R, Tout, B, V)` and the state after the batch.
     ///
     /// # Errors
-    /// libtorch's.
+    /// If `decoder_input` or part of `state` is missing, shapes do not match, or memory is short.
     pub fn forward(
         &self,
         source: &Tensor,
@@ -89,26 +88,26 @@ impl Network {
         Ok((top.outputs.f_transpose(0, 1)?, self.next_state(&outputs)?))
     }
 
-    /// Whether it has a decoder, which in inference is fed what the model said.
+    /// Whether it has a decoder, which in inference is fed its own outputs.
     pub fn has_decoder(&self) -> bool {
         self.decoder.contains(&true)
     }
 
-    /// Steps that it answers.
-    pub fn answers(&self) -> i64 {
-        self.model.answers()
+    /// Tout: the time steps of its outputs.
+    pub fn output_steps(&self) -> i64 {
+        self.model.output_steps()
     }
 
-    /// What its training makes small.
+    /// The loss that training minimises.
     pub fn loss(&self) -> Loss {
         self.model.loss
     }
 
-    /// Runs what the source, `(R, B, Tin)` int64, alone determines. Returns its outputs and the state
-    /// after the batch.
+    /// Runs the layers that depend on the source `(R, B, Tin)` int64 alone. Returns their outputs
+    /// and the state after the batch.
     ///
     /// # Errors
-    /// libtorch's.
+    /// If part of `state` is missing, shapes do not match, or memory is short.
     pub fn encode(&self, source: &Tensor, state: &State) -> Result<(Outputs, State), TchError> {
         let mut outputs = Outputs(Vec::new());
         for (node, &decodes) in self.decoder.iter().enumerate() {
@@ -125,12 +124,12 @@ impl Network {
         Ok((outputs, next))
     }
 
-    /// One step of the decoder, fed `fed`: ids `(R, B, 1)`, a vector, or zeros. It goes on from the step
-    /// whose outputs these are, or begins where they are those of [`Network::encode`]. Returns logits
-    /// `(R, B, V)`.
+    /// One step of the decoder, fed `fed`: ids `(R, B, 1)`, a vector, or zeros. `outputs` are those
+    /// of the step before or, for the first step, of [`Network::encode`], and are replaced by this
+    /// step's. Returns logits `(R, B, V)`.
     ///
     /// # Errors
-    /// libtorch's.
+    /// If `outputs` lack a layer that the decoder reads, or shapes do not match.
     pub fn step(
         &self,
         source: &Tensor,
@@ -152,7 +151,7 @@ impl Network {
         outputs.get(self.layers.len() - 1)?.outputs.f_select(0, 0)
     }
 
-    /// The state that a node starts from, where it has one.
+    /// The initial state of a node, if it has a state.
     fn start(
         &self,
         node: usize,
@@ -171,7 +170,7 @@ impl Network {
         }
     }
 
-    /// Runs a node; `fed` is what it has for a decoder input.
+    /// Runs a node; `fed` stands for the decoder input.
     fn run(
         &self,
         node: usize,
@@ -194,7 +193,7 @@ impl Network {
         self.layers[node].run(&inputs.collect::<Result<Vec<_>, TchError>>()?, start)
     }
 
-    /// The last states of what is carried, as far as it has run.
+    /// The last states of the stateful layers, all of which have run.
     fn next_state(&self, outputs: &Outputs) -> Result<State, TchError> {
         let last = self.model.carried().map(|node| Ok(outputs.last(node)?.shallow_clone()));
         last.collect::<Result<_, _>>().map(State)

@@ -37,7 +37,7 @@ impl Model {
         lines
     }
 
-    /// The shape of what node `number` puts out.
+    /// The shape of the outputs of node `number`.
     fn output(&self, number: usize, rows: i64) -> Vec<i64> {
         let node = &self.nodes[number];
         let is_top = number + 1 == self.nodes.len();
@@ -49,7 +49,7 @@ impl Model {
         }
     }
 
-    /// The line of what comes before node `number`: an input, or a vector repeated.
+    /// The line above node `number`, if it reads an input or a repeated vector.
     fn read(&self, number: usize, read: Read, rows: i64) -> Option<LayerSummary> {
         let node: &Node = &self.nodes[number];
         let is_top = number + 1 == self.nodes.len();

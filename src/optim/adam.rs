@@ -10,8 +10,8 @@ use crate::kernels::simd::prefetch_to_write;
 use crate::kernels::thread_pool::ThreadPool;
 use crate::optim::learning_rate::Schedule;
 use crate::tensor::device;
-use crate::tensor::host::slice_mut;
 use crate::tensor::parameters::Parameters;
+use crate::tensor::slices::slice_mut;
 
 /// Numbers that one thread updates at a time.
 const PART: usize = 1 << 14;

@@ -9,12 +9,12 @@ use crate::base::error::UserError;
 use crate::config::{Config, DeviceChoice};
 use crate::kernels::thread_pool::startable;
 
-/// A device, with the reason where it was not the obvious choice.
+/// A device, with the reason if `auto` passed over a GPU.
 #[derive(Debug)]
 pub struct Chosen {
     /// The device.
     pub device: Device,
-    /// Why `auto` took it, for a user who has a GPU.
+    /// Why `auto` took the CPU, for a user who has a GPU.
     pub note: Option<String>,
 }
 
@@ -50,17 +50,17 @@ pub fn choose(choice: DeviceChoice) -> Result<Chosen, UserError> {
     }
 }
 
-/// Why no GPU can be used; meaningful where none can.
+/// Why no GPU can be used, where none can.
 pub fn cuda_problem() -> &'static str {
     diagnosis(has_cuda(), driver_present()).0
 }
 
-/// What makes [`cuda_problem`] go away.
+/// How to solve [`cuda_problem`].
 pub fn cuda_fix() -> &'static str {
     diagnosis(has_cuda(), driver_present()).1
 }
 
-/// What is missing where there is no usable GPU, and what helps.
+/// The problem where no GPU can be used, and its solution.
 fn diagnosis(cuda: bool, driver: bool) -> (&'static str, &'static str) {
     let without_cuda = "this build has a libtorch without CUDA";
     match (cuda, driver) {
@@ -91,10 +91,11 @@ pub fn has_cuda() -> bool {
     tch::utils::has_cudart()
 }
 
-/// The variable by which NVIDIA's libraries are forbidden TF32, if it is 0 before they are first used.
+/// The environment variable that turns TF32 off in NVIDIA's libraries, if it is 0 before their
+/// first use.
 ///
 /// From Ampere on cuDNN would otherwise round the factors of float32 products to 10 bits of mantissa,
-/// and libtorch's own switch for that is out of tch's reach.
+/// and tch has no access to libtorch's own switch for that.
 pub const TF32_SWITCH: &str = "NVIDIA_TF32_OVERRIDE";
 
 /// Whether float32 products may be computed as TF32 on a GPU.
@@ -109,16 +110,16 @@ pub fn driver_present() -> bool {
         .any(|path| std::path::Path::new(path).exists())
 }
 
-/// Processor, cores and system, as far as the system tells.
+/// Processor, cores and system, as far as they are known.
 pub fn machine() -> String {
-    let told = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = told.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
     let processor = model.map(|(_, model)| format!("{model}, ")).unwrap_or_default();
     let (system, architecture) = (std::env::consts::OS, std::env::consts::ARCH);
     format!("{processor}{} core(s), {system} {architecture}", cores())
 }
 
-/// What asks for `device`.
+/// The choice that names `device`.
 pub fn choice(device: Device) -> DeviceChoice {
     match device {
         Device::Cuda(index) => DeviceChoice::Cuda(index),
@@ -131,7 +132,7 @@ pub fn name(device: Device) -> String {
     choice(device).to_string()
 }
 
-/// The CPU, which files are read to and written from.
+/// The CPU.
 pub fn host() -> Device {
     Device::Cpu
 }
@@ -141,10 +142,10 @@ pub fn is_host(device: Device) -> bool {
     device == Device::Cpu
 }
 
-/// Has libtorch's CPU operations use `threads` threads, or as many of them as the process can have
-/// beside those that it has: where OpenMP is refused a thread, it ends the process. Returns how many.
+/// Sets the number of threads of libtorch's CPU operations to `threads`, or to as many as the
+/// process can still start: OpenMP ends the process where it cannot start one. Returns the number.
 pub fn set_threads(threads: usize) -> usize {
-    // OpenMP may start threads before the last of those that it ended are gone: twice as many.
+    // OpenMP may start new threads before its old ones have ended: there can be twice as many.
     let threads = startable(2 * threads - 1).div_ceil(2);
     tch::set_num_threads(threads as i32);
     threads
@@ -155,32 +156,33 @@ pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
-/// Multiplications of one time step with the recurrent kernel, a quarter of them: R · B · H².
+/// R · B · H²: a quarter of the multiplications with the recurrent kernel in one time step.
 pub fn work(config: &Config) -> i64 {
     let sizes = [config.batch_size, config.units, config.units];
     sizes.into_iter().fold(config.replicas, i64::saturating_mul)
 }
 
-/// The most threads that share anything: what `config` says, or every core's.
+/// The most threads of any job: what `config` says, or one for each core.
 pub fn most_threads(config: &Config) -> usize {
     config.threads.map_or_else(cores, |threads| threads as usize)
 }
 
-/// How many threads libtorch's CPU operations use: what `config` says, or what its size makes
-/// worthwhile.
+/// How many threads libtorch's CPU operations use: what `config` says, or all cores if its sizes
+/// make that worthwhile.
 pub fn threads(config: &Config) -> usize {
-    // Below some tens of thousands of multiplications a time step, threads cost more than they compute.
+    // Below some tens of thousands of multiplications a time step, threads cost more than they
+    // gain.
     let worthwhile = work(config) >= 1 << 16;
     config.threads.map_or(if worthwhile { cores() } else { 1 }, |threads| threads as usize)
 }
 
 /// Transfers between host and device, by every thread since the program started. They are counted
-/// on a CPU too, where there is nothing to wait for: so a test needs no GPU to find a stall.
+/// on a CPU too, so that a test can find needless waits without a GPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Transfers {
-    /// Those that keep the thread waiting until the device has done all it was asked for.
+    /// Those that wait until the device has done all queued work.
     pub blocking: u64,
-    /// Those that the device does in its turn, while the thread goes on.
+    /// Those that are queued on the device, while the thread goes on.
     pub queued: u64,
 }
 
@@ -196,52 +198,46 @@ pub fn transfers() -> Transfers {
 /// Ids from the host, as an int64 tensor of `shape` on `device`. Waits for the device.
 ///
 /// # Errors
-/// libtorch's.
+/// If `shape` does not fit the number of ids, or `device` is short of memory.
 pub fn upload(ids: &[i64], shape: &[i64], device: Device) -> Result<Tensor, TchError> {
     BLOCKING.fetch_add(1, Ordering::Relaxed);
     Tensor::f_from_slice(ids)?.f_view(shape)?.f_to_device(device)
 }
 
-/// Ids from the host, as a flat int64 tensor on `device`, where they are by the time that anything
-/// queued after this reads them, from whichever thread. Does not wait for the device.
+/// Ids from the host, as a flat int64 tensor on `device`. The transfer is queued: work queued after
+/// it, by any thread, finds the ids there. Does not wait for the device.
 ///
 /// # Errors
-/// libtorch's.
+/// If `device` or the host's pinned memory is short.
 pub fn upload_ahead(ids: &[i64], device: Device) -> Result<Tensor, TchError> {
     QUEUED.fetch_add(1, Ordering::Relaxed);
     let ids = Tensor::f_from_slice(ids)?;
     if is_host(device) {
         return Ok(ids);
     }
-    // From memory that could be swapped out, CUDA would copy before it lets go of the thread.
-    // libtorch keeps what it pinned until the transfer is done, and then for the next one; its
-    // public `pin_memory` does the same but warns of the device that tch always gives.
+    // From memory that is not pinned, CUDA would copy before the call returns. libtorch keeps
+    // pinned memory until the transfer is done, and reuses it. Its public `pin_memory` does the
+    // same, but warns that its `device` argument, which tch always gives, is deprecated.
     let (kind, non_blocking, copy) = (Kind::Int64, true, false);
     ids.f_internal_pin_memory(device)?.f_to_device_(device, kind, non_blocking, copy)
 }
 
-/// Copies `values`, a tensor on the host, into `place`, of the same shape. Waits for the device.
+/// Copies `values`, a tensor on the host, into `target`, of the same shape. Waits for the device.
 ///
 /// # Errors
-/// libtorch's.
-pub fn fill(place: &mut Tensor, values: &Tensor) -> Result<(), TchError> {
+/// If `values` cannot be broadcast to the shape of `target`.
+pub fn fill(target: &mut Tensor, values: &Tensor) -> Result<(), TchError> {
     BLOCKING.fetch_add(1, Ordering::Relaxed);
-    place.f_copy_(values)
+    target.f_copy_(values)
 }
 
-/// `tensor`, contiguous, on the host. Waits for the device.
-///
-/// # Errors
-/// libtorch's.
+/// `tensor`, contiguous and detached, on the host. Waits for the device.
 pub fn to_host(tensor: &Tensor) -> Result<Tensor, TchError> {
     BLOCKING.fetch_add(1, Ordering::Relaxed);
     tensor.f_detach()?.f_to_device(host())?.f_contiguous()
 }
 
 /// The numbers of `tensor`, row-major, on the host. Waits for the device.
-///
-/// # Errors
-/// libtorch's.
 pub fn download(tensor: &Tensor) -> Result<Vec<f64>, TchError> {
     Vec::try_from(to_host(tensor)?.f_to_kind(Kind::Double)?.f_view([-1])?)
 }
@@ -249,7 +245,7 @@ pub fn download(tensor: &Tensor) -> Result<Vec<f64>, TchError> {
 /// The ids of `tensor`, row-major, on the host. Waits for the device.
 ///
 /// # Errors
-/// libtorch's.
+/// If `tensor` is not int64.
 pub fn download_ids(tensor: &Tensor) -> Result<Vec<i64>, TchError> {
     Vec::try_from(to_host(tensor)?.f_view([-1])?)
 }

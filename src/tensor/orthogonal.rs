@@ -7,22 +7,23 @@ use crate::kernels::product::{Matrix, Onto, Order, multiply, panel};
 use crate::kernels::thread_pool::ThreadPool;
 use crate::kernels::transpose::transpose;
 
-/// Is told how many numbers were just drawn or multiplied by; an error ends the work.
+/// Called with the number of values just drawn or multiplications just done; an error ends the
+/// work.
 pub type Watch<'a> = dyn Fn(f64) -> Result<()> + Sync + 'a;
 
-/// The most rows that are all taken one by one, by one thread. Of more that would be waiting for
-/// memory: every row is read again for each of those behind it.
+/// The most rows of a matrix that one thread orthonormalises row by row. With more rows that would
+/// wait for memory: every row is read again for each row after it.
 pub const ONE_BY_ONE: usize = 1024;
 
-/// Rows of a larger matrix that are taken off those before them together.
+/// Rows of a larger matrix whose projections onto all rows before them are subtracted together.
 const PANEL: usize = 128;
 
-/// Rows whose overlaps with a panel a thread computes at a time, and rows of a panel that it takes
-/// something off: enough for what a product reads to be worth its fetching.
+/// Rows that a thread multiplies by a panel at a time, and rows of a panel that it subtracts from
+/// at a time: enough to use what a product loads from memory often.
 const SHARE: usize = 64;
 
-/// Rows that are taken off a panel at a time: as many columns of them as a product reads again stay
-/// in the cache.
+/// Rows whose projections are subtracted from a panel at a time: few enough for the columns that a
+/// product reads again to stay in the cache.
 const DEPTH: usize = 64;
 
 /// Makes the rows of `values` orthonormal, keeping the span of the first k for every k. This is
@@ -30,7 +31,7 @@ const DEPTH: usize = 64;
 /// depends on neither the number of threads nor a LAPACK.
 ///
 /// # Errors
-/// Those of `watch`, which is told of (rows² · columns) numbers.
+/// Those of `watch`, which is called with numbers that sum to rows² · columns.
 pub fn orthonormalise(
     values: &mut [f64],
     columns: usize,
@@ -43,17 +44,18 @@ pub fn orthonormalise(
         let (earlier, rest) = values.split_at_mut(first);
         let end = most.min(rest.len());
         let panel = &mut rest[..end];
-        // Once leaves errors as large as the rows were close to each other; twice is enough.
+        // Once leaves rounding errors that grow with the rows' dependence; twice is enough.
         for _ in 0..2 {
-            take_panel_off(earlier, panel, columns, pool, watch)?;
+            project_panel_out(earlier, panel, columns, pool, watch)?;
         }
         one_by_one(panel, columns, watch)?;
     }
     Ok(())
 }
 
-/// Takes the projections onto the rows of `earlier`, which are orthonormal, off those of `panel`.
-fn take_panel_off(
+/// Subtracts from the rows of `panel` their projections onto the rows of `earlier`, which are
+/// orthonormal.
+fn project_panel_out(
     earlier: &[f64],
     panel: &mut [f64],
     columns: usize,
@@ -63,7 +65,7 @@ fn take_panel_off(
     let rows = panel.len() / columns;
     let across = in_panels(panel, columns);
     let across = Matrix::in_panels(&across, rows);
-    // With the sign of what is added.
+    // Negated, since products are added.
     let mut overlaps = vec![0.0; earlier.len() / columns * rows];
     let at_a_time = SHARE * pool.threads();
     let some = earlier.chunks(at_a_time * columns).zip(overlaps.chunks_mut(at_a_time * rows));
@@ -87,7 +89,7 @@ fn take_panel_off(
     Ok(())
 }
 
-/// `rows` as the columns of a matrix that is stored by panels.
+/// The transpose of `rows`, stored by panels.
 fn in_panels(rows: &[f64], columns: usize) -> Vec<f64> {
     let mut across = vec![0.0; rows.len()];
     let most = panel::<f64>() * columns;
@@ -97,34 +99,34 @@ fn in_panels(rows: &[f64], columns: usize) -> Vec<f64> {
     across
 }
 
-/// Gram–Schmidt, each row twice off every row before it. A row's second time goes with the first of
-/// the row behind it, so that what both are taken off is read once.
+/// Gram–Schmidt, twice for each row. A row's second time is done together with the first of the row
+/// after it, so that the rows before them are read once for both.
 fn one_by_one(values: &mut [f64], columns: usize, watch: &Watch<'_>) -> Result<()> {
     for done in 0..values.len() / columns {
         let (earlier, rest) = values.split_at_mut(done * columns);
         let (row, later) = rest.split_at_mut(columns);
         let next = later.get_mut(..columns);
         match next {
-            Some(next) => take_two_off(earlier, [row, next]),
-            None => earlier.chunks_exact(columns).for_each(|other| take_off(other, row)),
+            Some(next) => project_out_of_two(earlier, [row, next]),
+            None => earlier.chunks_exact(columns).for_each(|other| project_out(other, row)),
         }
         let norm = dot(row, row).sqrt();
         row.iter_mut().for_each(|x| *x /= norm);
         if let Some(next) = later.get_mut(..columns) {
-            take_off(row, next);
+            project_out(row, next);
         }
         watch((2 * done + 1) as f64 * columns as f64)?;
     }
     Ok(())
 }
 
-/// Takes the projection onto `other` off `row`.
-fn take_off(other: &[f64], row: &mut [f64]) {
+/// Subtracts from `row` its projection onto `other`.
+fn project_out(other: &[f64], row: &mut [f64]) {
     subtract(dot(row, other), other, row);
 }
 
-/// Takes the projections onto the rows of `earlier`, one after the other, off two rows.
-fn take_two_off(earlier: &[f64], [row, next]: [&mut [f64]; 2]) {
+/// Subtracts from two rows their projections onto the rows of `earlier`, one after the other.
+fn project_out_of_two(earlier: &[f64], [row, next]: [&mut [f64]; 2]) {
     let mut last: Option<(&[f64], [f64; 2])> = None;
     for other in earlier.chunks_exact(row.len()) {
         let overlaps = match last {
@@ -156,7 +158,7 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
     total(&sums, a, b)
 }
 
-/// The dot product of `a` and `b` whose whole lanes come to `sums`.
+/// The dot product of `a` and `b`, given the `sums` of all full chunks of [`LANES`] numbers.
 fn total(sums: &[f64; LANES], a: &[f64], b: &[f64]) -> f64 {
     let (a, b) = (a.chunks_exact(LANES).remainder(), b.chunks_exact(LANES).remainder());
     let tail: f64 = a.iter().zip(b).map(|(x, y)| x * y).sum();
@@ -168,8 +170,8 @@ fn subtract(overlap: f64, other: &[f64], row: &mut [f64]) {
 }
 
 widest! {
-    /// Subtracts `overlaps` times `last` from the two `rows`, and adds up what these then have in
-    /// common with `other`, as far as lanes are whole.
+    /// Subtracts `overlaps` times `last` from the two `rows`, and adds to `sums` the dot products
+    /// of the results with `other`, over full chunks of [`LANES`] numbers.
     subtract_and_sum<F: Real>(
         last: &[F],
         overlaps: [F; 2],

@@ -13,7 +13,7 @@ use crate::kernels::thread_pool::ThreadPool;
 use crate::tensor::device;
 use crate::tensor::orthogonal::{ONE_BY_ONE, Watch, orthonormalise};
 
-/// What a parameter is called, how large it is and how it starts, for one replica.
+/// A parameter's name, shape and initialiser, for one replica.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParameterSpec {
     /// `layer.weight`, the weight under Keras's name.
@@ -53,15 +53,15 @@ pub enum Init {
     Zeros,
 }
 
-/// A parameter of one replica that is to be drawn.
+/// One replica's parameter to be initialised.
 #[derive(Debug, Clone, Copy)]
 struct Initial {
-    /// Its place in the model.
+    /// Its index among the model's parameters.
     position: usize,
     replica: usize,
     stream: Stream,
     init: Init,
-    /// Of a bias 1.
+    /// 1 for a bias.
     rows: usize,
     columns: usize,
 }
@@ -78,18 +78,18 @@ impl Initial {
         self.rows * self.columns
     }
 
-    /// Whether it is worth, or needs, all threads, rather than one of many drawn side by side.
+    /// Whether all threads share it, instead of each thread drawing another parameter.
     fn is_large(&self) -> bool {
         self.rows > ONE_BY_ONE
     }
 
-    /// Numbers to draw or multiply by.
+    /// Values to draw, and multiplications.
     fn work(&self) -> f64 {
         let orthogonal = if self.init == Init::Orthogonal { self.rows as f64 } else { 0.0 };
         (1.0 + orthogonal) * self.count() as f64
     }
 
-    /// The numbers, row-major.
+    /// The values, row-major.
     fn values(&self, pool: &ThreadPool, watch: &Watch<'_>) -> Result<Vec<f64>> {
         let mut generator = self.stream.at(self.position as u64);
         let mut values = vec![0.0; self.count()];
@@ -116,14 +116,14 @@ impl Initial {
     }
 }
 
-/// Numbers that are drawn between two looks at whether to go on.
+/// Values that are drawn between two calls of [`Watch`].
 const AT_A_TIME: usize = 1 << 16;
 
-/// Work that threads are not worth starting for.
+/// Work below which starting threads does not pay.
 const LITTLE: f64 = 1e7;
 
-/// Bytes that [`Parameters::initialise`] takes beside the parameters themselves: those that are drawn
-/// at the same time, in float64, and one of them once more as a tensor.
+/// Bytes that [`Parameters::initialise`] takes beside the parameters themselves: the values drawn
+/// at the same time, in float64, and one parameter again as a tensor.
 pub fn drawing_bytes(specs: &[ParameterSpec], replicas: i64, threads: usize) -> f64 {
     let draws = specs.iter().map(|spec| Initial::new(spec, 0, 0, 0));
     let (large, mut small): (Vec<_>, Vec<_>) = draws.partition(Initial::is_large);
@@ -149,7 +149,7 @@ impl Parameters {
     /// Parameters of `replicas` replicas, all zero.
     ///
     /// # Errors
-    /// libtorch's, above all when memory is short.
+    /// If there is not enough memory for the parameters and their gradient.
     pub fn zeros(
         specs: Vec<ParameterSpec>,
         replicas: i64,
@@ -167,11 +167,11 @@ impl Parameters {
         Ok(parameters)
     }
 
-    /// Draws every parameter afresh, with up to `threads` threads; replica k's depend on `seeds[k]`
-    /// alone. `watch` is told which part of the work was just done.
+    /// Draws every parameter, with up to `threads` threads; replica k's depend on `seeds[k]` alone.
+    /// `watch` is called with the fraction of the work that was just done.
     ///
     /// # Errors
-    /// Those of `watch`, and libtorch's.
+    /// Those of `watch`, which end the work, and a shortage of memory.
     pub fn initialise(&mut self, seeds: &[u64], threads: usize, watch: &Watch<'_>) -> Result<()> {
         let of = |(position, spec)| {
             let replicas = seeds.iter().enumerate();
@@ -180,32 +180,32 @@ impl Parameters {
         let mut draws: Vec<Initial> = self.specs.iter().enumerate().flat_map(of).collect();
         let work: f64 = draws.iter().map(Initial::work).sum();
         let watch = |done: f64| watch(done / work);
-        // Side by side those that take equally long.
+        // Those drawn at the same time then take about equally long.
         draws.sort_by(|a, b| b.work().total_cmp(&a.work()));
         let (large, small): (Vec<_>, Vec<_>) = draws.into_iter().partition(Initial::is_large);
         let (pool, alone) =
             (ThreadPool::new(if work < LITTLE { 1 } else { threads }), ThreadPool::new(1));
         for draw in large {
-            self.place(&draw, &draw.values(&pool, &watch)?)?;
+            self.set(&draw, &draw.values(&pool, &watch)?)?;
         }
         for some in small.chunks(pool.threads()) {
             let mut drawn: Vec<_> = some.iter().map(|draw| (draw, Ok(Vec::new()))).collect();
             pool.each(&mut drawn, |(draw, values)| *values = draw.values(&alone, &watch));
             for (draw, values) in drawn {
-                self.place(draw, &values?)?;
+                self.set(draw, &values?)?;
             }
         }
         Ok(())
     }
 
-    fn place(&self, draw: &Initial, values: &[f64]) -> Result<(), TchError> {
-        let place = &self.split(&self.flat)?[draw.position];
-        let mut place = place.f_select(0, draw.replica as i64)?;
-        let values = Tensor::f_from_slice(values)?.f_view(place.size().as_slice())?;
-        device::fill(&mut place, &values)
+    fn set(&self, draw: &Initial, values: &[f64]) -> Result<(), TchError> {
+        let parameter = &self.split(&self.flat)?[draw.position];
+        let mut target = parameter.f_select(0, draw.replica as i64)?;
+        let values = Tensor::f_from_slice(values)?.f_view(target.size().as_slice())?;
+        device::fill(&mut target, &values)
     }
 
-    /// What the parameters are.
+    /// The specs of the parameters, in order.
     pub fn specs(&self) -> &[ParameterSpec] {
         &self.specs
     }
@@ -237,23 +237,20 @@ impl Parameters {
     /// Every parameter's part of a buffer laid out as [`Parameters::flat`], `(R, …Keras's shape)`.
     ///
     /// # Errors
-    /// libtorch's, if `buffer` is smaller than the parameters.
+    /// If `buffer` is smaller than the parameters.
     pub fn split(&self, buffer: &Tensor) -> Result<Vec<Tensor>, TchError> {
         let mut offset = 0;
         let part = |spec: &ParameterSpec| {
             let count = spec.count() * self.replicas;
-            let place = buffer.f_narrow(0, offset, count)?;
+            let part = buffer.f_narrow(0, offset, count)?;
             offset += count;
             let shape = std::iter::once(self.replicas).chain(spec.shape.iter().copied());
-            place.f_view(shape.collect::<Vec<_>>().as_slice())
+            part.f_view(shape.collect::<Vec<_>>().as_slice())
         };
         self.specs.iter().map(part).collect()
     }
 
     /// Whether all parameters of each replica are finite. Waits for the device.
-    ///
-    /// # Errors
-    /// libtorch's.
     pub fn finite(&self) -> Result<Vec<bool>, TchError> {
         let finite = |part: &Tensor| part.f_isfinite()?.f_flatten(1, -1)?.f_all_dim(1, false);
         let parts = self.split(&self.flat)?;
@@ -262,7 +259,7 @@ impl Parameters {
         Ok(finite.into_iter().map(|finite| finite != 0.0).collect())
     }
 
-    /// Where the parameter called `name` of replica `replica` lies in [`Parameters::flat`]; nothing
+    /// Where the parameter called `name` of replica `replica` lies in [`Parameters::flat`]; `None`
     /// if the model has no such parameter.
     pub fn range(&self, name: &str, replica: usize) -> Option<Range<usize>> {
         let found = self.specs.iter().position(|spec| spec.name == name)?;
@@ -276,17 +273,17 @@ impl Parameters {
     /// Computes the gradient of the scalar `loss`.
     ///
     /// # Errors
-    /// libtorch's.
+    /// If `loss` is no scalar or depends on no parameter, or memory is short.
     pub fn backward(&mut self, loss: &Tensor) -> Result<(), TchError> {
         let _ = self.gradient.f_zero_()?;
         loss.f_backward()
     }
 }
 
-/// A leaf of the autograd graph with the memory of `value`, whose gradient has that of `gradient`.
+/// A leaf of the autograd graph in the memory of `value`, with its gradient in that of `gradient`.
 fn leaf(value: &Tensor, gradient: &Tensor) -> Result<Tensor, TchError> {
     let leaf = value.f_detach()?.f_set_requires_grad(true)?;
-    // Only a first gradient makes a `grad` whose memory can be exchanged.
+    // `grad` exists, and its memory can be replaced, only after a first backward pass.
     leaf.f_sum(value.kind())?.f_backward()?;
     leaf.f_grad()?.f_set_data(gradient)?;
     Ok(leaf)

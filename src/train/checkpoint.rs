@@ -1,7 +1,7 @@
 //! Weights, optimiser and recurrent state on disk.
 //!
-//! `checkpoint/` of a run holds the last of them, each a directory that is called after its step,
-//! `step-000001200`:
+//! `checkpoint/` of a run holds the newest checkpoints, each a directory named after its step, such
+//! as `step-000001200`:
 //!
 //! | file | content |
 //! | --- | --- |
@@ -10,8 +10,9 @@
 //! | `training.safetensors` | Adam's `adam.m` and `adam.v` `(R · P)`; the carried state `state.N.h` and `state.N.c` `(R, B, H)`, if any; `sums` `(R, 10)` of the rows to come, see [`Meter::sums`](crate::train::meter::Meter::sums) |
 //! | `manifest.json` | [`Manifest`]: where the training stood, the configuration, and a checksum of every file |
 //!
-//! It is written as `partial`, brought to the disk and then named; only then are older ones removed.
-//! One is whole if its manifest is and every file is as that says. Nothing in it can be executed.
+//! It is written as `partial`, synced to the disk and then renamed; only then are older ones
+//! removed. A checkpoint is whole if its manifest is and every file matches it. Loading executes
+//! nothing.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -36,17 +37,17 @@ use crate::train::meter::SUMS;
 use crate::train::trainer::Trainer;
 use crate::train::weights::Layout;
 
-/// How many times as much memory as all weights writing a checkpoint takes: the file of weights, and
+/// The memory that writing a checkpoint takes, in copies of all weights: the file of weights, and
 /// both moments and their file.
 pub const COPIES: usize = 5;
 
-/// Saves the state of `trainer` as the newest checkpoint in the directory `path`, which is made if it
-/// is not there, beside a `curves.csv` that is `curves` so far. As many as the configuration says are
-/// kept.
+/// Saves the state of `trainer` as the newest checkpoint in the directory `path`, which is created
+/// if missing. `curves` is the checksum of `curves.csv` so far. As many checkpoints as the
+/// configuration says are kept.
 ///
 /// # Errors
-/// If a file cannot be written; the checkpoints before are then still there. Also a loss that is not
-/// finite, and libtorch's.
+/// If a file cannot be written; earlier checkpoints are then still there. If a loss is not finite,
+/// or memory is short.
 pub fn save(disk: &dyn Disk, path: &Path, trainer: &mut Trainer, curves: Checksum) -> Result<()> {
     let files = contents(trainer)?;
     let checksums = files.iter().map(|(name, bytes)| (name.to_string(), Checksum::of(bytes)));
@@ -64,7 +65,7 @@ pub fn save(disk: &dyn Disk, path: &Path, trainer: &mut Trainer, curves: Checksu
     }
     let partial = path.join(PARTIAL);
     attempt("remove", &partial, if_there(disk.remove(&partial)).map(drop))?;
-    // The manifest last: without it the others are nothing.
+    // The manifest last: without it a checkpoint is not whole.
     let files = files.iter().map(|(name, bytes)| (*name, bytes.as_slice()));
     let files = files.chain([(MANIFEST, manifest.as_bytes())]);
     let target = path.join(free_name(path, step)?);
@@ -83,7 +84,7 @@ pub fn save(disk: &dyn Disk, path: &Path, trainer: &mut Trainer, curves: Checksu
     Ok(())
 }
 
-/// Makes the directory `path` with these files, durably but for its own name.
+/// Creates the directory `path` with these files, and syncs all but its own name.
 fn write_all<'a>(
     disk: &dyn Disk,
     path: &Path,
@@ -102,7 +103,7 @@ fn attempt(what: &str, path: &Path, done: io::Result<()>) -> Result<()> {
     done.with_context(|| format!("cannot {what} {}", path.display()))
 }
 
-/// The files of a checkpoint but for its manifest.
+/// The files of a checkpoint, without its manifest.
 fn contents(trainer: &mut Trainer) -> Result<Vec<(&'static str, Vec<u8>)>> {
     let sums = Tensor::f_from_slice(&trainer.sums()?)?.f_view([-1, SUMS as i64])?;
     let trainer = &*trainer;
@@ -128,11 +129,11 @@ fn contents(trainer: &mut Trainer) -> Result<Vec<(&'static str, Vec<u8>)>> {
     Ok(files)
 }
 
-/// A directory that is called like a checkpoint, in the order of training.
+/// The name of a checkpoint's directory; ordered as in training.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Name {
     step: i64,
-    /// 0, or one more for each that was made at the same step before.
+    /// How many checkpoints were made at the same step before.
     again: u32,
     name: String,
 }
@@ -145,8 +146,7 @@ impl Name {
     }
 }
 
-/// What is called like a checkpoint in the directory `path`, the newest first; nothing if that is not
-/// there.
+/// The checkpoint names in the directory `path`, the newest first; none if it does not exist.
 fn names(path: &Path) -> Result<Vec<Name>> {
     let found = if_there(Directory::open(parent(path)).and_then(|run| run.names(path)));
     let found = found.with_context(|| format!("cannot read {}", path.display()))?;
@@ -200,20 +200,19 @@ impl Which {
 pub struct Found {
     /// The newest that is whole; `None` if there is none at all, not even a damaged one.
     pub whole: Option<Checkpoint>,
-    /// What is wrong with each that is newer, and its directory. Each of them was read.
+    /// The directories of newer ones, with what is wrong with each. All of them could be read.
     pub damaged: Vec<(PathBuf, anyhow::Error)>,
 }
 
 /// The newest whole checkpoint in the directory `path`.
 ///
 /// # Errors
-/// If one cannot be looked at, whatever it may hold. If there are only damaged ones: what is wrong with
-/// the newest.
+/// If one cannot be read, since it may be whole. If all are damaged: what is wrong with the newest.
 pub fn newest(path: &Path) -> Result<Found> {
     loop {
         let names = names(path).map_err(|error| unreadable(path, error))?;
         let mut found = newest_of(path, &names)?;
-        // One that another process has just replaced by its next is not damaged.
+        // One that another process is just replacing by its next is not damaged.
         if !found.damaged.is_empty() && self::names(path)? != names {
             continue;
         }
@@ -244,8 +243,8 @@ fn unreadable(path: &Path, error: anyhow::Error) -> anyhow::Error {
     error.context(failure.hint("nothing was changed: the same command goes on once it can be read"))
 }
 
-/// Whether the reading of a checkpoint failed by what is in it: another content, or none. One that
-/// could not be read may be whole.
+/// Whether reading a checkpoint failed because of its content or a missing file. One that could not
+/// be read may be whole.
 fn is_damage(error: &anyhow::Error) -> bool {
     let failed = error.chain().find_map(|cause| cause.downcast_ref::<io::Error>());
     failed.is_none_or(|e| matches!(e.kind(), ErrorKind::NotFound | ErrorKind::FileTooLarge))
@@ -286,8 +285,7 @@ impl Checkpoint {
         }
     }
 
-    /// Finds out whether its weights are those of `replicas` replicas of a model with these
-    /// parameters.
+    /// Checks that its weights are those of `replicas` replicas of a model with these parameters.
     ///
     /// # Errors
     /// If they are not; what differs is named.
@@ -301,7 +299,7 @@ impl Checkpoint {
         self.tensors(which.file(), &Layout::new(specs, replicas, dtype)).map(drop)
     }
 
-    /// A file of weights that is laid out so.
+    /// The tensors of a file of weights with this layout.
     fn tensors(&self, name: &str, layout: &Layout) -> Result<SafeTensors<'_>> {
         let read = layout.read(self.bytes(name));
         read.map_err(|e| anyhow!("{}: {e}", of_another(&self.path.join(name))))
@@ -316,8 +314,8 @@ impl Checkpoint {
         self.load_into(which, parameters, parameters.flat(), replica)
     }
 
-    /// Puts `trainer`, which has the same configuration and has done nothing yet, where the training
-    /// stood.
+    /// Restores the state of the training in `trainer`, which has the same configuration and has
+    /// not trained yet.
     ///
     /// # Errors
     /// If the checkpoint is of another training.
@@ -352,7 +350,7 @@ impl Checkpoint {
         Ok(())
     }
 
-    /// Loads a file of weights into `flat`, laid out as `parameters`.
+    /// Loads a file of weights into `flat`, which is laid out like `parameters`.
     fn load_into(
         &self,
         which: Which,

@@ -1,4 +1,4 @@
-//! Free-running inference: what a model says to a source alone, never shown the target.
+//! Free-running inference: the outputs of a model for a source, without the target.
 
 use tch::{Kind, TchError, Tensor};
 
@@ -6,13 +6,14 @@ use crate::config::Feedback;
 use crate::model::layers::twin::Input;
 use crate::model::network::{Network, State};
 
-/// The probabilities `(R, Tout, B, V)` of what `network` says to `source` `(R, B, Tin)` int64, and the
+/// The probabilities `(R, Tout, B, V)` of the outputs for `source` `(R, B, Tin)` int64, and the
 /// state after the batch.
 ///
-/// A decoder is fed an all-zero vector first and then what it put out itself, as `feedback` says; `None` is for models without one.
+/// A decoder is fed a zero vector first and then its own outputs, as `feedback` says; `None` is for
+/// models without a decoder.
 ///
 /// # Errors
-/// libtorch's.
+/// If `state` is not the network's, shapes do not match, or memory is short.
 pub fn free_running(
     network: &Network,
     feedback: Option<Feedback>,
@@ -25,7 +26,7 @@ pub fn free_running(
     }
     let (mut outputs, next) = network.encode(source, state)?;
     let mut said: Vec<Tensor> = Vec::new();
-    for _ in 0..network.answers() {
+    for _ in 0..network.output_steps() {
         let ids = match (said.last(), feedback) {
             (Some(last), Some(Feedback::Argmax)) => {
                 Some(last.f_argmax(-1, false)?.f_unsqueeze(-1)?)

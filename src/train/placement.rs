@@ -66,7 +66,7 @@ impl StepSeconds {
         let work = 3.0 * forward * rows;
         let parts = replicas * (rows / BLOCK_ROWS as f64).ceil();
         let helpers = parts.min(cores as f64) - 1.0;
-        let layers = model.costs().filter(|costs| costs.in_turn > 0.0).count() as f64;
+        let layers = model.costs().filter(|costs| costs.sequential_steps > 0.0).count() as f64;
         let sigmoid = config.gate_activation == GateActivation::Sigmoid;
         let launches = match (sigmoid, config.replicas) {
             (true, 1) => LAUNCHES_CUDNN * layers,
@@ -99,7 +99,7 @@ impl StepSeconds {
 /// Multiplications of a row on its way through the model, and time steps that wait for others.
 fn forward(model: &Model) -> (f64, f64) {
     let (work, steps): (Vec<f64>, Vec<f64>) =
-        model.costs().map(|costs| (costs.multiplications, costs.in_turn)).unzip();
+        model.costs().map(|costs| (costs.multiplications, costs.sequential_steps)).unzip();
     (work.iter().sum(), steps.iter().sum())
 }
 

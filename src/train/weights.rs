@@ -1,11 +1,11 @@
-//! What a file of weights has to hold: safetensors are read only where they are exactly that.
+//! The layout of a file of weights: safetensors that do not match it exactly are refused.
 
 use safetensors::{Dtype, SafeTensors};
 
 use crate::config;
 use crate::tensor::parameters::ParameterSpec;
 
-/// The longest header, in bytes: some hundred for each parameter, and whatever metadata there is.
+/// The longest header, in bytes: about a hundred for each parameter, and metadata.
 const HEADER: u64 = 1 << 20;
 
 /// The weights of R replicas.
@@ -44,7 +44,7 @@ impl Layout {
     /// The tensors in `bytes`, a safetensors file.
     ///
     /// # Errors
-    /// If it is none, or holds other tensors than these, of other shapes or of another dtype.
+    /// If they are no safetensors file, or names, shapes or dtype of its tensors differ.
     pub fn read<'a>(&self, bytes: &'a [u8]) -> Result<SafeTensors<'a>, String> {
         let length = bytes.first_chunk().map_or(0, |length| u64::from_le_bytes(*length));
         if length > HEADER {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rand::RngExt;
 use rand::seq::SliceRandom;
 
-use super::{Draw, Follows, Given, Kind, check_target};
+use super::{Draw, Follows, GivenNumber, Kind, check_target};
 use crate::base::input::quoted;
 use crate::base::rng::{Purpose, Stream};
 use crate::config::{Config, Family, Invalid, MANY, within};
@@ -66,7 +66,7 @@ impl Kind for Addition {
         (more > held_out).then(|| invalid.because(why))
     }
 
-    fn follow(given: &Given<'_>, preset: &Config) -> Vec<Follows> {
+    fn follow(given: &GivenNumber<'_>, preset: &Config) -> Vec<Follows> {
         let n_in = given("n_out").map(|n_out| n_out.saturating_mul(2).saturating_sub(1));
         let held_out = given("evaluation_samples");
         let validated = held_out.map(|held_out| held_out.min(preset.validation_samples));

@@ -91,7 +91,7 @@ pub trait Kind: Debug + Send + Sync {
     }
 
     /// What becomes of fields of `preset` that are left open, by the whole numbers that are `given`.
-    fn follow(given: &Given<'_>, preset: &Config) -> Vec<Follows>
+    fn follow(given: &GivenNumber<'_>, preset: &Config) -> Vec<Follows>
     where
         Self: Sized,
     {
@@ -154,7 +154,7 @@ pub trait Kind: Debug + Send + Sync {
 }
 
 /// The whole number that was given for a field.
-pub type Given<'a> = dyn Fn(&str) -> Option<i64> + 'a;
+pub type GivenNumber<'a> = dyn Fn(&str) -> Option<i64> + 'a;
 
 /// A field that follows another: its name, its value, and the flag of the other.
 pub type Follows = (&'static str, i64, &'static str);
@@ -167,7 +167,7 @@ pub struct Rules {
     /// [`Kind::idle`].
     pub idle: fn(&Config) -> Option<Invalid>,
     /// [`Kind::follow`].
-    pub follow: fn(&Given<'_>, &Config) -> Vec<Follows>,
+    pub follow: fn(&GivenNumber<'_>, &Config) -> Vec<Follows>,
     new: fn(&Config) -> Arc<dyn Kind>,
 }
 

@@ -6,23 +6,23 @@ use super::Context;
 use super::transposed::Transposed;
 use crate::data::task::Batch;
 use crate::kernels::float::Real;
-use crate::model::layers::pass::{Below, BelowMut, Ids, Pass};
+use crate::model::layers::pass::{BlockIds, InputGradients, Inputs, Pass};
 use crate::model::losses::cross_entropy::fused::Tally;
 use crate::model::{Model, Start};
 
 /// N rows of a batch with their buffers.
 pub struct Block<F> {
-    /// Whose rows.
+    /// The replica.
     pub replica: usize,
-    /// Which of the replica's rows.
+    /// Which rows of the replica's batch.
     pub rows: Range<usize>,
-    /// The model's layers, on their way through these rows.
+    /// The passes of the model's layers over these rows.
     pub nodes: Vec<Box<dyn Pass<F>>>,
     /// The ids that the model reads.
-    pub ids: Ids,
-    /// `(T · N)`: what is to be said, step by step.
+    pub ids: BlockIds,
+    /// `(T, N)`: the target ids, step by step.
     pub targets: Vec<i64>,
-    /// What the rows scored.
+    /// The loss and the accuracy, summed over the rows.
     pub tally: Tally,
 }
 
@@ -33,22 +33,23 @@ impl<F: Real> Block<F> {
         Self {
             replica,
             nodes: nodes.collect(),
-            ids: Ids::default(),
-            targets: Vec::with_capacity(rows.len() * model.answers() as usize),
+            ids: BlockIds::default(),
+            targets: Vec::with_capacity(rows.len() * model.output_steps() as usize),
             tally: Tally::default(),
             rows,
         }
     }
 
-    /// Runs the rows through the model, scores them, and computes the gradient of everything but
-    /// the weights, of which the backward pass reads `transposed`.
+    /// Runs the rows through the model, scores them, and computes the gradients of all activations
+    /// and initial states. The backward pass reads the weights from `transposed`; their gradients
+    /// follow once all blocks are done.
     pub fn learn(&mut self, context: &Context<'_, F>, transposed: &Transposed<F>) {
         self.forward(context, transposed);
         self.score(context);
         self.backward(context, transposed);
     }
 
-    /// Makes the state after the last batch that before the next, or zeros.
+    /// Sets the initial state of stateful layers: the state after the last batch, or zeros.
     pub fn carry(&mut self, model: &Model, zeros: bool) {
         for number in model.carried() {
             let node = &mut self.nodes[number];
@@ -64,9 +65,9 @@ impl<F: Real> Block<F> {
         let batch = context.batch;
         let mut ids = std::mem::take(&mut self.ids);
         let all = [&batch.source[..], batch.decoder_input.as_deref().unwrap_or_default()];
-        for (place, all) in [&mut ids.source, &mut ids.decoder_input].into_iter().zip(all) {
-            place.clear();
-            place.extend(self.by_step(all, batch).map(|id| id as usize));
+        for (own, all) in [&mut ids.source, &mut ids.decoder_input].into_iter().zip(all) {
+            own.clear();
+            own.extend(self.by_step(all, batch).map(|id| id as usize));
         }
         self.ids = ids;
         for (number, node) in context.model.nodes.iter().enumerate() {
@@ -83,11 +84,11 @@ impl<F: Real> Block<F> {
                 }
             }
             let weights = context.weights(self.replica, number, transposed);
-            here.forward(Below { nodes: below, ids: &self.ids }, &weights);
+            here.forward(Inputs { nodes: below, ids: &self.ids }, &weights);
         }
     }
 
-    /// This block's part of `all` `(R, B, T)`, as `(T, N)`.
+    /// This block's rows of `all` `(R, B, T)`, as `(T, N)`.
     fn by_step<'a>(&self, all: &'a [i64], batch: &Batch) -> impl Iterator<Item = i64> + use<'a, F> {
         let width = all.len() / (batch.replicas * batch.size);
         let first = self.replica * batch.size + self.rows.start;
@@ -95,7 +96,7 @@ impl<F: Real> Block<F> {
         (0..width).flat_map(move |t| own.iter().skip(t).step_by(width).copied())
     }
 
-    /// The loss, and its gradient in the place of the outputs.
+    /// Computes the loss, and replaces the outputs by their gradient.
     fn score(&mut self, context: &Context<'_, F>) {
         let Context { model, batch, .. } = context;
         let mut targets = std::mem::take(&mut self.targets);
@@ -116,7 +117,7 @@ impl<F: Real> Block<F> {
             let (below, here) = self.nodes.split_at_mut(number);
             let here = &mut here[0];
             let weights = context.weights(self.replica, number, transposed);
-            here.backward(BelowMut { nodes: below }, &weights);
+            here.backward(InputGradients { nodes: below }, &weights);
             if let Start::From(other) = node.start {
                 let (to, from) = (below[other].gradient(), here.gradient());
                 to.h.add(&from.h.values);

@@ -7,48 +7,47 @@ use crate::kernels::float::Real;
 use crate::kernels::product::{Matrix, Onto, Order, multiply, panel};
 use crate::kernels::rows::{scatter, sum_rows};
 use crate::kernels::transpose::transpose;
-use crate::model::layers::pass::{Below, Factors};
+use crate::model::layers::pass::{Factors, Inputs};
 use crate::optim::adam::{ParameterSlice, Update};
 
-/// The weights of the replica of `blocks`, as pieces of work that each have a part of the gradient to
-/// sum up.
-pub fn pieces<'a, F: Real>(
+/// The weights of the replica of `blocks`, split by rows into shares of work for threads.
+pub fn weight_rows<'a, F: Real>(
     context: &Context<'a, F>,
     blocks: &'a [Block<F>],
     transposed: &'a mut Transposed<F>,
-) -> impl Iterator<Item = Piece<'a, F>> + use<'a, F> {
+) -> impl Iterator<Item = WeightRows<'a, F>> + use<'a, F> {
     let memory = context.memory;
-    let nodes = context.places[blocks[0].replica].nodes.iter().zip(&mut transposed.nodes);
-    let weights = nodes.enumerate().flat_map(|(node, (places, copies))| {
-        let weights = places.iter().zip(copies).enumerate();
-        weights.map(move |(weight, (place, copy))| (node, weight, place, copy))
+    let nodes = context.layouts[blocks[0].replica].nodes.iter().zip(&mut transposed.nodes);
+    let weights = nodes.enumerate().flat_map(|(node, (layouts, copies))| {
+        let weights = layouts.iter().zip(copies).enumerate();
+        weights.map(move |(weight, (layout, copy))| (node, weight, layout, copy))
     });
-    weights.flat_map(move |(node, weight, place, copy)| {
-        let most = panel::<F>() * place.columns;
+    weights.flat_map(move |(node, weight, layout, copy)| {
+        let most = panel::<F>() * layout.columns;
         let mut copies = copy.chunks_mut(most);
-        place.range.clone().step_by(most).enumerate().map(move |(number, first)| {
-            let last = place.range.end.min(first + most);
-            // SAFETY: the blocks have read these weights, and nobody else does before the piece is
-            // done; no other piece has a part in them.
+        layout.range.clone().step_by(most).enumerate().map(move |(number, first)| {
+            let last = layout.range.end.min(first + most);
+            // SAFETY: the blocks have read these weights, nothing else reads them before their
+            // update, and no two shares overlap.
             let slice = unsafe { memory.share(first..last) };
-            let rows = Rows { node, weight, first: number * panel::<F>(), columns: place.columns };
-            Piece { blocks, rows, slice, copy: copies.next() }
+            let rows = Rows { node, weight, first: number * panel::<F>(), columns: layout.columns };
+            WeightRows { blocks, rows, slice, copy: copies.next() }
         })
     })
 }
 
-/// Some rows of one replica's weight.
-pub struct Piece<'a, F> {
-    /// Of its batch.
+/// Some rows of one replica's weight: a thread's share of the gradient and of its update.
+pub struct WeightRows<'a, F> {
+    /// Those of the replica's batch.
     blocks: &'a [Block<F>],
     rows: Rows,
     /// The weights of these rows with their moments and gradient.
     slice: ParameterSlice<'a, F>,
-    /// The panel of the transposed copy that these rows are, if there is a copy.
+    /// The panel of the transposed copy that has these rows, if a copy is kept.
     copy: Option<&'a mut [F]>,
 }
 
-impl<F: Real> Piece<'_, F> {
+impl<F: Real> WeightRows<'_, F> {
     /// Copies the weights for the backward pass.
     pub fn copy(&mut self) {
         if let Some(copy) = &mut self.copy {
@@ -56,9 +55,9 @@ impl<F: Real> Piece<'_, F> {
         }
     }
 
-    /// Sums the gradient up and has the weights updated, if `update` says how, with it. It goes to
-    /// `scratch`, where nobody will ask for it, and the weights are copied for the backward pass of the
-    /// next step; without `scratch` it is left beside the weights.
+    /// Sums the gradient over the blocks and applies `update`, if any. With `scratch`, the gradient
+    /// is computed there and not kept, and the weights are copied for the next step's backward
+    /// pass. Without, it is left in the gradient's buffer.
     pub fn learn(&mut self, update: Option<&Update<F>>, scratch: Option<&mut Vec<F>>) {
         let ParameterSlice { theta, m, v, gradient } = &mut self.slice;
         let copies = scratch.is_some();
@@ -92,8 +91,8 @@ impl Rows {
     /// Sums the rows' gradient over a replica's blocks.
     fn sum<F: Real>(self, blocks: &[Block<F>], out: &mut [F]) {
         for (i, block) in blocks.iter().enumerate() {
-            let below = Below { nodes: &block.nodes[..self.node], ids: &block.ids };
-            match block.nodes[self.node].factors(self.weight, below) {
+            let inputs = Inputs { nodes: &block.nodes[..self.node], ids: &block.ids };
+            match block.nodes[self.node].factors(self.weight, inputs) {
                 Factors::Product(x, dy) => {
                     let onto = if i == 0 { Onto::Nothing } else { Onto::Sum };
                     let x = x.transposed().rows(self.first, out.len() / self.columns);
@@ -109,7 +108,7 @@ impl Rows {
         }
     }
 
-    /// Adds what is no product.
+    /// Adds factors that are no product.
     fn add<F: Real>(self, factors: Factors<'_, F>, out: &mut [F]) {
         match factors {
             Factors::Rows(ids, dy) => scatter(out, self.columns, self.first, ids, dy),

@@ -1,14 +1,15 @@
 //! The engine for CPUs: scores a batch and computes the gradient with explicit equations, fused
 //! into few passes over memory that is allocated once.
 //!
-//! A batch is cut into blocks of rows of one replica, which threads take one by one. A block runs
+//! A batch is split into blocks of rows of one replica, which threads take one by one. A block runs
 //! forward and backward through the whole model on its own; then the weights' gradients are summed
 //! over the blocks, matrix by matrix. What is summed in which order depends on the batch size
 //! alone, so neither the number of threads nor that of replicas changes a bit of the result.
 //!
-//! Many steps are done at a time. Many replicas take turns: a thread does the steps with one of them,
-//! whose weights and moments stay in its cache for so long, before it goes on to another. A single
-//! one, or a few, share the threads step by step, and every thread keeps to its part of the weights.
+//! Several steps are done per call. With many replicas, a thread does all of these steps for one
+//! replica, whose weights and moments stay in its cache meanwhile, and then takes the next replica.
+//! With one replica or a few, all threads share every step, and each thread always has the same
+//! rows of the weights.
 
 mod block;
 mod gradient;
@@ -36,14 +37,14 @@ use crate::model::network::State;
 use crate::model::{Model, Node, Read};
 use crate::optim::adam::{Adam, Memory, Update};
 use crate::tensor::device;
-use crate::tensor::host::slice_mut;
 use crate::tensor::parameters::Parameters;
+use crate::tensor::slices::slice_mut;
 use block::Block;
-use gradient::{Piece, pieces};
+use gradient::{WeightRows, weight_rows};
 use transposed::Transposed;
 
-/// Rows of a block: enough for products to be fast, and so few that what a block keeps of its way
-/// forth is still in the cache on the backward pass.
+/// Rows of a block: enough for products to be fast, and few enough for the activations of its
+/// forward pass to be in the cache still on the backward pass.
 pub const BLOCK_ROWS: usize = 16;
 
 /// The engine for numbers of type `F`.
@@ -53,44 +54,44 @@ pub struct Fused<F> {
     pool: ThreadPool,
     pace: Pace,
     /// Where each replica's weights lie.
-    places: Rc<[Places]>,
+    layouts: Rc<[ReplicaLayout]>,
     /// Each replica's weights as the backward pass reads them.
     transposed: Vec<Transposed<F>>,
     /// Blocks for batches of `rows` rows, replica by replica.
     blocks: Vec<Block<F>>,
     rows: usize,
-    /// Each thread's room for a piece of the gradient.
+    /// Each thread's buffer for the gradient of some rows of a weight.
     scratch: Vec<Vec<F>>,
 }
 
 /// Where one replica's weights lie in the flat buffer.
 #[derive(Debug)]
-pub struct Places {
-    /// Of each node each weight.
-    pub nodes: Vec<Vec<Place>>,
+pub struct ReplicaLayout {
+    /// Node by node, the weights in the order of the layer's `weights`.
+    pub nodes: Vec<Vec<WeightLayout>>,
 }
 
 /// Where a weight lies in the flat buffer.
 #[derive(Debug)]
-pub struct Place {
-    /// Its numbers.
+pub struct WeightLayout {
+    /// Its range of the buffer.
     pub range: Range<usize>,
-    /// The columns of the matrix that it is.
+    /// Its columns as a matrix.
     pub columns: usize,
 }
 
-impl Places {
+impl ReplicaLayout {
     fn new(model: &Model, parameters: &Parameters, replica: usize) -> Result<Self, TchError> {
-        let place = |node: &Node, weight: &Weight| {
+        let layout = |node: &Node, weight: &Weight| {
             let name = format!("{}.{}", node.name, weight.name);
             let range = parameters.range(&name, replica);
             let range = range.ok_or_else(|| TchError::Shape(format!("the model has no {name}")))?;
-            Ok::<_, TchError>(Place { range, columns: weight.columns() })
+            Ok::<_, TchError>(WeightLayout { range, columns: weight.columns() })
         };
-        let places = |node: &Node| {
-            node.layer.spec().weights().iter().map(|weight| place(node, weight)).collect()
+        let layouts = |node: &Node| {
+            node.layer.spec().weights().iter().map(|weight| layout(node, weight)).collect()
         };
-        Ok(Self { nodes: model.nodes.iter().map(places).collect::<Result<_, _>>()? })
+        Ok(Self { nodes: model.nodes.iter().map(layouts).collect::<Result<_, _>>()? })
     }
 }
 
@@ -99,9 +100,9 @@ impl Places {
 pub struct Context<'a, F> {
     /// The model.
     pub model: &'a Model,
-    /// Where each replica's weights lie in the memory.
-    pub places: &'a [Places],
-    /// Where all weights lie.
+    /// Where each replica's weights lie in `memory`.
+    pub layouts: &'a [ReplicaLayout],
+    /// The memory of all weights, their moments and gradients.
     pub memory: Memory<F>,
     /// The batch.
     pub batch: &'a Batch,
@@ -119,9 +120,9 @@ impl<'a, F: Real> Context<'a, F> {
         'a: 'b,
     {
         let mut values: [&[F]; WEIGHTS] = [&[]; WEIGHTS];
-        for (value, place) in values.iter_mut().zip(&self.places[replica].nodes[node]) {
+        for (value, layout) in values.iter_mut().zip(&self.layouts[replica].nodes[node]) {
             // SAFETY: nobody writes to a replica's weights while its blocks learn.
-            *value = unsafe { self.memory.weights(&place.range) };
+            *value = unsafe { self.memory.weights(&layout.range) };
         }
         Weights { values, transposed: &transposed.nodes[node] }
     }
@@ -135,9 +136,9 @@ impl<F: Real> Fused<F> {
     pub fn new(config: &Config, parameters: &Parameters) -> Result<Self, TchError> {
         let model = Model::new(config);
         let replicas = 0..parameters.replicas() as usize;
-        let places = replicas.map(|replica| Places::new(&model, parameters, replica));
-        let places = places.collect::<Result<Vec<_>, _>>()?;
-        let transposed = places.iter().map(|_| Transposed::new(&model)).collect();
+        let layouts = replicas.map(|replica| ReplicaLayout::new(&model, parameters, replica));
+        let layouts = layouts.collect::<Result<Vec<_>, _>>()?;
+        let transposed = layouts.iter().map(|_| Transposed::new(&model)).collect();
         let mut choices = threads(config);
         let pool = ThreadPool::new(choices.last().copied().unwrap_or(1));
         // Perhaps of fewer than were wanted.
@@ -145,20 +146,21 @@ impl<F: Real> Fused<F> {
         choices.dedup();
         let pace = Pace::new(choices);
         let scratch = vec![Vec::new(); pool.threads()];
-        let (config, blocks, places) = (config.clone(), Vec::new(), places.into());
-        Ok(Self { model, config, pool, pace, places, transposed, blocks, rows: 0, scratch })
+        let (config, blocks, layouts) = (config.clone(), Vec::new(), layouts.into());
+        Ok(Self { model, config, pool, pace, layouts, transposed, blocks, rows: 0, scratch })
     }
 
-    /// Cuts batches of `rows` rows into blocks.
-    fn cut(&mut self, rows: usize) {
+    /// Makes the blocks for batches of `rows` rows.
+    fn split_into_blocks(&mut self, rows: usize) {
         let model = &self.model;
-        let of = |replica| cut(rows).map(move |rows| Block::new(model, replica, rows));
-        self.blocks = (0..self.places.len()).flat_map(of).collect();
+        let of = |replica| block_ranges(rows).map(move |rows| Block::new(model, replica, rows));
+        self.blocks = (0..self.layouts.len()).flat_map(of).collect();
         self.rows = rows;
     }
 
-    /// Calls `copy` with each block's layers that carry a state and its rows of their part of `state`.
-    fn each_state(
+    /// Calls `copy` with each stateful layer of each block and the block's rows of its h and c in
+    /// `state`.
+    fn for_each_state(
         &mut self,
         state: &State,
         copy: impl Fn(&mut dyn Pass<F>, [&mut [F]; 2]),
@@ -169,54 +171,56 @@ impl<F: Real> Fused<F> {
                 let first = (block.replica * self.rows + block.rows.start) * units;
                 let n = block.rows.len() * units;
                 // SAFETY: the engine owns the state while it learns, and h and c are distinct.
-                let parts =
+                let rows =
                     unsafe { [slice_mut(&state.h, first, n)?, slice_mut(&state.c, first, n)?] };
-                copy(&mut *block.nodes[number], parts);
+                copy(&mut *block.nodes[number], rows);
             }
         }
         Ok(())
     }
 
-    /// Does steps, all of them with one replica before the next, which other threads have meanwhile.
-    fn learn_in_turns(&mut self, parts: &[Part<'_, F>]) -> Vec<Vec<Score>> {
+    /// Does all steps of a replica on one thread; the threads share the replicas.
+    fn learn_by_replica(&mut self, inputs: &[StepInput<'_, F>]) -> Vec<Vec<Score>> {
         let alone = ThreadPool::new(1);
-        let blocks_each = self.blocks.len() / self.places.len();
+        let blocks_each = self.blocks.len() / self.layouts.len();
         let blocks = self.blocks.chunks_exact_mut(blocks_each);
         let replicas = blocks.zip(&mut self.transposed);
-        let mut turns: Vec<_> =
+        let mut replicas: Vec<_> =
             replicas.map(|(blocks, transposed)| (blocks, transposed, Vec::new())).collect();
-        self.pool.each_with(&mut self.scratch, &mut turns, |scratch, turn| {
-            let (blocks, transposed, scores) = turn;
-            *scores = learn_steps(&alone, from_mut(scratch), blocks, from_mut(*transposed), parts);
+        self.pool.each_with(&mut self.scratch, &mut replicas, |scratch, replica| {
+            let (blocks, transposed, scores) = replica;
+            *scores = learn_steps(&alone, from_mut(scratch), blocks, from_mut(*transposed), inputs);
         });
-        let of_step = |step: usize| turns.iter().flat_map(move |(.., scores)| scores[step].clone());
-        (0..parts.len()).map(|step| of_step(step).collect()).collect()
+        let of_step =
+            |step: usize| replicas.iter().flat_map(move |(.., scores)| scores[step].clone());
+        (0..inputs.len()).map(|step| of_step(step).collect()).collect()
     }
 }
 
-/// What the replicas of `blocks` score, step by step, all threads of `pool` sharing every step.
+/// Does all steps of the replicas of `blocks`, the threads of `pool` sharing each step. Returns the
+/// scores, step by step.
 fn learn_steps<F: Real>(
     pool: &ThreadPool,
     scratch: &mut [Vec<F>],
     blocks: &mut [Block<F>],
     transposed: &mut [Transposed<F>],
-    parts: &[Part<'_, F>],
+    inputs: &[StepInput<'_, F>],
 ) -> Vec<Vec<Score>> {
     let (each, first) = (blocks.len() / transposed.len(), blocks[0].replica);
-    let step = |(number, part): (usize, &Part<'_, F>)| {
+    let step = |(number, input): (usize, &StepInput<'_, F>)| {
         if number == 0 {
-            pool.each(&mut part.pieces(blocks, transposed), Piece::copy);
+            pool.each(&mut input.weight_rows(blocks, transposed), WeightRows::copy);
         } else {
-            blocks.iter_mut().for_each(|block| block.carry(part.context.model, part.from_zeros));
+            blocks.iter_mut().for_each(|block| block.carry(input.context.model, input.from_zeros));
         }
-        pool.each(blocks, |block| block.learn(&part.context, &transposed[block.replica - first]));
-        let is_last = number + 1 == parts.len();
-        pool.each_with(scratch, &mut part.pieces(blocks, transposed), |scratch, piece| {
-            piece.learn(part.update.as_ref(), (!is_last).then_some(scratch));
+        pool.each(blocks, |block| block.learn(&input.context, &transposed[block.replica - first]));
+        let is_last = number + 1 == inputs.len();
+        pool.each_with(scratch, &mut input.weight_rows(blocks, transposed), |scratch, rows| {
+            rows.learn(input.update.as_ref(), (!is_last).then_some(scratch));
         });
         blocks.chunks_exact(each).map(score).collect()
     };
-    parts.iter().enumerate().map(step).collect()
+    inputs.iter().enumerate().map(step).collect()
 }
 
 impl<F: Real> Engine for Fused<F> {
@@ -242,31 +246,31 @@ impl<F: Real> Engine for Fused<F> {
         self.pool.employ(self.pace.threads());
         let rows = steps.first().map_or(0, |step| step.ids.size());
         if rows != self.rows {
-            self.cut(rows);
+            self.split_into_blocks(rows);
         }
-        self.each_state(&state, |node, state| {
+        self.for_each_state(&state, |node, state| {
             let states = node.initial().into_iter().zip(state);
             states.for_each(|(initial, carried)| initial.copy_from_slice(carried));
         })?;
         let memory = adam.memory(parameters)?;
-        let (model, places) = (self.model.clone(), Rc::clone(&self.places));
-        let mut parts = Vec::with_capacity(steps.len());
+        let (model, layouts) = (self.model.clone(), Rc::clone(&self.layouts));
+        let mut inputs = Vec::with_capacity(steps.len());
         for step in steps {
             let batch = step.ids.on_host()?;
-            parts.push(Part {
-                context: Context { model: &model, places: &places, memory, batch },
+            inputs.push(StepInput {
+                context: Context { model: &model, layouts: &layouts, memory, batch },
                 from_zeros: step.starts_epoch || !self.config.stateful,
                 update: (!adam.clips()).then(|| adam.begin()),
             });
         }
-        let scores = if steps.len() > 1 && take_turns(&self.config, self.pool.threads()) {
-            self.learn_in_turns(&parts)
+        let scores = if steps.len() > 1 && by_replica(&self.config, self.pool.threads()) {
+            self.learn_by_replica(&inputs)
         } else {
             let (blocks, transposed) = (&mut self.blocks, &mut self.transposed);
-            learn_steps(&self.pool, &mut self.scratch, blocks, transposed, &parts)
+            learn_steps(&self.pool, &mut self.scratch, blocks, transposed, &inputs)
         };
         let grad_norm = if adam.clips() { adam.update(parameters, &self.pool)? } else { None };
-        self.each_state(&state, |node, state| {
+        self.for_each_state(&state, |node, state| {
             let states = node.state().into_iter().zip(state);
             states.for_each(|(last, carried)| carried.copy_from_slice(last));
         })?;
@@ -279,39 +283,40 @@ impl<F: Real> Engine for Fused<F> {
     }
 }
 
-/// One of some steps.
-struct Part<'a, F> {
+/// What one optimiser step needs.
+struct StepInput<'a, F> {
     context: Context<'a, F>,
+    /// Whether the state starts from zeros instead of being carried.
     from_zeros: bool,
-    /// What is done to the weights as soon as their gradient is there, if it is not clipped.
+    /// How weights are updated as soon as their gradient is known; `None` where it is clipped
+    /// first.
     update: Option<Update<F>>,
 }
 
-impl<'a, F: Real> Part<'a, F> {
-    /// The weights of the replicas of `blocks`.
-    fn pieces<'b>(
+impl<'a, F: Real> StepInput<'a, F> {
+    /// The weights of the replicas of `blocks`, in shares of some rows.
+    fn weight_rows<'b>(
         &self,
         blocks: &'b [Block<F>],
         transposed: &'b mut [Transposed<F>],
-    ) -> Vec<Piece<'b, F>>
+    ) -> Vec<WeightRows<'b, F>>
     where
         'a: 'b,
     {
         let replicas = blocks.chunks_exact(blocks.len() / transposed.len()).zip(transposed);
-        replicas.flat_map(|(blocks, copies)| pieces(&self.context, blocks, copies)).collect()
+        replicas.flat_map(|(blocks, copies)| weight_rows(&self.context, blocks, copies)).collect()
     }
 }
 
-/// Whether replicas are best trained in turns by `threads` threads.
-fn take_turns(config: &Config, threads: usize) -> bool {
+/// Whether `threads` threads had better train each a replica by itself than share every step.
+fn by_replica(config: &Config, threads: usize) -> bool {
     let replicas = config.replicas as usize;
-    // Threads that are through with their last replica wait for the others.
+    // Threads without a replica in the last round wait for the others.
     let waiting = replicas.next_multiple_of(threads) - replicas;
     replicas > 1 && 4 * waiting <= replicas && config.global_clipnorm.is_none()
 }
 
-/// The most steps that are done at a time: as many as a pace asks for, and fewer where their batches
-/// are large.
+/// The most steps of one call: [`pace::MOST_STEPS`], or fewer where batches are large.
 pub fn most_steps(config: &Config) -> usize {
     // Clipping needs the whole gradient between two steps.
     let most = if config.global_clipnorm.is_some() { 1 } else { pace::MOST_STEPS };
@@ -319,10 +324,10 @@ pub fn most_steps(config: &Config) -> usize {
     most.min(fit.max(1) as usize)
 }
 
-/// Ids of the steps that are done at a time, about: some megabytes.
+/// About how many ids the steps of one call have at most: some megabytes.
 const IDS_AT_A_TIME: i64 = 1 << 21;
 
-/// Bytes of the buffers of one row of a batch, in numbers of so many bytes.
+/// Bytes of the buffers of one row of a batch, for numbers of `number` bytes.
 pub fn row_bytes(model: &Model, number: f64) -> f64 {
     let buffers = model.nodes.iter().flat_map(|node| node.layer.spec().buffers(node));
     let ids = model.nodes.iter().flat_map(|node| {
@@ -331,52 +336,52 @@ pub fn row_bytes(model: &Model, number: f64) -> f64 {
             Read::Outputs(_) | Read::Last(_) => 0,
         })
     });
-    let ids = ids.sum::<i64>() + model.answers();
+    let ids = ids.sum::<i64>() + model.output_steps();
     buffers.map(|numbers| numbers as f64).sum::<f64>() * number + 8.0 * ids as f64
 }
 
-/// Bytes of a thread's room for a piece of the gradient of a weight of `model`.
+/// Bytes of a thread's buffer for the gradient of some rows of a weight of `model`.
 pub fn scratch_bytes(model: &Model) -> f64 {
     let weights = model.nodes.iter().flat_map(|node| node.layer.spec().weights());
     let columns = weights.map(|weight| weight.columns()).max().unwrap_or(0);
-    // A panel's rows, whose numbers of whatever size come to as many bytes.
+    // A panel has as many bytes in either float type.
     columns as f64 * (panel::<f64>() * size_of::<f64>()) as f64
 }
 
-/// Blocks of a replica's batch of `rows` rows.
-fn blocks(rows: usize) -> usize {
+/// How many blocks a replica's batch of `rows` rows is split into.
+fn block_count(rows: usize) -> usize {
     match rows.div_ceil(BLOCK_ROWS) {
         0 | 1 => 1,
-        // As many for each of two threads, or four.
+        // Even, so that two threads have equally many.
         n => n.next_multiple_of(2),
     }
 }
 
-/// The blocks that `rows` rows of a replica's batch are cut into.
-pub fn cut(rows: usize) -> impl Iterator<Item = Range<usize>> {
-    let blocks = blocks(rows);
+/// The rows of each block of a replica's batch of `rows` rows.
+pub fn block_ranges(rows: usize) -> impl Iterator<Item = Range<usize>> {
+    let blocks = block_count(rows);
     (0..blocks).map(move |block| block * rows / blocks..(block + 1) * rows / blocks)
 }
 
-/// The numbers of threads, ascending, that a training may have: what `config` says, or else all up to
-/// as many as find something to do in a step that is long enough to share, or in a turn. Those that
-/// take turns share nothing: there is none to choose.
+/// The numbers of threads, ascending, to choose among for a training: what `config` says, or else
+/// powers of two up to as many as have work in a step that is long enough to share. Where each
+/// thread has a replica to itself, there is one choice.
 pub fn threads(config: &Config) -> Vec<usize> {
     if let Some(threads) = config.threads {
         return vec![threads as usize];
     }
     let replicas = config.replicas as usize;
-    let blocks = replicas.saturating_mul(blocks(config.batch_size as usize));
-    let (alone, in_turns) = (device::work(config) >= 1 << 13, device::cores().min(replicas));
-    let most = if blocks > 1 && alone {
-        // Weights' gradients fall into more pieces than there are blocks.
+    let blocks = replicas.saturating_mul(block_count(config.batch_size as usize));
+    let (is_long, per_replica) = (device::work(config) >= 1 << 13, device::cores().min(replicas));
+    let most = if blocks > 1 && is_long {
+        // The weights' gradients have more shares than there are blocks.
         device::cores().min(blocks.saturating_mul(2))
-    } else if take_turns(config, in_turns) {
-        in_turns
+    } else if by_replica(config, per_replica) {
+        per_replica
     } else {
         1
     };
-    if take_turns(config, most) {
+    if by_replica(config, most) {
         return vec![most];
     }
     let powers = std::iter::successors(Some(1), |n| Some(2 * n)).take_while(|n| *n < most);
@@ -394,7 +399,7 @@ fn score<F: Real>(blocks: &[Block<F>]) -> Score {
     Score { loss: loss / rows as f64, accuracy: correct as f64 / rows as f64 }
 }
 
-/// The engine of the parameters' element type.
+/// The engine for the dtype of `parameters`.
 ///
 /// # Errors
 /// If `parameters` are not those of the configuration's model.
@@ -420,20 +425,20 @@ mod tests {
         assert_eq!(threads(&Config { replicas: 16, ..echo.clone() }), [device::cores().min(16)]);
         assert_eq!(threads(&Config { replicas: 2, ..echo.clone() }), [device::cores().min(2)]);
         let clipped = Config { replicas: 2, global_clipnorm: Some(1.0), ..echo };
-        assert_eq!(threads(&clipped), [1], "no turns");
+        assert_eq!(threads(&clipped), [1], "not by replica");
         let choices = threads(&reverse);
         assert!(choices.is_sorted() && choices[0] == 1);
         assert_eq!(choices.last(), Some(&device::cores().min(4)));
     }
 
     #[test]
-    fn turns_are_taken_where_no_thread_waits_for_long() {
+    fn threads_train_a_replica_each_where_none_waits_for_long() {
         let config = |replicas| Config { replicas, ..presets::find("reverse").unwrap().config };
-        let turns = |replicas, threads| take_turns(&config(replicas), threads);
-        assert!([1, 2].map(|threads| turns(1, threads)) == [false; 2], "one replica");
-        assert!(turns(2, 1) && turns(2, 2) && !turns(2, 4));
-        assert!(!turns(3, 2) && turns(5, 2) && turns(10, 4) && !turns(10, 16));
-        assert!(!take_turns(&Config { global_clipnorm: Some(1.0), ..config(4) }, 2));
+        let apart = |replicas, threads| by_replica(&config(replicas), threads);
+        assert!([1, 2].map(|threads| apart(1, threads)) == [false; 2], "one replica");
+        assert!(apart(2, 1) && apart(2, 2) && !apart(2, 4));
+        assert!(!apart(3, 2) && apart(5, 2) && apart(10, 4) && !apart(10, 16));
+        assert!(!by_replica(&Config { global_clipnorm: Some(1.0), ..config(4) }, 2));
     }
 
     #[test]
@@ -451,8 +456,8 @@ mod tests {
     }
 
     #[test]
-    fn rows_are_cut_into_one_or_an_even_number_of_blocks() {
-        let numbers = [1, 16, 17, 32, 33, 64, 65, 256].map(blocks);
+    fn rows_are_split_into_one_or_an_even_number_of_blocks() {
+        let numbers = [1, 16, 17, 32, 33, 64, 65, 256].map(block_count);
         assert_eq!(numbers, [1, 1, 2, 2, 4, 4, 6, 16]);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A gradient dx = dy · Wᵀ of few rows is a product as fast as the forward one if Wᵀ lies in memory
 //! row by row. A copy is made once a step and read at every time step and by every block. It is
-//! stored by panels, each of which is the rows of the weight that are updated at a time.
+//! stored by panels, one for each share of the weight's rows (`gradient`).
 
 use crate::kernels::float::Real;
 use crate::model::Model;
@@ -11,12 +11,12 @@ use crate::model::layers::Weight;
 /// One replica's transposed weights.
 #[derive(Debug)]
 pub struct Transposed<F> {
-    /// Of each node each weight's; empty where no copy is kept.
+    /// Node by node, a copy of each weight; empty where none is kept.
     pub nodes: Vec<Vec<Vec<F>>>,
 }
 
 impl<F: Real> Transposed<F> {
-    /// Room for the weights of a replica of `model`.
+    /// Zeros, for the weights of a replica of `model`.
     pub fn new(model: &Model) -> Self {
         let copy = |weight: &Weight| {
             let kept = if weight.transposed { weight.count() as usize } else { 0 };
@@ -27,7 +27,7 @@ impl<F: Real> Transposed<F> {
     }
 }
 
-/// Bytes of a replica's [`Transposed`], in numbers of so many bytes.
+/// Bytes of a replica's [`Transposed`], for numbers of `number` bytes.
 pub fn bytes(model: &Model, number: f64) -> f64 {
     let weights = model.nodes.iter().flat_map(|node| node.layer.spec().weights());
     let copied = weights.filter(|weight| weight.transposed);

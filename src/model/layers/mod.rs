@@ -2,7 +2,7 @@
 //! the fused engine (`fused.rs`: slices and explicit equations) and the same as libtorch operations
 //! (`torch.rs`). None knows a model or a task.
 //!
-//! A kind is its folder and a line of [`kinds!`] below.
+//! To add a kind, add its folder and a line in `kinds!` below.
 
 pub mod pass;
 pub mod twin;
@@ -15,7 +15,7 @@ use crate::tensor::parameters::{Init, ParameterSpec, Parameters};
 use pass::Pass;
 use twin::Twin;
 
-/// What a layer is, without a number of it.
+/// A layer's sizes, weights and costs; it holds no weights.
 pub trait Spec {
     /// Keras's name for the kind.
     fn keras_name(&self) -> &'static str;
@@ -23,7 +23,7 @@ pub trait Spec {
     /// The width of its outputs.
     fn width(&self) -> i64;
 
-    /// Whether the ids that it reads stand for vectors of V numbers.
+    /// Whether it takes ids as one-hot vectors of V numbers.
     fn ids_are_vectors(&self) -> bool {
         true
     }
@@ -37,8 +37,8 @@ pub trait Spec {
         weights.map(|w| ParameterSpec::new(name, w.name, &w.shape, w.init)).collect()
     }
 
-    /// The buffers of its pass: the numbers that each holds for one row of a batch, in the order in
-    /// which the pass takes them.
+    /// The lengths of the buffers of its pass for one row of a batch, in the order in which the
+    /// pass takes them.
     fn buffers(&self, node: &Node) -> Vec<i64>;
 
     /// What `steps` time steps of it cost.
@@ -52,19 +52,19 @@ pub struct Weight {
     pub name: &'static str,
     /// Its shape for one replica.
     pub shape: Vec<i64>,
-    /// What it begins as.
+    /// Its initialiser.
     pub init: Init,
     /// Whether the backward pass reads a transposed copy.
     pub transposed: bool,
 }
 
 impl Weight {
-    /// The columns of the matrix that it is.
+    /// Its columns as a matrix.
     pub fn columns(&self) -> usize {
         self.shape.last().map_or(1, |&columns| columns as usize)
     }
 
-    /// Its numbers. A float: no product of sizes overflows.
+    /// How many numbers it has; a float, since products of sizes could overflow.
     pub fn count(&self) -> f64 {
         self.shape.iter().map(|&n| n as f64).product()
     }
@@ -76,11 +76,11 @@ pub struct Costs {
     /// Multiplications of a forward pass.
     pub multiplications: f64,
     /// Time steps that have to wait for the one before.
-    pub in_turn: f64,
+    pub sequential_steps: f64,
     /// Numbers that libtorch's graph keeps for the backward pass.
     pub kept: f64,
-    /// Numbers that are there for a moment beside those.
-    pub passing: f64,
+    /// Numbers that exist for a moment beside those.
+    pub temporary: f64,
     /// Numbers that a forward pass without a graph holds at a time.
     pub inference: f64,
 }
@@ -131,7 +131,10 @@ macro_rules! kinds {
             /// Itself as libtorch operations, with the parameters called `name.…`.
             ///
             /// # Errors
-            /// If there are none, and libtorch's.
+            /// If their numbers of axes are not the layer's, or memory is short.
+            ///
+            /// # Panics
+            /// If there are none.
             pub fn twin(&self, parameters: &Parameters, name: &str) -> Result<Box<dyn Twin>, TchError> {
                 Ok(match self {
                     $(Self::$kind(layer) => Box::new($folder::torch::twin(layer, parameters, name)?),)+
@@ -142,7 +145,7 @@ macro_rules! kinds {
 }
 
 kinds! {
-    /// What two layers said that read the same in either direction.
+    /// The concatenated outputs of two layers that read in opposite directions.
     Bidirectional in bidirectional,
     /// y = x·kernel + bias at every step.
     Dense in dense,

@@ -1,6 +1,6 @@
-//! What the fused engine wants of a layer: its way through some rows of one replica's batch, forward
-//! and backward, and the factors of its weights' gradients. Panels, optimiser, transposed copies and
-//! threads know no kind.
+//! What a layer does for the fused engine: the forward and the backward pass over some rows of one
+//! replica's batch, and the factors of its weights' gradients. Products, optimiser, transposed
+//! copies and threads are the same for every kind of layer.
 //!
 //! N rows, T time steps; everything is stored step by step, `(T, N, width)`.
 
@@ -10,20 +10,20 @@ use crate::model::{Node, Read};
 
 use super::Spec;
 
-/// The most weights that a layer has.
+/// The most weights of any layer.
 pub const WEIGHTS: usize = 4;
 
-/// A layer on its way through N rows.
+/// A layer with its buffers for N rows.
 pub trait Pass<F>: Send + Sync {
-    /// Computes the outputs from what is below; the initial state is set.
-    fn forward(&mut self, below: Below<'_, F>, weights: &Weights<'_, F>);
+    /// Computes the outputs. The initial state is set before.
+    fn forward(&mut self, inputs: Inputs<'_, F>, weights: &Weights<'_, F>);
 
-    /// Computes the gradient of everything but the weights from [`Pass::gradient`], adds to the
-    /// gradients below, and leaves that of the initial state in the place of the last one's.
-    fn backward(&mut self, below: BelowMut<'_, F>, weights: &Weights<'_, F>);
+    /// From [`Pass::gradient`], computes the gradients of everything but the weights: adds those of
+    /// the inputs to `gradients`, and replaces that of the last state by that of the initial one.
+    fn backward(&mut self, gradients: InputGradients<'_, F>, weights: &Weights<'_, F>);
 
-    /// What the gradient of weight number `weight` is the sum of; after [`Pass::backward`].
-    fn factors<'a>(&'a self, weight: usize, below: Below<'a, F>) -> Factors<'a, F>;
+    /// The factors of the gradient of weight number `weight`; valid after [`Pass::backward`].
+    fn factors<'a>(&'a self, weight: usize, inputs: Inputs<'a, F>) -> Factors<'a, F>;
 
     /// Every output, `(T, N, width)`.
     fn outputs(&self) -> &[F];
@@ -31,15 +31,15 @@ pub trait Pass<F>: Send + Sync {
     /// The last output, `(N, width)`.
     fn last(&self) -> &[F];
 
-    /// The gradient of the outputs and of the last state, which others add to.
+    /// The gradient of the outputs and of the last state, which the layers that read them add to.
     fn gradient(&mut self) -> &mut Gradient<F>;
 
-    /// The last state, h and c, each `(N, H)`; empty where there is none.
+    /// The last state, h and c, each `(N, H)`; empty for a layer without one.
     fn state(&self) -> [&[F]; 2] {
         [&[], &[]]
     }
 
-    /// The state that it starts from, likewise.
+    /// The initial state, likewise.
     fn initial(&mut self) -> [&mut [F]; 2] {
         [&mut [], &mut []]
     }
@@ -48,17 +48,17 @@ pub trait Pass<F>: Send + Sync {
     fn carry(&mut self) {}
 }
 
-/// What a layer reads from.
+/// What a layer can read.
 #[derive(Clone, Copy)]
-pub struct Below<'a, F> {
+pub struct Inputs<'a, F> {
     /// The layers before it.
     pub nodes: &'a [Box<dyn Pass<F>>],
     /// The ids that the model reads.
-    pub ids: &'a Ids,
+    pub ids: &'a BlockIds,
 }
 
-impl<'a, F> Below<'a, F> {
-    /// The vectors that `read` names; of ids there are none.
+impl<'a, F> Inputs<'a, F> {
+    /// The vectors that `read` names; empty for ids.
     pub fn vectors(self, read: Read) -> &'a [F] {
         match read {
             Read::Outputs(node) => self.nodes[node].outputs(),
@@ -68,15 +68,15 @@ impl<'a, F> Below<'a, F> {
     }
 }
 
-/// The same on the way back.
-pub struct BelowMut<'a, F> {
+/// The gradients of what a layer has read.
+pub struct InputGradients<'a, F> {
     /// The layers before it.
     pub nodes: &'a mut [Box<dyn Pass<F>>],
 }
 
-impl<F> BelowMut<'_, F> {
-    /// The gradient of the vectors that `read` names; of ids there is none.
-    pub fn gradient(&mut self, read: Read) -> Option<&mut Sum<F>> {
+impl<F> InputGradients<'_, F> {
+    /// The gradient of the vectors that `read` names; `None` for ids.
+    pub fn get(&mut self, read: Read) -> Option<&mut GradientSum<F>> {
         match read {
             Read::Outputs(node) => Some(&mut self.nodes[node].gradient().outputs),
             Read::Last(node) => Some(&mut self.nodes[node].gradient().h),
@@ -87,15 +87,15 @@ impl<F> BelowMut<'_, F> {
 
 /// The ids of some rows, step by step, `(T, N)`.
 #[derive(Debug, Default)]
-pub struct Ids {
+pub struct BlockIds {
     /// The source's.
     pub source: Vec<usize>,
     /// The decoder input's.
     pub decoder_input: Vec<usize>,
 }
 
-impl Ids {
-    /// Those that `read` names; of vectors there are none.
+impl BlockIds {
+    /// Those that `read` names; empty for vectors.
     pub fn of(&self, read: Read) -> &[usize] {
         match read {
             Read::Source => &self.source,
@@ -108,7 +108,7 @@ impl Ids {
 /// A layer's weights of one replica.
 #[derive(Clone, Copy)]
 pub struct Weights<'a, F> {
-    /// By number.
+    /// In the order of the layer's `weights`.
     pub values: [&'a [F]; WEIGHTS],
     /// Copies with rows and columns exchanged, by panels; empty where none is kept.
     pub transposed: &'a [Vec<F>],
@@ -120,46 +120,47 @@ impl<'a, F: Real> Weights<'a, F> {
         Matrix::new(self.values[weight], columns)
     }
 
-    /// The transposed copy of weight number `weight`, which has so many columns.
+    /// The transposed copy of weight number `weight`; the copy has `columns` columns.
     pub fn transposed(&self, weight: usize, columns: usize) -> Matrix<'a, F> {
         Matrix::in_panels(&self.transposed[weight], columns)
     }
 }
 
-/// What a weight's gradient is the sum of.
+/// What a weight's gradient is computed from; dy is the gradient of the layer's pre-activations or
+/// outputs.
 #[derive(Clone, Copy)]
 pub enum Factors<'a, F> {
-    /// xᵀ · dy, of x row by row and dy likewise.
+    /// xᵀ · dy; both row-major, a row for each row of a batch and time step.
     Product(Matrix<'a, F>, &'a [F]),
     /// Rows of dy, each added to the row of the weight that its id names.
     Rows(&'a [usize], &'a [F]),
-    /// All rows of dy.
+    /// The sum of all rows of dy.
     Sum(&'a [F]),
 }
 
-/// A gradient that several may add to: the first one writes.
+/// A gradient that several layers may add to: the first one overwrites it.
 #[derive(Debug, Default)]
-pub struct Sum<F> {
-    /// The numbers, of no meaning before anyone wrote.
+pub struct GradientSum<F> {
+    /// The numbers; stale until something is added.
     pub values: Vec<F>,
-    begun: bool,
+    written: bool,
 }
 
-impl<F: Real> Sum<F> {
-    /// Room for a gradient.
+impl<F: Real> GradientSum<F> {
+    /// An empty sum in the memory of `values`.
     pub fn new(values: Vec<F>) -> Self {
-        Self { values, begun: false }
+        Self { values, written: false }
     }
 
-    /// Forgets what is there.
+    /// Starts again from an empty sum.
     pub fn clear(&mut self) {
-        self.begun = false;
+        self.written = false;
     }
 
-    /// Where to write, and whether to add.
+    /// Where to write, and whether to add to what is there or overwrite it.
     pub fn onto(&mut self) -> (&mut [F], Onto) {
-        let onto = if self.begun { Onto::Sum } else { Onto::Nothing };
-        self.begun = true;
+        let onto = if self.written { Onto::Sum } else { Onto::Nothing };
+        self.written = true;
         (&mut self.values, onto)
     }
 
@@ -182,35 +183,35 @@ impl<F: Real> Sum<F> {
         }
     }
 
-    /// The sum, if anyone added to it.
-    pub fn begun(&self) -> Option<&[F]> {
-        self.begun.then_some(&self.values)
+    /// The sum; `None` if nothing was added.
+    pub fn get(&self) -> Option<&[F]> {
+        self.written.then_some(&self.values)
     }
 
-    /// The sum, zero if nobody added to it.
-    pub fn settle(&mut self) -> &mut [F] {
-        if !self.begun {
+    /// The sum; zeros if nothing was added.
+    pub fn or_zeros(&mut self) -> &mut [F] {
+        if !self.written {
             self.values.fill(F::default());
         }
         &mut self.values
     }
 }
 
-/// The gradient of what a layer hands on.
+/// The gradient of what other layers read of a layer.
 #[derive(Debug, Default)]
 pub struct Gradient<F> {
-    /// Of every output, `(T, N, width)`; no room where nobody reads them.
-    pub outputs: Sum<F>,
+    /// Of every output, `(T, N, width)`; empty where no layer reads them.
+    pub outputs: GradientSum<F>,
     /// Of the last h, which is the last output, `(N, width)`.
-    pub h: Sum<F>,
+    pub h: GradientSum<F>,
     /// Of the last c, `(N, width)`.
-    pub c: Sum<F>,
+    pub c: GradientSum<F>,
 }
 
 impl<F: Real> Gradient<F> {
-    /// Forgets what is there.
+    /// Starts all three sums again.
     pub fn clear(&mut self) {
-        [&mut self.outputs, &mut self.h, &mut self.c].into_iter().for_each(Sum::clear);
+        [&mut self.outputs, &mut self.h, &mut self.c].into_iter().for_each(GradientSum::clear);
     }
 }
 
@@ -220,7 +221,7 @@ pub struct Buffers {
 }
 
 impl Buffers {
-    /// Those of `rows` rows.
+    /// Those for `rows` rows.
     pub fn new(spec: &dyn Spec, node: &Node, rows: usize) -> Self {
         let lengths = spec.buffers(node).into_iter().map(|numbers| numbers as usize * rows);
         Self { lengths: lengths.collect::<Vec<_>>().into_iter() }

@@ -13,13 +13,11 @@ pub trait Twin: Debug {
     /// All its time steps, from `start` where it has a state.
     ///
     /// # Errors
-    /// Inputs of another kind than the layer reads, and libtorch's.
+    /// Inputs of another kind or shape than the layer reads, a missing state, or a shortage of
+    /// memory.
     fn run(&self, inputs: &[Input<'_>], start: Option<&LstmState>) -> Result<Output, TchError>;
 
     /// The zero state of `rows` rows; `None` for a layer without one.
-    ///
-    /// # Errors
-    /// libtorch's.
     fn zero_state(&self, rows: i64) -> Result<Option<LstmState>, TchError> {
         let _ = rows;
         Ok(None)
@@ -29,18 +27,18 @@ pub trait Twin: Debug {
 /// What a layer reads over its T steps.
 #[derive(Debug, Clone, Copy)]
 pub enum Input<'a> {
-    /// Ids `(R, B, T)` int64, standing for one-hot vectors. Those out of range are the caller's to
-    /// prevent: they may be another replica's.
+    /// Ids `(R, B, T)` int64 below V, standing for one-hot vectors. They are not checked: others
+    /// may select another replica's rows.
     Ids(&'a Tensor),
-    /// One vector a row, `(R, B, I)`, at each of T steps.
+    /// One vector for each row, `(R, B, I)`, at each of T steps.
     Repeated(&'a Tensor, i64),
     /// Zeros, for one step of so many rows.
     Zeros(i64),
-    /// What another layer put out.
+    /// The outputs of another layer.
     Outputs(&'a Output),
 }
 
-/// What a layer puts out.
+/// The result of a layer.
 #[derive(Debug)]
 pub struct Output {
     /// Every output, `(T, R, B, width)`.
@@ -49,7 +47,7 @@ pub struct Output {
     pub last: Option<LstmState>,
 }
 
-/// A weight whose rows ids stand for.
+/// A weight with a row for each id.
 #[derive(Debug)]
 pub struct Table {
     /// `(R, V, width)`.
@@ -62,7 +60,7 @@ impl Table {
     /// The table `weight` `(R, V, width)`.
     ///
     /// # Errors
-    /// libtorch's.
+    /// If `weight` has not three axes.
     pub fn new(weight: Tensor) -> Result<Self, TchError> {
         let (replicas, rows, _) = weight.size3()?;
         let first_row = Tensor::f_arange(replicas, (Kind::Int64, weight.device()))?;
@@ -73,7 +71,7 @@ impl Table {
     /// The rows of `ids` `(R, B, T)` int64, `(T, R, B, width)`.
     ///
     /// # Errors
-    /// libtorch's.
+    /// On a CPU, if an id is outside the whole table; anywhere, if `ids` has not three axes.
     pub fn look_up(&self, ids: &Tensor) -> Result<Tensor, TchError> {
         let (replicas, rows, width) = self.weight.size3()?;
         let numbers = if replicas == 1 { ids.shallow_clone() } else { ids.f_add(&self.first_row)? };

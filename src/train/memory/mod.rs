@@ -71,8 +71,8 @@ struct Sizes<'a> {
     rows: f64,
     units: f64,
     vocab: f64,
-    /// Steps that the dense layer answers.
-    answers: f64,
+    /// Time steps of the outputs.
+    output_steps: f64,
     /// Bytes of all weights.
     weights: f64,
     /// Numbers in the largest weight of one replica.
@@ -188,7 +188,7 @@ impl<'a> Sizes<'a> {
             rows: config.batch_size as f64,
             units: config.units as f64,
             vocab: config.vocab as f64,
-            answers: model.answers() as f64,
+            output_steps: model.output_steps() as f64,
             weights: counts.iter().sum::<f64>() * replicas * number,
             largest: counts.iter().copied().fold(0.0, f64::max),
             model,
@@ -250,17 +250,17 @@ impl<'a> Sizes<'a> {
     /// The same as libtorch's graph keeps them, with what the step makes on its way.
     fn graph(&self) -> Share {
         let sum = |of: fn(&Costs) -> f64| self.model.costs().map(|costs| of(&costs)).sum::<f64>();
-        let passing = self.model.costs().map(|costs| costs.passing).fold(0.0, f64::max);
-        let row = (sum(|costs| costs.kept) + passing) * self.number;
+        let temporary = self.model.costs().map(|costs| costs.temporary).fold(0.0, f64::max);
+        let row = (sum(|costs| costs.kept) + temporary) * self.number;
         let kernels = 2.0 * self.largest * self.replicas * self.number;
         let mut share = self.activations(row);
-        share.bytes += kernels + STEP * sum(|costs| costs.in_turn);
+        share.bytes += kernels + STEP * sum(|costs| costs.sequential_steps);
         share
     }
 
     fn activations(&self, row: f64) -> Share {
         let bytes = self.replicas * self.rows * row;
-        let fields = match self.answers * self.vocab > self.units * 8.0 {
+        let fields = match self.output_steps * self.vocab > self.units * 8.0 {
             true => &["batch_size", "vocab", "n_out", "replicas"],
             false => &["batch_size", "units", "n_in", "replicas"],
         };

@@ -1,4 +1,4 @@
-//! What two layers said that read the same in either direction.
+//! The outputs of two LSTMs that read the same source in opposite directions, concatenated.
 
 pub mod fused;
 pub mod torch;
@@ -6,10 +6,11 @@ pub mod torch;
 use super::{Costs, Spec, Weight};
 use crate::model::Node;
 
-/// The outputs and the last states of two LSTMs side by side, that of the forward one first.
+/// The outputs and the last states of two LSTMs, concatenated along the width, the forward one's
+/// first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bidirectional {
-    /// H of either.
+    /// H of each LSTM.
     pub units: i64,
 }
 
@@ -36,9 +37,9 @@ impl Spec for Bidirectional {
         let outputs = steps as f64 * self.width() as f64;
         Costs {
             multiplications: 0.0,
-            in_turn: 0.0,
+            sequential_steps: 0.0,
             kept: outputs,
-            passing: outputs,
+            temporary: outputs,
             inference: 2.0 * outputs,
         }
     }

@@ -1,4 +1,4 @@
-//! Two directions side by side as libtorch operations.
+//! A bidirectional layer as libtorch operations.
 
 use tch::{TchError, Tensor};
 
@@ -7,14 +7,11 @@ use crate::model::layers::lstm::torch::LstmState;
 use crate::model::layers::twin::{Input, Output, Twin};
 use crate::tensor::parameters::Parameters;
 
-/// The outputs of two layers side by side.
+/// The concatenated outputs of two layers.
 #[derive(Debug)]
 pub struct BidirectionalTwin;
 
 /// The layer, which has no parameters.
-///
-/// # Errors
-/// None.
 pub fn twin(_: &Bidirectional, _: &Parameters, _: &str) -> Result<BidirectionalTwin, TchError> {
     Ok(BidirectionalTwin)
 }

@@ -1,55 +1,68 @@
-//! A dense layer on its way through some rows of a batch.
+//! The pass of a dense layer over some rows of a batch.
 
 use super::Dense;
 use crate::kernels::float::Real;
-use crate::kernels::product::{Matrix, Order, multiply};
 use crate::kernels::product::Onto;
-use crate::model::layers::pass::{Below, BelowMut, Buffers, Factors, Gradient, Pass, Sum, Weights};
+use crate::kernels::product::{Matrix, Order, multiply};
+use crate::model::layers::pass::{
+    Buffers, Factors, Gradient, GradientSum, InputGradients, Inputs, Pass, Weights,
+};
 use crate::model::{Node, Read};
 
 const KERNEL: usize = 0;
 const BIAS: usize = 1;
 
-/// A dense layer over T steps of N rows. Its outputs lie where their gradient will: the loss replaces
-/// the one by the other.
+/// A dense layer over T steps of N rows. The outputs and their gradient share a buffer: the loss
+/// replaces the outputs by the gradient.
 pub struct DensePass<F> {
     read: Read,
     inputs: usize,
     units: usize,
     /// N · O: the numbers of a step.
     n: usize,
-    /// `outputs` has `(T, N, O)`: logits, and after the loss their gradient.
+    /// `outputs`, `(T, N, O)`: logits, and after the loss their gradient.
     gradient: Gradient<F>,
 }
 
 /// The pass of `layer` for `rows` rows.
-pub fn pass<F: Real>(layer: &Dense, node: &Node, rows: usize, buffers: &mut Buffers) -> DensePass<F> {
+pub fn pass<F: Real>(
+    layer: &Dense,
+    node: &Node,
+    rows: usize,
+    buffers: &mut Buffers,
+) -> DensePass<F> {
     let units = layer.units as usize;
-    let gradient = Gradient { outputs: Sum::new(buffers.take()), ..Gradient::default() };
-    DensePass { read: node.reads[0], inputs: layer.inputs as usize, units, n: rows * units, gradient }
+    let gradient = Gradient { outputs: GradientSum::new(buffers.take()), ..Gradient::default() };
+    DensePass {
+        read: node.reads[0],
+        inputs: layer.inputs as usize,
+        units,
+        n: rows * units,
+        gradient,
+    }
 }
 
 impl<F: Real> Pass<F> for DensePass<F> {
-    fn forward(&mut self, below: Below<'_, F>, weights: &Weights<'_, F>) {
-        let (x, logits) = (below.vectors(self.read), &mut self.gradient.outputs.values);
+    fn forward(&mut self, inputs: Inputs<'_, F>, weights: &Weights<'_, F>) {
+        let (x, logits) = (inputs.vectors(self.read), &mut self.gradient.outputs.values);
         logits.chunks_exact_mut(self.units).for_each(|y| y.copy_from_slice(weights.values[BIAS]));
         let kernel = weights.matrix(KERNEL, self.units);
         multiply(Matrix::new(x, self.inputs), kernel, logits, Onto::Sum, Order::Up);
     }
 
-    fn backward(&mut self, mut below: BelowMut<'_, F>, weights: &Weights<'_, F>) {
+    fn backward(&mut self, mut gradients: InputGradients<'_, F>, weights: &Weights<'_, F>) {
         let d_outputs = Matrix::new(&self.gradient.outputs.values, self.units);
-        if let Some(gradient) = below.gradient(self.read) {
+        if let Some(gradient) = gradients.get(self.read) {
             let (d_x, onto) = gradient.onto();
             multiply(d_outputs, weights.transposed(KERNEL, self.inputs), d_x, onto, Order::Down);
         }
     }
 
-    fn factors<'a>(&'a self, weight: usize, below: Below<'a, F>) -> Factors<'a, F> {
+    fn factors<'a>(&'a self, weight: usize, inputs: Inputs<'a, F>) -> Factors<'a, F> {
         let d_outputs = self.gradient.outputs.values.as_slice();
         match weight {
             KERNEL => {
-                Factors::Product(Matrix::new(below.vectors(self.read), self.inputs), d_outputs)
+                Factors::Product(Matrix::new(inputs.vectors(self.read), self.inputs), d_outputs)
             }
             _ => Factors::Sum(d_outputs),
         }

@@ -42,10 +42,10 @@ impl Spec for Dense {
         let (steps, inputs, units) = (steps as f64, self.inputs as f64, self.units as f64);
         Costs {
             multiplications: steps * inputs * units,
-            in_turn: 0.0,
+            sequential_steps: 0.0,
             kept: 0.0,
             // Logits and their gradients.
-            passing: 4.0 * steps * units,
+            temporary: 4.0 * steps * units,
             // Logits and probabilities.
             inference: 2.0 * steps * (inputs + units),
         }

@@ -17,7 +17,7 @@ pub struct DenseTwin {
 
 /// The layer whose parameters are called `name.…`.
 ///
-/// # Errors
+/// # Panics
 /// If there are none.
 pub fn twin(_: &Dense, parameters: &Parameters, name: &str) -> Result<DenseTwin, TchError> {
     Ok(DenseTwin {
@@ -27,7 +27,11 @@ pub fn twin(_: &Dense, parameters: &Parameters, name: &str) -> Result<DenseTwin,
 }
 
 impl Twin for DenseTwin {
-    fn run(&self, inputs: &[Input<'_>], _: Option<&crate::model::layers::lstm::torch::LstmState>) -> Result<Output, TchError> {
+    fn run(
+        &self,
+        inputs: &[Input<'_>],
+        _: Option<&crate::model::layers::lstm::torch::LstmState>,
+    ) -> Result<Output, TchError> {
         // `(R, T, B, I)`.
         let x = match inputs {
             [Input::Outputs(below)] => below.outputs.f_transpose(0, 1)?,

@@ -1,9 +1,11 @@
-//! An embedding on its way through some rows of a batch: rows are copied, and their gradients are the
-//! table's.
+//! The pass of an embedding over some rows of a batch: rows of the table are copied, and gradients
+//! are added to the rows.
 
 use super::Embedding;
 use crate::kernels::float::Real;
-use crate::model::layers::pass::{Below, BelowMut, Buffers, Factors, Gradient, Pass, Sum, Weights};
+use crate::model::layers::pass::{
+    Buffers, Factors, Gradient, GradientSum, InputGradients, Inputs, Pass, Weights,
+};
 use crate::model::{Node, Read};
 
 const EMBEDDINGS: usize = 0;
@@ -28,25 +30,25 @@ pub fn pass<F: Real>(
 ) -> EmbeddingPass<F> {
     let units = layer.units as usize;
     let (read, outputs) = (node.reads[0], buffers.take());
-    let gradient = Gradient { outputs: Sum::new(buffers.take()), ..Gradient::default() };
+    let gradient = Gradient { outputs: GradientSum::new(buffers.take()), ..Gradient::default() };
     EmbeddingPass { read, units, n: rows * units, outputs, gradient }
 }
 
 impl<F: Real> Pass<F> for EmbeddingPass<F> {
-    fn forward(&mut self, below: Below<'_, F>, weights: &Weights<'_, F>) {
+    fn forward(&mut self, inputs: Inputs<'_, F>, weights: &Weights<'_, F>) {
         let table = weights.values[EMBEDDINGS];
-        let ids = below.ids.of(self.read);
+        let ids = inputs.ids.of(self.read);
         for (vector, id) in self.outputs.chunks_exact_mut(self.units).zip(ids) {
             vector.copy_from_slice(&table[id * self.units..][..self.units]);
         }
     }
 
-    fn backward(&mut self, _: BelowMut<'_, F>, _: &Weights<'_, F>) {
-        self.gradient.outputs.settle();
+    fn backward(&mut self, _: InputGradients<'_, F>, _: &Weights<'_, F>) {
+        self.gradient.outputs.or_zeros();
     }
 
-    fn factors<'a>(&'a self, _: usize, below: Below<'a, F>) -> Factors<'a, F> {
-        Factors::Rows(below.ids.of(self.read), &self.gradient.outputs.values)
+    fn factors<'a>(&'a self, _: usize, inputs: Inputs<'a, F>) -> Factors<'a, F> {
+        Factors::Rows(inputs.ids.of(self.read), &self.gradient.outputs.values)
     }
 
     fn outputs(&self) -> &[F] {

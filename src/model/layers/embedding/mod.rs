@@ -7,7 +7,7 @@ use super::{Costs, Spec, Weight};
 use crate::model::Node;
 use crate::tensor::parameters::Init;
 
-/// Row id of the table `embeddings` `(V, E)`, uniform on ±0.05, at every step.
+/// For every id its row of the table `embeddings` `(V, E)`, which starts uniform on ±0.05.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Embedding {
     /// V: ids are below it.
@@ -42,9 +42,9 @@ impl Spec for Embedding {
         let outputs = steps as f64 * self.units as f64;
         Costs {
             multiplications: 0.0,
-            in_turn: 0.0,
+            sequential_steps: 0.0,
             kept: outputs,
-            passing: 2.0 * outputs,
+            temporary: 2.0 * outputs,
             inference: 2.0 * outputs,
         }
     }

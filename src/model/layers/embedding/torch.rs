@@ -16,8 +16,11 @@ pub struct EmbeddingTwin {
 
 /// The layer whose parameter is called `name.embeddings`.
 ///
+/// # Panics
+/// If there is none.
+///
 /// # Errors
-/// libtorch's.
+/// If it has not three axes.
 pub fn twin(_: &Embedding, parameters: &Parameters, name: &str) -> Result<EmbeddingTwin, TchError> {
     let embeddings = Table::new(parameters.leaf(&format!("{name}.embeddings")))?;
     Ok(EmbeddingTwin { embeddings })
@@ -27,7 +30,7 @@ impl Twin for EmbeddingTwin {
     fn run(&self, inputs: &[Input<'_>], _: Option<&LstmState>) -> Result<Output, TchError> {
         let outputs = match *inputs {
             [Input::Ids(ids)] => self.embeddings.look_up(ids)?,
-            // Probabilities: the mean of the vectors, weighted by them.
+            // Probabilities of ids: the mean of the vectors, weighted by them.
             [Input::Repeated(x, steps)] => {
                 let vector = x.f_bmm(&self.embeddings.weight)?.f_unsqueeze(0)?;
                 vector.f_expand([steps, -1, -1, -1], false)?

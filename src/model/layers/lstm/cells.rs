@@ -3,7 +3,7 @@
 use crate::config::GateActivation;
 use crate::kernels::float::{Real, widest};
 
-/// What a step keeps of its `n` cells, row by row; gates are `(n / H) × 4H`, the rest `n` numbers.
+/// The buffers of a step of `n` cells, row by row; gates are `(n / H) × 4H`, the rest `n` numbers.
 pub struct CellStep<'a, F> {
     /// In: x·kernel + bias + h·recurrent_kernel. Out: σ(i), σ(f), tanh(g), σ(o).
     pub gates: &'a mut [F],
@@ -17,17 +17,17 @@ pub struct CellStep<'a, F> {
     pub h: &'a mut [F],
 }
 
-/// What the gradient of a step needs, laid out as in [`CellStep`].
+/// The buffers of the gradient of a step, laid out as in [`CellStep`].
 pub struct CellGradient<'a, F> {
-    /// In: σ(i), σ(f), tanh(g), σ(o). Out: gradient of what these were before their activations.
+    /// In: σ(i), σ(f), tanh(g), σ(o). Out: gradient of the pre-activations.
     pub gates: &'a mut [F],
     /// c of the step before.
     pub c_before: &'a [F],
     /// tanh(c).
     pub tanh_c: &'a [F],
-    /// Gradient of h that comes from above; nothing means zero.
+    /// Gradient of h from the layers that read it; `None` means zero.
     pub d_output: Option<&'a [F]>,
-    /// In: gradient of h that comes from the step after. Out: the whole of it.
+    /// In: gradient of h from the step after. Out: the whole gradient of h.
     pub d_h: &'a mut [F],
     /// In: gradient of c. Out: that of the step before.
     pub d_c: &'a mut [F],
@@ -120,7 +120,7 @@ fn backward_rows<F: Real>(step: &mut CellGradient<F>, units: usize, slope: impl 
 #[inline(always)]
 fn hard_sigmoid<F: Real>(x: F) -> F {
     let (zero, one) = (F::from(0.0), F::from(1.0));
-    // 0.2 as a quotient, so that it is as exact as F can be.
+    // A quotient, so that 0.2 is rounded to F once.
     let s = one / F::from(5.0) * x + F::from(0.5);
     let s = if s < zero { zero } else { s };
     if s > one { one } else { s }

@@ -1,11 +1,14 @@
-//! An LSTM on its way through some rows of a batch: what it reads is projected, then come its steps.
+//! The pass of an LSTM over some rows of a batch: first the projection of its inputs, then its
+//! steps.
 
 use super::Lstm;
 use super::steps::Steps;
 use crate::kernels::float::Real;
 use crate::kernels::product::{Matrix, Onto, Order, multiply};
 use crate::kernels::rows::sum_rows;
-use crate::model::layers::pass::{Below, BelowMut, Buffers, Factors, Gradient, Pass, Weights};
+use crate::model::layers::pass::{
+    Buffers, Factors, Gradient, InputGradients, Inputs, Pass, Weights,
+};
 use crate::model::{Node, Read, Start};
 
 const KERNEL: usize = 0;
@@ -20,7 +23,7 @@ pub struct LstmPass<F> {
     steps: Steps<F>,
     /// `(N, 4H)`: the projection of a vector that is read at every step, then its gradient.
     repeated: Vec<F>,
-    /// Whether somebody asks for the gradient of the initial state.
+    /// Whether another layer needs the gradient of the initial state.
     wants_state: bool,
 }
 
@@ -37,7 +40,7 @@ pub fn pass<F: Real>(layer: &Lstm, node: &Node, rows: usize, buffers: &mut Buffe
 }
 
 impl<F: Real> LstmPass<F> {
-    /// Projects ids: a look-up of kernel rows.
+    /// Projects ids: looks up rows of the kernel.
     fn look_up(&mut self, ids: &[usize], weights: &Weights<'_, F>) {
         let (kernel, bias) = (weights.values[KERNEL], weights.values[BIAS]);
         let width = bias.len();
@@ -67,25 +70,25 @@ impl<F: Real> LstmPass<F> {
         multiply(Matrix::new(x, self.inputs), kernel, gates, Onto::Sum, Order::Up);
     }
 
-    /// The gradient of the projections of what it reads as vectors: of each step, or the sum over all.
+    /// The gradient of the input projections: of each step, or, for a repeated vector, their sum.
     fn d_projected(&self) -> &[F] {
         if matches!(self.read, Read::Last(_)) { &self.repeated } else { &self.steps.gates }
     }
 }
 
 impl<F: Real> Pass<F> for LstmPass<F> {
-    fn forward(&mut self, below: Below<'_, F>, weights: &Weights<'_, F>) {
+    fn forward(&mut self, inputs: Inputs<'_, F>, weights: &Weights<'_, F>) {
         match self.read {
-            Read::Source | Read::DecoderInput => self.look_up(below.ids.of(self.read), weights),
-            Read::Last(_) => self.repeat(below.vectors(self.read), weights),
-            Read::Outputs(_) => self.project(below.vectors(self.read), weights),
+            Read::Source | Read::DecoderInput => self.look_up(inputs.ids.of(self.read), weights),
+            Read::Last(_) => self.repeat(inputs.vectors(self.read), weights),
+            Read::Outputs(_) => self.project(inputs.vectors(self.read), weights),
         }
         self.steps.forward(weights.matrix(RECURRENT, 4 * self.units));
     }
 
-    fn backward(&mut self, mut below: BelowMut<'_, F>, weights: &Weights<'_, F>) {
+    fn backward(&mut self, mut gradients: InputGradients<'_, F>, weights: &Weights<'_, F>) {
         self.steps.backward(weights.transposed(RECURRENT, self.units), self.wants_state);
-        let Some(gradient) = below.gradient(self.read) else { return };
+        let Some(gradient) = gradients.get(self.read) else { return };
         if !self.repeated.is_empty() {
             self.repeated.fill(F::default());
             sum_rows(&mut self.repeated, &self.steps.gates);
@@ -95,13 +98,13 @@ impl<F: Real> Pass<F> for LstmPass<F> {
         multiply(d_projected, weights.transposed(KERNEL, self.inputs), d_x, onto, Order::Up);
     }
 
-    fn factors<'a>(&'a self, weight: usize, below: Below<'a, F>) -> Factors<'a, F> {
+    fn factors<'a>(&'a self, weight: usize, inputs: Inputs<'a, F>) -> Factors<'a, F> {
         match (weight, self.read) {
             (KERNEL, Read::Source | Read::DecoderInput) => {
-                Factors::Rows(below.ids.of(self.read), &self.steps.gates)
+                Factors::Rows(inputs.ids.of(self.read), &self.steps.gates)
             }
             (KERNEL, Read::Outputs(_) | Read::Last(_)) => {
-                let x = Matrix::new(below.vectors(self.read), self.inputs);
+                let x = Matrix::new(inputs.vectors(self.read), self.inputs);
                 Factors::Product(x, self.d_projected())
             }
             (RECURRENT, _) => {

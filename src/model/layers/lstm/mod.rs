@@ -20,27 +20,27 @@ use crate::tensor::parameters::Init;
 /// h' = σ(o) ⊙ tanh(c')
 /// ```
 ///
-/// Gate order, shapes and one bias are Keras's (which calls the block g "c"), so weights travel:
-/// kernel `(I, 4H)`, Glorot uniform with the fans of the whole matrix; recurrent_kernel `(H, 4H)`,
-/// orthogonal; bias `(4H)`, zero but for a forget gate of 1.
+/// Gate order, shapes and the single bias are Keras's (which calls the block g "c"), so that
+/// weights can be exchanged: kernel `(I, 4H)`, Glorot uniform with the fans of the whole matrix;
+/// recurrent_kernel `(H, 4H)`, orthogonal; bias `(4H)`, zero but for a forget gate of 1.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lstm {
     /// I: the width of what it reads, or V where that is ids.
     pub inputs: i64,
-    /// What it reads.
-    pub reads: Reads,
+    /// The kind of its inputs.
+    pub reads: InputKind,
     /// H.
     pub units: i64,
     /// Whether it reads from the last step to the first.
     pub backwards: bool,
-    /// σ: what the gates pass through.
+    /// σ: the activation of the gates.
     pub gate_activation: GateActivation,
 }
 
 /// What an LSTM reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reads {
-    /// An id at every step, which stands for a one-hot vector: a row of the kernel is looked up.
+pub enum InputKind {
+    /// An id at every step, for a one-hot vector: its row of the kernel is looked up.
     Ids,
     /// A vector at every step.
     Vectors,
@@ -66,8 +66,8 @@ impl Spec for Lstm {
             transposed,
         };
         vec![
-            // The gradient of ids is nobody's.
-            weight("kernel", &[inputs], Init::GlorotUniform, reads != Reads::Ids),
+            // Ids have no gradient.
+            weight("kernel", &[inputs], Init::GlorotUniform, reads != InputKind::Ids),
             weight("recurrent_kernel", &[units], Init::Orthogonal, true),
             weight("bias", &[], Init::UnitForgetBias, false),
         ]
@@ -76,33 +76,33 @@ impl Spec for Lstm {
     fn buffers(&self, node: &Node) -> Vec<i64> {
         let (steps, units) = (node.steps, self.units);
         let outputs = if node.outputs_read { steps * units } else { 0 };
-        let repeated = if self.reads == Reads::OneVector { 4 * units } else { 0 };
+        let repeated = if self.reads == InputKind::OneVector { 4 * units } else { 0 };
         let states = (steps + 1) * units;
         vec![4 * steps * units, states, states, steps * units, outputs, units, units, repeated]
     }
 
     fn costs(&self, steps: i64) -> Costs {
         let (steps, inputs, units) = (steps as f64, self.inputs as f64, self.units as f64);
-        // Vectors that are multiplied. What is held: kernel rows or products, and again with the bias,
-        // or the projection of one vector; the outputs twice.
+        // Vectors that are multiplied. Numbers held, in units of H: kernel rows or products, and
+        // again with the bias, or the projection of one vector; the outputs twice.
         let (read, held) = match self.reads {
-            Reads::Ids => (0.0, 10.0 * steps),
-            Reads::Vectors => (steps, 10.0 * steps),
-            Reads::OneVector => (1.0, 4.0 + 2.0 * steps),
+            InputKind::Ids => (0.0, 10.0 * steps),
+            InputKind::Vectors => (steps, 10.0 * steps),
+            InputKind::OneVector => (1.0, 4.0 + 2.0 * steps),
         };
-        // Of a step: gates before and after their activations, c, tanh(c), h; with the hard sigmoid
-        // also what its clip was given; in the end every output once more.
+        // For each step: gates before and after their activations, c, tanh(c), h; with the hard
+        // sigmoid also the inputs of its clip; finally every output again.
         let kept = match self.gate_activation {
             GateActivation::Sigmoid => 12.0,
             GateActivation::HardSigmoid => 15.0,
         };
         Costs {
             multiplications: (steps * units + read * inputs) * 4.0 * units,
-            in_turn: steps,
+            sequential_steps: steps,
             kept: kept * steps * units,
-            // Projections on the way up, their gradients down.
-            passing: 4.0 * steps * units,
-            // Half as much again is what the allocator keeps of one batch for the next.
+            // Projections in the forward pass, their gradients in the backward pass.
+            temporary: 4.0 * steps * units,
+            // The allocator keeps half as much again from one batch to the next.
             inference: 1.5 * held * units,
         }
     }

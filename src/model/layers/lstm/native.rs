@@ -1,5 +1,5 @@
-//! libtorch's own LSTM: on CUDA it is cuDNN's, one kernel for all time steps. It multiplies float32
-//! numbers in full only because of [`device::TF32_SWITCH`].
+//! libtorch's own LSTM: on CUDA it is cuDNN's, one kernel for all time steps. Its products have
+//! full float32 precision only because of [`device::TF32_SWITCH`].
 
 use tch::{Device, TchError, Tensor};
 
@@ -7,8 +7,8 @@ use super::torch::LstmState;
 use crate::config::GateActivation;
 use crate::tensor::device;
 
-/// Whether it is the better choice: on a GPU, for what cuDNN knows, which is neither a replica axis
-/// nor the hard sigmoid.
+/// Whether to use it: on a GPU, unless there is a replica axis or the hard sigmoid, which cuDNN
+/// lacks.
 pub fn serves(replicas: i64, activation: GateActivation, device: Device) -> bool {
     replicas == 1 && activation == GateActivation::Sigmoid && !device::is_host(device)
 }
@@ -18,7 +18,7 @@ pub fn serves(replicas: i64, activation: GateActivation, device: Device) -> bool
 /// after the last step. Differentiable in every input.
 ///
 /// # Errors
-/// libtorch's.
+/// If shapes do not match, or memory is short.
 pub fn lstm(
     x: &Tensor,
     [kernel, recurrent_kernel, bias]: [&Tensor; 3],
@@ -26,8 +26,8 @@ pub fn lstm(
 ) -> Result<(Tensor, LstmState), TchError> {
     let (_, inputs, gates) = kernel.size3()?;
     let units = gates / 4;
-    // cuDNN wants the transposed kernels and two biases one behind the other in one buffer;
-    // otherwise libtorch copies them there itself, and warns. Keras has one bias.
+    // cuDNN takes the transposed kernels and two biases in one contiguous buffer; otherwise
+    // libtorch copies them into one itself, and warns. Keras has one bias.
     let flat = |weight: &Tensor| weight.f_transpose(1, 2)?.f_reshape([-1]);
     let bias = bias.f_reshape([-1])?;
     let parts = [flat(kernel)?, flat(recurrent_kernel)?, bias.f_zeros_like()?, bias];

@@ -6,11 +6,11 @@ use super::torch::LstmState;
 use crate::config::GateActivation;
 
 /// All time steps of an LSTM, given the input projections `(T, R, B, 4H)` (x·kernel + bias, blocks
-/// i, f, g, o), the recurrent kernel `(R, H, 4H)` and the state before the first step. Returns the
-/// T outputs as one tensor `(T, R, B, H)` and the state after the last step. Differentiable in every input.
+/// i, f, g, o), the recurrent kernel `(R, H, 4H)` and the state before the first step. Returns all
+/// outputs `(T, R, B, H)` and the state after the last step. Differentiable in every input.
 ///
 /// # Errors
-/// libtorch's.
+/// If shapes do not match, or memory is short.
 pub fn recurrence(
     projected: &Tensor,
     recurrent_kernel: &Tensor,
@@ -22,7 +22,7 @@ pub fn recurrence(
     let mut outputs = Vec::new();
     for step in projected.f_unbind(0)? {
         let z = step.f_baddbmm(&state.h, recurrent_kernel, 1.0, 1.0)?;
-        // Input and forget gate pass through one operation: they lie side by side.
+        // Input and forget gate are adjacent: one operation activates both.
         let blocks = z.f_split_with_sizes([2 * units, units, units], -1)?;
         let gates = gate(&blocks[0], activation)?.f_split(units, -1)?;
         let new = gates[0].f_mul(&blocks[1].f_tanh()?)?;
@@ -42,7 +42,7 @@ pub fn recurrence(
 fn gate(x: &Tensor, activation: GateActivation) -> Result<Tensor, TchError> {
     match activation {
         GateActivation::Sigmoid => x.f_sigmoid(),
-        // libtorch's own hardsigmoid is another function, and rounds its slope to float32.
+        // libtorch's own hardsigmoid has another slope, and rounds it to float32.
         GateActivation::HardSigmoid => x.f_mul_scalar(0.2)?.f_add_scalar(0.5)?.f_clamp(0.0, 1.0),
     }
 }

@@ -5,10 +5,10 @@ use super::cells::{self, CellGradient, CellStep};
 use crate::config::GateActivation;
 use crate::kernels::float::Real;
 use crate::kernels::product::{Matrix, Onto, Order, multiply};
-use crate::model::layers::pass::{Buffers, Gradient, Sum};
+use crate::model::layers::pass::{Buffers, Gradient, GradientSum};
 
-/// T time steps of an LSTM over N rows; buffers for what the backward pass and the gradient of the
-/// weights need.
+/// T time steps of an LSTM over N rows, with all that the backward pass and the weights' gradients
+/// need.
 #[derive(Debug)]
 pub struct Steps<F> {
     steps: usize,
@@ -17,21 +17,21 @@ pub struct Steps<F> {
     n: usize,
     activation: GateActivation,
     backwards: bool,
-    /// How many steps' products with the recurrent kernel are known to be zero: 1 where `forward` found
-    /// the initial h to be.
+    /// How many steps need no product with the recurrent kernel: 1 where `forward` found an initial
+    /// h of zeros.
     without_product: usize,
     /// `(T, N, 4H)`. In: the input projections. After `forward`: σ(i), σ(f), tanh(g), σ(o). After
     /// `backward`: the gradient of the input projections.
     pub gates: Vec<F>,
-    /// `(T + 1, N, H)`: h before the first step, the caller's to set, and after each; backwards the
-    /// steps' in the same order, and the initial one behind them.
+    /// `(T + 1, N, H)`: the initial h, set by the caller, then h after each step; for a layer that
+    /// reads backwards h of each step in the order of the source, then the initial h.
     h: Vec<F>,
     /// `(T + 1, N, H)`: c, likewise.
     c: Vec<F>,
     /// `(T, N, H)`.
     tanh_c: Vec<F>,
-    /// In: the gradient of the outputs, if anyone reads them, and of the last h and c, beside that.
-    /// After `backward` h and c have that of the initial state.
+    /// In: the gradients of the outputs, if any layer reads them, and of the last h and c. After
+    /// `backward`, `h` and `c` hold those of the initial state.
     pub gradient: Gradient<F>,
 }
 
@@ -41,7 +41,7 @@ impl<F: Real> Steps<F> {
         let units = layer.units as usize;
         let mut take = || buffers.take();
         let (gates, h, c, tanh_c) = (take(), take(), take(), take());
-        let [outputs, d_h, d_c] = [(); 3].map(|()| Sum::new(take()));
+        let [outputs, d_h, d_c] = [(); 3].map(|()| GradientSum::new(take()));
         Self {
             steps,
             units,
@@ -63,7 +63,7 @@ impl<F: Real> Steps<F> {
         if self.backwards { &self.h[..end] } else { &self.h[self.n..] }
     }
 
-    /// Where the initial h and c lie, and where the last.
+    /// The offsets of the initial and of the last state.
     fn ends(&self) -> [usize; 2] {
         let end = self.steps * self.n;
         if self.backwards { [end, 0] } else { [0, end] }
@@ -89,9 +89,8 @@ impl<F: Real> Steps<F> {
         }
     }
 
-    /// What enters the recurrent kernel's gradient, as rows of one matrix each: the h that steps
-    /// started from, `(T · N, H)`, and the gates' gradients, `(T · N, 4H)`, of those
-    /// steps whose h is not known to be zero.
+    /// The factors of the recurrent kernel's gradient: h before each step, `(T · N, H)`, and the
+    /// gradient of its gates, `(T · N, 4H)`, without a first step whose h is zero.
     pub fn recurrent_rows(&self) -> (&[F], &[F]) {
         let (n, zero) = (self.n, self.n * self.without_product);
         let end = n * self.steps;
@@ -101,7 +100,8 @@ impl<F: Real> Steps<F> {
         }
     }
 
-    /// The steps in the order in which they follow each other.
+    /// The steps in the order of the recurrence: their number in it, and their index in the
+    /// buffers.
     fn order(&self) -> impl DoubleEndedIterator<Item = (usize, usize)> + use<F> {
         let (steps, backwards) = (self.steps, self.backwards);
         (0..steps).map(move |k| (k, if backwards { steps - 1 - k } else { k }))
@@ -126,13 +126,12 @@ impl<F: Real> Steps<F> {
         }
     }
 
-    /// Takes all steps back with the transposed recurrent kernel, `(4H, H)`. The gradient of the
-    /// initial state is left where that of the last one was if `wants_state` says that it will be
-    /// used.
+    /// The backward pass of all steps, with the transposed recurrent kernel, `(4H, H)`. With
+    /// `wants_state`, the gradient of the initial state replaces that of the last one.
     pub fn backward(&mut self, transposed: Matrix<'_, F>, wants_state: bool) {
         let (n, order) = (self.n, self.order());
         let Gradient { outputs, h, c } = &mut self.gradient;
-        let (d_outputs, d_h, d_c) = (outputs.begun(), h.settle(), c.settle());
+        let (d_outputs, d_h, d_c) = (outputs.get(), h.or_zeros(), c.or_zeros());
         for (k, t) in order.rev() {
             let now = n * t..n * (t + 1);
             let before = n * (t + usize::from(self.backwards));
@@ -154,7 +153,7 @@ impl<F: Real> Steps<F> {
     }
 }
 
-/// The `n` numbers before step `t` and those after it, of states that lie in the order of the steps.
+/// The `n` numbers of the state before step `t` and those of the state after it.
 fn around<F>(states: &mut [F], n: usize, t: usize, backwards: bool) -> (&[F], &mut [F]) {
     let (first, second) = states[n * t..n * (t + 2)].split_at_mut(n);
     if backwards { (second, first) } else { (first, second) }
@@ -163,7 +162,7 @@ fn around<F>(states: &mut [F], n: usize, t: usize, backwards: bool) -> (&[F], &m
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::layers::lstm::Reads;
+    use crate::model::layers::lstm::InputKind;
     use crate::model::{Node, Read, Start};
 
     const UNITS: usize = 5;
@@ -181,7 +180,7 @@ mod tests {
     }
 
     fn backward(steps: &mut Steps<f64>, d_outputs: Option<&[f64]>, wants_state: bool) {
-        steps.gradient.outputs = Sum::new(vec![0.0; steps.outputs().len()]);
+        steps.gradient.outputs = GradientSum::new(vec![0.0; steps.outputs().len()]);
         if let Some(d_outputs) = d_outputs {
             steps.gradient.outputs.add(d_outputs);
         }
@@ -200,7 +199,7 @@ mod tests {
     fn steps(t: usize, rows: usize) -> Steps<f64> {
         let layer = Lstm {
             inputs: 1,
-            reads: Reads::Ids,
+            reads: InputKind::Ids,
             backwards: false,
             units: UNITS as i64,
             gate_activation: GateActivation::Sigmoid,

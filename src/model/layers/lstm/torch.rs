@@ -7,10 +7,10 @@ use crate::config::GateActivation;
 use crate::model::layers::twin::{Input, Output, Table, Twin};
 use crate::tensor::parameters::Parameters;
 
-/// What an LSTM knows of the steps before: output h and cell c, each `(R, B, H)`.
+/// The state of an LSTM: output h and cell c, each `(R, B, H)`.
 ///
-/// A layer holds no state. It takes one and returns one, and whoever calls decides whether to
-/// carry it on, to reset it or to cut its gradient.
+/// A layer holds no state. It takes one and returns one; the caller decides whether to carry it to
+/// the next batch, to reset it or to detach it.
 #[derive(Debug)]
 pub struct LstmState {
     /// The last output.
@@ -26,9 +26,6 @@ impl LstmState {
     }
 
     /// The same numbers, through which no gradient flows.
-    ///
-    /// # Errors
-    /// libtorch's.
     pub fn detach(&self) -> Result<Self, TchError> {
         Ok(Self { h: self.h.f_detach()?, c: self.c.f_detach()? })
     }
@@ -45,14 +42,17 @@ pub struct LstmTwin {
     bias: Tensor,
     activation: GateActivation,
     backwards: bool,
-    /// `(I, I)`: the rows that ids stand for, where libtorch's own LSTM is used.
+    /// `(I, I)`: the one-hot vectors of ids, where libtorch's own LSTM is used.
     identity: Option<Tensor>,
 }
 
 /// The layer whose parameters are called `name.…`.
 ///
+/// # Panics
+/// If there are none.
+///
 /// # Errors
-/// If there are none, and libtorch's.
+/// If the kernel has not three axes, or memory is short.
 pub fn twin(layer: &Lstm, parameters: &Parameters, name: &str) -> Result<LstmTwin, TchError> {
     let leaf = |weight| parameters.leaf(&format!("{name}.{weight}"));
     let kernel = leaf("kernel");
@@ -90,49 +90,41 @@ impl Twin for LstmTwin {
 impl LstmTwin {
     /// Runs all steps of `input` from `state`. Returns every output, `(T, R, B, H)`, and the state
     /// after the last step.
-    ///
-    /// # Errors
-    /// libtorch's. Ids out of range are the caller's to prevent: they may be another replica's.
-    fn steps(
-        &self,
-        input: &Input<'_>,
-        state: &LstmState,
-    ) -> Result<(Tensor, LstmState), TchError> {
+    fn steps(&self, input: &Input<'_>, state: &LstmState) -> Result<(Tensor, LstmState), TchError> {
         let (outputs, last) = match &self.identity {
             Some(identity) => {
                 let weights = [&self.kernel.weight, &self.recurrent_kernel, &self.bias];
-                native::lstm(&self.turned(self.vectors(input, identity)?)?, weights, state)?
+                native::lstm(&self.flip(self.vectors(input, identity)?)?, weights, state)?
             }
             None => {
-                let projected = self.turned(self.project(input)?)?;
+                let projected = self.flip(self.project(input)?)?;
                 recurrence::recurrence(&projected, &self.recurrent_kernel, state, self.activation)?
             }
         };
-        Ok((self.turned(outputs)?, last))
+        Ok((self.flip(outputs)?, last))
     }
 
-    /// `steps`, T first, in the other order where it reads backwards.
-    fn turned(&self, steps: Tensor) -> Result<Tensor, TchError> {
+    /// `steps` `(T, …)`, in reverse order if the layer reads backwards.
+    fn flip(&self, steps: Tensor) -> Result<Tensor, TchError> {
         if self.backwards { steps.f_flip([0]) } else { Ok(steps) }
     }
 
-    /// x·kernel + bias, `(T, R, B, 4H)`. Of an id's one-hot x it is a look-up of a kernel row; of a
-    /// vector that is read at every step it is computed once.
+    /// x·kernel + bias, `(T, R, B, 4H)`. For an id, x is one-hot and the product a row of the
+    /// kernel; for a vector that is read at every step, it is computed once.
     ///
     /// # Errors
-    /// libtorch's.
+    /// If vectors are not of width I.
     pub fn project(&self, input: &Input<'_>) -> Result<Tensor, TchError> {
         match input {
-            Input::Ids(ids) => {
-                self.kernel.look_up(ids)?.f_add(&self.bias)
-            }
+            Input::Ids(ids) => self.kernel.look_up(ids)?.f_add(&self.bias),
             Input::Repeated(x, steps) => {
-                let projected = self.bias.f_baddbmm(x, &self.kernel.weight, 1.0, 1.0)?.f_unsqueeze(0)?;
+                let projected =
+                    self.bias.f_baddbmm(x, &self.kernel.weight, 1.0, 1.0)?.f_unsqueeze(0)?;
                 projected.f_expand([*steps, -1, -1, -1], false)
             }
             Input::Zeros(rows) => self.bias.f_expand([-1, *rows, -1], false)?.f_unsqueeze(0),
             Input::Outputs(below) => {
-                // `(R, T, B, I)`: a product a replica.
+                // `(R, T, B, I)`: one product for each replica.
                 let x = below.outputs.f_transpose(0, 1)?;
                 let flat = x.f_flatten(1, 2)?;
                 let projected = self.bias.f_baddbmm(&flat, &self.kernel.weight, 1.0, 1.0)?;
@@ -141,7 +133,7 @@ impl LstmTwin {
         }
     }
 
-    /// x itself, `(T, B, I)`, for the one replica of a native LSTM.
+    /// x, `(T, B, I)`, ids one-hot: the input of libtorch's own LSTM, for one replica.
     fn vectors(&self, input: &Input<'_>, identity: &Tensor) -> Result<Tensor, TchError> {
         match input {
             Input::Ids(ids) => Tensor::f_embedding(
@@ -167,7 +159,7 @@ mod tests {
 
     use super::*;
     use crate::model::layers::Spec;
-    use crate::model::layers::lstm::Reads;
+    use crate::model::layers::lstm::InputKind;
     use crate::tensor::device;
 
     /// What a GPU computes with, on the CPU, beside the recurrence of separate operations.
@@ -175,7 +167,8 @@ mod tests {
     fn native_and_recurrence_agree_in_outputs_and_gradients() {
         let (inputs, units, rows, steps) = (5, 3, 4, 6);
         let gate_activation = GateActivation::Sigmoid;
-        let layer = Lstm { inputs, reads: Reads::Ids, backwards: false, units, gate_activation };
+        let layer =
+            Lstm { inputs, reads: InputKind::Ids, backwards: false, units, gate_activation };
         let specs = layer.parameters("lstm");
         let mut parameters = Parameters::zeros(specs, 1, Kind::Double, device::host()).unwrap();
         parameters.initialise(&[7], 1, &|_| Ok(())).unwrap();
@@ -183,9 +176,7 @@ mod tests {
         let ids = kernel.remainder(inputs).view([1, rows, steps]);
         let wide = Tensor::linspace(-1.0, 1.0, rows * inputs, (Kind::Double, device::host()));
         let wide = wide.view([1, rows, inputs]);
-        for input in
-            [Input::Ids(&ids), Input::Repeated(&wide, steps), Input::Zeros(rows)]
-        {
+        for input in [Input::Ids(&ids), Input::Repeated(&wide, steps), Input::Zeros(rows)] {
             let results = [true, false].map(|native| {
                 let mut lstm = twin(&layer, &parameters, "lstm").unwrap();
                 let identity = Tensor::eye(inputs, (Kind::Double, device::host()));

@@ -1,11 +1,11 @@
-//! Access to the memory of tensors on the CPU.
+//! The memory of tensors on the CPU as slices.
 
 use tch::{Kind, TchError, Tensor};
 
 use crate::kernels::float::Real;
 use crate::tensor::device;
 
-/// libtorch's name of a float type.
+/// The dtype of `F`.
 fn kind<F: Real>() -> Kind {
     if size_of::<F>() == 8 { Kind::Double } else { Kind::Float }
 }
@@ -13,10 +13,11 @@ fn kind<F: Real>() -> Kind {
 /// Elements `first..first + n` of the memory of `tensor`.
 ///
 /// # Errors
-/// If it is not a contiguous tensor of element type `F` on the CPU with so many elements.
+/// If `tensor` is not contiguous, on the CPU and of dtype `F`, or has fewer than `first + n`
+/// elements.
 ///
 /// # Safety
-/// `tensor` outlives the slice, and nobody writes to these elements meanwhile.
+/// `tensor` outlives the slice, and nothing writes to these elements meanwhile.
 pub unsafe fn slice<'a, F: Real>(
     tensor: &Tensor,
     first: usize,
@@ -27,13 +28,13 @@ pub unsafe fn slice<'a, F: Real>(
     Ok(unsafe { std::slice::from_raw_parts(tensor.data_ptr().cast::<F>().add(first), n) })
 }
 
-/// As [`slice()`], to write to.
+/// As [`slice()`], mutable.
 ///
 /// # Errors
 /// As [`slice()`].
 ///
 /// # Safety
-/// As [`slice()`], and nobody else reads these elements meanwhile.
+/// As [`slice()`], and nothing else reads these elements meanwhile.
 pub unsafe fn slice_mut<'a, F: Real>(
     tensor: &Tensor,
     first: usize,
