@@ -2,6 +2,8 @@
 //! compared the CPU's two engines where a GPU would be compared.
 
 mod common;
+#[path = "common/models.rs"]
+mod models;
 #[path = "common/training.rs"]
 mod training;
 
@@ -10,6 +12,7 @@ use std::io::Write;
 
 use assert_cmd::Command;
 use common::Lab;
+use models::{layers_of, with_more_layers};
 use safetensors::SafeTensors;
 use seqlab::base::error::{USAGE, status};
 use seqlab::base::rng::Purpose;
@@ -196,7 +199,7 @@ fn check_training(configs: impl IntoIterator<Item = Config>, bound: f64) {
             Trained::on(&Config { engine: EngineChoice::Fused, ..config.clone() }, host());
         for &device in &devices {
             let config = Config { engine: EngineChoice::Libtorch, ..config.clone() };
-            let about = format!("{} on {}", config.preset, device::name(device));
+            let about = format!("{} on {}", layers_of(&config), device::name(device));
             Trained::on(&config, device).check(&expected, bound, &about);
         }
     }
@@ -206,7 +209,18 @@ fn check_training(configs: impl IntoIterator<Item = Config>, bound: f64) {
 fn all(dtype: Dtype) -> impl Iterator<Item = Config> {
     let plain =
         ["echo", "partial-echo-2", "reverse"].map(|name| unclipped(experiment(name, dtype)));
-    experiments(dtype).into_iter().chain(plain).chain(larger(dtype))
+    experiments(dtype).into_iter().chain(plain).chain(larger(dtype)).chain(more_layers(dtype))
+}
+
+/// What has more layers, of an experiment of each family, and of one whose encoder may read both ways.
+fn more_layers(dtype: Dtype) -> Vec<Config> {
+    let [echo, partial, reverse] =
+        ["echo", "partial-echo-2", "reverse"].map(|name| experiment(name, dtype));
+    let stateless = Config { stateful: false, ..partial };
+    [echo, stateless, reverse]
+        .iter()
+        .flat_map(|config| with_more_layers(config).split_off(1))
+        .collect()
 }
 
 #[test]
@@ -329,9 +343,10 @@ fn the_fused_engine_is_refused_on_a_gpu() {
 fn what_a_gpu_trained_loads_and_evaluates_on_the_cpu() {
     let Some(gpu) = gpu() else { return };
     let folder = tempfile::tempdir().unwrap();
-    for config in experiments(Dtype::Float64) {
+    let all = experiments(Dtype::Float64).into_iter().chain(more_layers(Dtype::Float64));
+    for (number, config) in all.enumerate() {
         let (mut trainer, _) = train(&config, gpu);
-        let path = folder.path().join(&config.preset);
+        let path = folder.path().join(number.to_string());
         let run = Directory::open(parent(&path)).unwrap();
         checkpoint::save(&run, &path, &mut trainer, Checksum::of(b"")).unwrap();
         let specs = Model::new(&config).parameters();

@@ -1,6 +1,8 @@
 //! Nothing in the loop waits for the device, but for what logging asks for. Counted on the CPU,
 //! where every transfer goes the way that it goes on a GPU.
 
+#[path = "common/models.rs"]
+mod models;
 #[path = "common/training.rs"]
 mod training;
 
@@ -10,6 +12,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
+use models::with_more_layers;
 use seqlab::config::presets;
 use seqlab::config::{Config, Dtype, EngineChoice};
 use seqlab::data::epochs::Epochs;
@@ -47,7 +50,7 @@ fn steps_of(config: &Config) -> i64 {
     Epochs::of(config).steps()
 }
 
-/// Every family, with and without clipping, one replica and three.
+/// Every family, with more layers of every kind that it may have, and with and without clipping, one replica and three.
 fn all(steps: i64) -> Vec<Config> {
     let mut all = Vec::new();
     for name in ["echo", "partial-echo-2", "reverse"] {
@@ -56,6 +59,7 @@ fn all(steps: i64) -> Vec<Config> {
                 all.push(Config { replicas, global_clipnorm, ..small(name, steps) });
             }
         }
+        all.extend(with_more_layers(&small(name, steps)).pop());
     }
     all
 }

@@ -20,6 +20,7 @@ pub fn with_more_layers(config: &Config) -> Vec<Config> {
 }
 
 /// What tells such a model from others.
+#[allow(dead_code)]
 pub fn layers_of(config: &Config) -> String {
     let Config { family, layers, bidirectional, embedding, .. } = config;
     format!("{family}, {layers} layers, bidirectional {bidirectional}, embedding {embedding}")
