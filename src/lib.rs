@@ -17,6 +17,8 @@
 //!
 //! # Reading order
 //!
+//! `ARCHITECTURE.md` beside the sources tells more, and how to add a layer, a task or a field.
+//!
 //! From a command to a row of `curves.csv`: [`cli`] → [`resolve`] → [`config`] →
 //! [`train::trainer`]: [`data::task`] → [`data::loader`] → [`engine`] → [`train::meter`] →
 //! [`run::curves`].
