@@ -389,11 +389,11 @@ fn many_steps_at_a_time_are_the_same_as_one_by_one() {
 }
 
 #[test]
-fn turns_change_no_bit() {
+fn training_replica_by_replica_changes_no_bit() {
     for case in several_blocks() {
         let config = Config { replicas: 4, ..training_of(case) };
-        // Four replicas are trained in turns by two threads, and step by step, all at once, by three.
-        let [in_turns, step_by_step] = [2, 3].map(|threads| {
+        // Two threads train two of four replicas each; three threads share every step of all four.
+        let [by_replica, step_by_step] = [2, 3].map(|threads| {
             let config = Config { threads: Some(threads), ..config.clone() };
             let (trainer, rows) = training::train(&config, host());
             let bits = bits_of(&trainer);
@@ -401,8 +401,8 @@ fn turns_change_no_bit() {
             (rows.into_iter().map(timeless).collect::<Vec<_>>(), bits)
         });
         let what = format!("{} of {}", config.family, config.preset);
-        assert!(in_turns.0.iter().any(|row| row.val_loss.is_some()), "{what}");
-        assert_eq!(in_turns.0, step_by_step.0, "{what}");
-        assert!(in_turns.1 == step_by_step.1, "{what}: weights, moments or state");
+        assert!(by_replica.0.iter().any(|row| row.val_loss.is_some()), "{what}");
+        assert_eq!(by_replica.0, step_by_step.0, "{what}");
+        assert!(by_replica.1 == step_by_step.1, "{what}: weights, moments or state");
     }
 }

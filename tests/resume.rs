@@ -118,7 +118,8 @@ fn in_sessions(config: &Config, steps: i64) -> Vec<Vec<u64>> {
 #[test]
 fn every_family_may_be_cut_between_any_two_steps() {
     for name in ["echo", "partial-echo-2", "reverse", "echo-lag", "echo-current", "addition-2"] {
-        // Without clipping the fused engine trains the replicas in turns of some steps each.
+        // Without clipping the fused engine does several steps of a replica before the next
+        // replica.
         for (engine, global_clipnorm) in [
             (EngineChoice::Fused, Some(0.5)),
             (EngineChoice::Fused, None),

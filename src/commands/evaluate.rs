@@ -31,11 +31,12 @@ pub struct Evaluate {
     pub json: bool,
 }
 
-/// Evaluates every replica of a run on fresh sequences and prints the result to `out`. That of the
-/// last weights on as many samples as after the training is that of `summary.json`.
+/// Evaluates every replica of a run on fresh sequences and prints the result to `out`. For the last
+/// weights and the number of samples of the training, it equals `summary.json`.
 ///
 /// # Errors
-/// More samples than were held out, a missing or damaged run, and libtorch's.
+/// If the run is missing or damaged, more samples are asked for than were held out, the device
+/// cannot be used, or memory is short.
 pub fn evaluate(what: &Evaluate, out: &mut dyn Write) -> Result<()> {
     let &Evaluate { which, device, json, .. } = what;
     let (run, config) = RunDir::open(&what.run)?;

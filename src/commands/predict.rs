@@ -35,8 +35,9 @@ pub struct Predict {
 /// them, and answered as they come.
 ///
 /// # Errors
-/// A missing or damaged run, a source that the model cannot read, and libtorch's. Of lines that the
-/// model cannot read each is reported and has an empty line in `out`; the error comes at the end.
+/// If the run is missing or damaged, the model cannot read a source, the device cannot be used, or
+/// memory is short. Lines of `input` that the model cannot read are reported one by one, with an
+/// empty line in `out`; the error comes at the end.
 pub fn predict(
     what: &Predict,
     input: &mut dyn Read,

@@ -104,8 +104,8 @@ impl Trained {
     /// The model of `run`, trained with `config`: all replicas of it or one.
     ///
     /// # Errors
-    /// A device that is not there, a missing or damaged checkpoint, one without such weights, and
-    /// libtorch's.
+    /// If the device cannot be used or is short of memory, the checkpoint is missing or damaged, or
+    /// it has no such weights.
     pub fn load(
         run: &RunDir,
         mut config: Config,
@@ -146,11 +146,11 @@ impl Trained {
         Evaluator { config: &self.config, task, network: &self.network, device: self.device }
     }
 
-    /// The ids `(B, Tout)`, row-major, that the one replica says to `sources` `(B, Tin)`, each read
+    /// The ids `(B, Tout)`, row-major, that the one replica predicts for `sources` `(B, Tin)`, each
     /// from the zero state.
     ///
     /// # Errors
-    /// libtorch's.
+    /// If memory is short.
     pub fn predict(&self, sources: &[&[i64]]) -> Result<Vec<i64>> {
         if sources.is_empty() {
             return Ok(Vec::new());

@@ -1,4 +1,4 @@
-//! What the epochs of a run come to in steps, samples and rows.
+//! The epochs of a run in steps, samples and rows.
 
 use crate::config::{Config, Invalid, MANY};
 use crate::data::task::Task;
@@ -36,7 +36,7 @@ impl Epochs {
         self.count * self.steps_per_epoch()
     }
 
-    /// What is done after `step` steps: epochs, and batches of the one after them.
+    /// Epochs finished after `step` steps, and batches done of the next epoch.
     pub fn done(&self, step: i64) -> (i64, i64) {
         (step / self.steps_per_epoch(), step % self.steps_per_epoch())
     }
@@ -55,11 +55,12 @@ impl Epochs {
         step / every + i64::from(closing)
     }
 
-    /// Finds out whether a run can have them, if need be with a last batch that is smaller than the
-    /// others, unless all have to be `whole`.
+    /// Checks that a run can have them. The last batch of an epoch may be smaller, unless all have
+    /// to be `whole`.
     ///
     /// # Errors
-    /// A batch size that leaves a rest where it must not, and too many epochs.
+    /// If batches have to be whole and the batch size does not divide the samples, or there are too
+    /// many epochs.
     pub fn check(&self, whole: bool) -> Result<(), Invalid> {
         let &Self { count, samples, batch_size, .. } = self;
         if whole && samples % batch_size != 0 {

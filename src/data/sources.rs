@@ -12,7 +12,7 @@ use crate::data::writing::Writing;
 const ID_BYTES: u64 = 32;
 const LINE_BYTES: u64 = 1024;
 
-/// Bytes after which the rest of a line that is too long is taken for one without an end.
+/// Bytes after which the rest of a line that is too long counts as endless.
 const ENDLESS: u64 = 1 << 26;
 
 /// Bytes that are read at once, where so many are there.
@@ -99,9 +99,9 @@ pub struct Lines<R> {
     reads: Reads,
     input: BufReader<R>,
     line: Vec<u8>,
-    /// Lines that were begun.
+    /// Lines started so far.
     number: u64,
-    /// Whether the rest of the last one, which is too long, is still to be passed over.
+    /// Whether the rest of the last one, which is too long, is still to be skipped.
     cut: bool,
 }
 

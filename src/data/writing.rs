@@ -5,7 +5,7 @@
 pub enum Writing {
     /// Ids separated by spaces.
     Ids,
-    /// As says most to people: in task addition `12+3`, and `15` for its answer.
+    /// For people: in task addition `12+3`, and `15` for its answer.
     Own,
 }
 

@@ -1,4 +1,4 @@
-//! Keeps a second process from what one process writes.
+//! Keeps other processes from writing what one process writes.
 
 use std::fs::{File, TryLockError};
 use std::io::{self, ErrorKind, Write};
@@ -11,12 +11,13 @@ use crate::base::error::UserError;
 use crate::files::directory::Directory;
 use crate::files::disk::Disk;
 
-/// The bytes of a process's number at most.
+/// The most bytes of a process's number.
 const NUMBER: u64 = 20;
 
-/// A directory and a file in it that holds its process's number, both locked until this is dropped or
-/// the process ends, however it ends. The directory keeps others out also when the file is gone; the
-/// file, where only files can be locked. Where the file system knows no locks, nobody is kept out.
+/// A directory and a file in it with this process's number, both locked until this is dropped or
+/// the process ends, in whatever way. The directory's lock holds even if the file is removed; the
+/// file's is for systems that cannot lock directories. Without locks in the file system there is no
+/// protection.
 #[derive(Debug)]
 pub struct Lock {
     directory: Arc<Directory>,
@@ -28,7 +29,7 @@ impl Lock {
     /// Locks `directory` and the file `path` in it.
     ///
     /// # Errors
-    /// If another process has locked it, whose number is told, or the file cannot be made.
+    /// If another process, whose number is named, has locked it, or the file cannot be made.
     pub fn acquire(directory: Arc<Directory>, path: &Path) -> Result<Self> {
         let context = || format!("cannot lock {}", path.display());
         // Not every system lets a directory be locked.
@@ -40,7 +41,7 @@ impl Lock {
             if !try_lock(&file).with_context(context)? {
                 return Err(held(&directory, path).into());
             }
-            // Whoever held it may just have removed it; then it keeps nobody out any more.
+            // Its holder may just have removed it: a removed file protects nothing.
             if directory.holds(path, &file).with_context(context)? {
                 let lock = Self { directory, path: path.to_owned(), file };
                 lock.write_number().with_context(context)?;
@@ -79,7 +80,7 @@ pub fn is_left(directory: &Directory, path: &Path) -> bool {
     directory.read(path, NUMBER).is_ok_and(|bytes| bytes.iter().all(number))
 }
 
-/// Whether nobody else has locked `file`.
+/// Locks `file`, where that is supported. Returns `false` if another process has locked it.
 fn try_lock(file: &File) -> io::Result<bool> {
     match file.try_lock() {
         Ok(()) => Ok(true),

@@ -158,7 +158,7 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
     total(&sums, a, b)
 }
 
-/// The dot product of `a` and `b`, given the `sums` of all full chunks of [`LANES`] numbers.
+/// The dot product of `a` and `b`, given the `sums` of all full chunks of `LANES` numbers.
 fn total(sums: &[f64; LANES], a: &[f64], b: &[f64]) -> f64 {
     let (a, b) = (a.chunks_exact(LANES).remainder(), b.chunks_exact(LANES).remainder());
     let tail: f64 = a.iter().zip(b).map(|(x, y)| x * y).sum();
@@ -171,7 +171,7 @@ fn subtract(overlap: f64, other: &[f64], row: &mut [f64]) {
 
 widest! {
     /// Subtracts `overlaps` times `last` from the two `rows`, and adds to `sums` the dot products
-    /// of the results with `other`, over full chunks of [`LANES`] numbers.
+    /// of the results with `other`, over full chunks of `LANES` numbers.
     subtract_and_sum<F: Real>(
         last: &[F],
         overlaps: [F; 2],

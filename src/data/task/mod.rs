@@ -1,5 +1,5 @@
-//! What the model has to learn: batches of integer ids, drawn afresh for every epoch, or once and for
-//! all (addition).
+//! What the model has to learn: batches of integer ids, drawn anew for every epoch, or once
+//! (addition).
 //!
 //! A batch is a pure function of (seeds, purpose, epoch, sample range). Ids stay ids from here to
 //! the loss; nothing is ever one-hot encoded.
@@ -66,9 +66,9 @@ impl Batch {
     }
 }
 
-/// What there is to say of one task, first of configurations, then of what was made of one.
+/// One task: first what it requires of configurations, then what it does with one.
 pub trait Kind: Debug + Send + Sync {
-    /// Finds out whether the sizes in `config`, each of which is possible by itself, can be the task's.
+    /// Checks the sizes in `config`, each of which is possible by itself, together.
     ///
     /// # Errors
     /// The first value that cannot, with the values that are possible.
@@ -81,7 +81,7 @@ pub trait Kind: Debug + Send + Sync {
     where
         Self: Sized;
 
-    /// A value of a configuration that was checked that changes nothing in a run.
+    /// A value of a checked configuration that has no effect on a run.
     fn idle(config: &Config) -> Option<Invalid>
     where
         Self: Sized,
@@ -90,7 +90,7 @@ pub trait Kind: Debug + Send + Sync {
         None
     }
 
-    /// What becomes of fields of `preset` that are left open, by the whole numbers that are `given`.
+    /// The values of fields of `preset` that follow from the whole numbers that are `given`.
     fn follow(given: &GivenNumber<'_>, preset: &Config) -> Vec<Follows>
     where
         Self: Sized,
@@ -107,7 +107,7 @@ pub trait Kind: Debug + Send + Sync {
         false
     }
 
-    /// Samples of each replica that are held out of training, where others cannot be drawn.
+    /// Samples of each replica that are held out of training, where no others can be drawn.
     fn held_out(&self) -> Option<usize> {
         None
     }
@@ -131,7 +131,7 @@ pub trait Kind: Debug + Send + Sync {
     /// Epoch `epoch` of the seed's stream for `purpose`.
     fn epoch(&self, seed: u64, purpose: Purpose, epoch: u64) -> Draw<'_>;
 
-    /// What people may ask it besides ids, in words.
+    /// The sources it accepts besides ids, in words.
     fn question(&self) -> Option<&'static str> {
         None
     }
@@ -142,7 +142,7 @@ pub trait Kind: Debug + Send + Sync {
         None
     }
 
-    /// A source's ids, written as says most to people.
+    /// A source's ids, written for people.
     fn source(&self, ids: &[i64]) -> String {
         spaced(ids)
     }
@@ -159,7 +159,7 @@ pub type GivenNumber<'a> = dyn Fn(&str) -> Option<i64> + 'a;
 /// A field that follows another: its name, its value, and the flag of the other.
 pub type Follows = (&'static str, i64, &'static str);
 
-/// What a task says of configurations: see [`Kind`].
+/// A task's rules for configurations: see [`Kind`].
 #[derive(Debug, Clone, Copy)]
 pub struct Rules {
     /// [`Kind::check`].

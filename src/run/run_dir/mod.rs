@@ -32,7 +32,7 @@ const LOCK: &str = "lock";
 #[derive(Debug)]
 pub struct RunDir {
     directory: Arc<Directory>,
-    /// Of the one process that may write to it.
+    /// The lock of the one process that may write to it.
     lock: Option<Lock>,
 }
 
@@ -62,7 +62,7 @@ impl RunDir {
         unreachable!("there is always a next number")
     }
 
-    /// Finds out whether [`RunDir::create`] could make a run at `path`, and touches nothing.
+    /// Checks that [`RunDir::create`] could make a run at `path`; changes nothing.
     ///
     /// # Errors
     /// If something is there already.
@@ -78,7 +78,7 @@ impl RunDir {
     }
 
     /// A new run at `path` with `config`, which no other process may write, and its `curves.csv`. With
-    /// `force`, a run that is there is removed first; what no run wrote stays.
+    /// `force`, an existing run is removed first; files that no run wrote stay.
     ///
     /// # Errors
     /// If something is there already, another process is writing it, or the directory cannot be
@@ -96,9 +96,9 @@ impl RunDir {
         Self::check(path, force)?;
         let (disk, file) = (run.disk(), run.config_path());
         let old = run.written()?;
-        // First what may fail: a full disk does not cost the old run.
+        // What may fail comes first, so that a full disk does not destroy the old run.
         let new = disk::write_aside(disk, &file, text(config)?.as_bytes()).map_err(unusable)?;
-        // The old config.toml stays to the end: until then what is left is still known as a run.
+        // The old config.toml is replaced last: until then the rest still counts as a run.
         let removed = old.iter().try_for_each(|old| disk.remove(old));
         removed.and_then(|()| disk::put(disk, &new, &file)).map_err(unusable)?;
         let refused = || UserError::usage(format!("--out {}: cannot be written", path.display()));
@@ -126,7 +126,7 @@ impl RunDir {
         Ok(Self::new(directory.with_context(|| format!("cannot read {}", path.display()))?))
     }
 
-    /// The same, which from now on no other process may write.
+    /// The same, locked against writing by other processes.
     fn locked(self) -> Result<Self> {
         let lock = Lock::acquire(Arc::clone(&self.directory), &self.path().join(LOCK))?;
         Ok(Self { lock: Some(lock), ..self })
@@ -174,7 +174,7 @@ impl RunDir {
     pub fn open_to_write(path: &Path) -> Result<(Self, Config)> {
         let (run, _) = Self::open(path)?;
         let run = run.locked()?;
-        // Whoever held the lock may have changed it.
+        // The lock's last holder may have changed it.
         let config = run.read_config()?;
         Ok((run, config))
     }
@@ -184,7 +184,7 @@ impl RunDir {
     /// # Errors
     /// If a file cannot be removed or written.
     pub fn reopen(&self, config: &Config) -> Result<()> {
-        // The summary first: only without it is the run known as one that is not finished.
+        // The summary first: a run with one counts as finished.
         let mut old = vec![self.summary_path(), self.predictions_path()];
         let aside = self.names()?.into_iter().filter(|name| is_aside(name));
         old.extend(aside.map(|name| self.path().join(name)));
@@ -407,7 +407,7 @@ pub fn read_given(path: &Path) -> Result<Given> {
     resolve::parse(&shown, &bytes)
 }
 
-/// `path` spelled so that no command line takes it for a flag.
+/// `path`, written so that no command line parses it as a flag.
 fn operand(path: &Path) -> PathBuf {
     let flag = path.as_os_str().as_encoded_bytes().starts_with(b"-");
     if flag { Path::new(".").join(path) } else { path.to_owned() }

@@ -1,4 +1,4 @@
-//! What is where a run is to be, and what of it a run wrote: that alone may be replaced.
+//! What exists at the path of a new run, and which of it a run wrote: only that may be replaced.
 
 use std::ffi::{OsStr, OsString};
 use std::io::Read;
@@ -14,11 +14,12 @@ use crate::resolve;
 use crate::run::lock;
 use crate::run::manifest;
 
-/// Fields of every run's `config.toml`; hardly all of them are in one that a user wrote for `--config`.
+/// Fields of every run's `config.toml`; a file that a user wrote for `--config` hardly has all of
+/// them.
 const WRITTEN: [&str; 8] =
     ["preset", "task", "family", "units", "epochs", "dtype", "epsilon", "seed"];
 
-/// What is where a run is to be.
+/// What exists at the path of a new run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
     /// Nothing, an empty directory, or a run that was stopped before it had its `config.toml`.
@@ -36,7 +37,7 @@ impl RunDir {
     /// If that cannot be found out.
     pub fn place(path: &Path) -> Result<Place> {
         if !path.is_dir() {
-            // Why there is nothing, making a directory tells. A link to nothing is something.
+            // Creating the directory reports why nothing is there. A dangling link is something.
             let nothing = path.symlink_metadata().is_err();
             let other = Place::Other("is no directory".to_owned());
             return Ok(if nothing { Place::Free } else { other });
@@ -74,8 +75,8 @@ impl RunDir {
         }
     }
 
-    /// Everything of the run but `config.toml` and its lock, in the order in which it can be removed:
-    /// what is left after a part of it is a run still.
+    /// All files of the run but `config.toml` and its lock, in an order in which they can be
+    /// removed: the rest is always still a run.
     ///
     /// # Errors
     /// If something has the name of a run's file but is none that a run writes.
@@ -128,7 +129,7 @@ impl RunDir {
     }
 }
 
-/// What stands in the way of removing a run.
+/// The error for what prevents removing a run.
 fn foreign(path: &Path, what: impl std::fmt::Display) -> UserError {
     UserError::usage(format!("{}: is not what a run wrote: {what}", path.display()))
         .hint("move it away, or give another directory")

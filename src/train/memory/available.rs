@@ -1,9 +1,9 @@
-//! How much memory the process can have, as Linux tells.
+//! How much memory the process can have, by what Linux reports.
 
 use std::path::{Path, PathBuf};
 
 /// Bytes that the process can have without swapping: what the machine has left and what its control
-/// groups leave, whichever is less. `None` where the system does not tell.
+/// groups leave, whichever is less. `None` where the system does not report it.
 pub fn available() -> Option<u64> {
     available_by(&|path| std::fs::read_to_string(path).ok())
 }
@@ -16,7 +16,7 @@ fn available_by(read: &dyn Fn(&Path) -> Option<String>) -> Option<u64> {
     Some(left.fold(machine, u64::min))
 }
 
-/// `MemAvailable` of `/proc/meminfo`: free memory, and what the system would give up for it.
+/// `MemAvailable` of `/proc/meminfo`: free memory, and what the system can reclaim.
 fn machine(meminfo: &str) -> Option<u64> {
     let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
@@ -28,7 +28,7 @@ struct Version {
     root: &'static str,
     limit: &'static str,
     used: &'static str,
-    /// The line of `memory.stat` that tells the files' pages that can be given up.
+    /// The line of `memory.stat` with the file pages that can be reclaimed.
     cache: &'static str,
 }
 
@@ -46,7 +46,7 @@ const V2: Version = Version {
     cache: "inactive_file",
 };
 
-/// What the group of this line of `/proc/self/cgroup`, and those that it is in, leave.
+/// What the group of this line of `/proc/self/cgroup` and its parents leave.
 fn group(line: &str, read: &dyn Fn(&Path) -> Option<String>) -> Option<u64> {
     let (_, line) = line.split_once(':')?;
     let (controllers, path) = line.split_once(':')?;

@@ -1,5 +1,5 @@
-//! How much memory a training takes, by its sizes alone, so that one which does not fit is refused
-//! before anything is allocated.
+//! An estimate of the memory that a training takes, from its sizes alone, to refuse one that does
+//! not fit before anything is allocated.
 
 mod available;
 
@@ -22,13 +22,13 @@ pub use available::available;
 /// What the program takes before it trains, most of it libtorch, in bytes.
 const PROGRAM: f64 = 130e6;
 
-/// What a thread takes, in bytes: the stack as far as it is used, and what the allocator keeps for it.
+/// Bytes that a thread takes: the used part of its stack, and what the allocator caches for it.
 const THREAD: f64 = 1.2e5;
 
 /// Bytes of an id.
 const ID: f64 = 8.0;
 
-/// What libtorch's graph takes for a time step of an LSTM beside its numbers, in bytes.
+/// Bytes of libtorch's graph for a time step of an LSTM, besides its numbers.
 const STEP: f64 = 2e4;
 
 const GIB: f64 = (1u64 << 30) as f64;
@@ -44,15 +44,15 @@ pub struct Share {
     pub fields: &'static [&'static str],
 }
 
-/// The memory of the host that a training takes at the moment when it takes most.
+/// The host memory of a training at its peak.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Estimate {
     /// The largest first.
     pub shares: Vec<Share>,
 }
 
-/// Finds out whether a training of the validated `config` on `device` fits into the memory that there
-/// is. What a GPU has left is not known here, and left to the first allocation that fails.
+/// Checks that a training of the validated `config` on `device` fits into the available memory. The
+/// memory of a GPU is not checked: there the first allocation too many fails.
 ///
 /// # Errors
 /// If it does not, with the largest shares and what to lower, and those of [`engine::choose`].
@@ -80,15 +80,15 @@ struct Sizes<'a> {
 }
 
 impl Estimate {
-    /// That of a training of the validated `config` by `engine`, on the CPU or, where `on_host` says
-    /// so not, on a device with memory of its own, which is left out.
+    /// That of a training of the validated `config` by `engine`. Without `on_host`, the model is on
+    /// a device with its own memory, which is not counted.
     pub fn training(config: &Config, engine: EngineChoice, on_host: bool) -> Self {
         let sizes = Sizes::new(config);
         let step = match engine {
             EngineChoice::Fused => sizes.blocks(),
             _ => sizes.graph(),
         };
-        // Blocks stay; a graph goes with its step.
+        // Blocks are kept; a graph is freed after its step.
         let kept = (engine == EngineChoice::Fused).then(|| step.clone());
         let evaluation = sizes.evaluation();
         let moments = match on_host {
@@ -118,7 +118,7 @@ impl Estimate {
         self.shares.iter().map(|share| share.bytes).sum()
     }
 
-    /// Finds out whether it fits into `available` bytes; `None`: nobody knows.
+    /// Checks that it fits into `available` bytes; `None` if that is unknown.
     ///
     /// # Errors
     /// If it does not, with the largest shares and what to lower.
@@ -195,7 +195,8 @@ impl<'a> Sizes<'a> {
         }
     }
 
-    /// So many of weights, gradient and Adam's two moments, and with validation the best weights.
+    /// `copies` times the weights (themselves, gradient, Adam's two moments), and with validation
+    /// the best weights.
     fn moments(&self, copies: f64) -> Share {
         let what = "weights, gradient and Adam's moments";
         Share {
@@ -205,7 +206,7 @@ impl<'a> Sizes<'a> {
         }
     }
 
-    /// Copies of the best weights: the new ones are there before those from before go.
+    /// Copies of the best weights: new ones are made before the old ones are freed.
     fn best(&self) -> f64 {
         if self.config.validate_every.is_some() { 2.0 } else { 0.0 }
     }
@@ -214,7 +215,7 @@ impl<'a> Sizes<'a> {
     fn drawing(&self) -> Share {
         let threads = device::most_threads(self.config);
         let drawn = drawing_bytes(&self.model.parameters(), self.config.replicas, threads);
-        // A leaf of the graph begins with a gradient of its own.
+        // A leaf of the graph starts with a separate gradient.
         let leaf = self.largest * self.replicas * self.number;
         Share {
             what: "drawing the weights",
@@ -247,7 +248,7 @@ impl<'a> Sizes<'a> {
         share
     }
 
-    /// The same as libtorch's graph keeps them, with what the step makes on its way.
+    /// The same as libtorch's graph keeps them, with the step's temporaries.
     fn graph(&self) -> Share {
         let sum = |of: fn(&Costs) -> f64| self.model.costs().map(|costs| of(&costs)).sum::<f64>();
         let temporary = self.model.costs().map(|costs| costs.temporary).fold(0.0, f64::max);
@@ -267,7 +268,7 @@ impl<'a> Sizes<'a> {
         Share { what: "activations of a batch", bytes, fields }
     }
 
-    /// Activations of as many rows as are evaluated at once; nothing is kept for a gradient.
+    /// Activations of the rows that are evaluated at once, without those kept for a gradient.
     fn evaluation(&self) -> Share {
         let samples = match self.config.validate_every {
             Some(_) => self.config.evaluation_samples.max(self.config.validation_samples),
@@ -294,14 +295,14 @@ impl<'a> Sizes<'a> {
         Share { what: "evaluation", bytes, fields }
     }
 
-    /// Bytes of what an epoch's batches are cut from, of one replica.
+    /// Bytes of one replica's data of an epoch, from which batches are taken.
     fn sequence(&self) -> f64 {
         let task = Task::new(self.config);
         (task.ids_kept() + task.ids_of_an_epoch()) as f64 * ID
     }
 
-    /// Ids: what an epoch's batches are cut from, those of the steps at hand and of the next, and
-    /// copies as tensors; the carried state.
+    /// Ids: the data of an epoch, the batches of the current and the next steps, and their copies
+    /// as tensors; the carried state.
     fn data(&self, engine: EngineChoice, on_host: bool) -> Share {
         let step = ids_of_a_step(self.config) as f64;
         let ids = match (engine, on_host) {
@@ -316,7 +317,7 @@ impl<'a> Sizes<'a> {
         Share { what: "data", bytes, fields }
     }
 
-    /// Threads of the pool and libtorch's.
+    /// The threads of the pool and of libtorch.
     fn threads(&self, engine: EngineChoice) -> Share {
         let libtorch = device::threads(self.config) as f64 * THREAD;
         let bytes = match engine {
