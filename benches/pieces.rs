@@ -20,7 +20,8 @@ use seqlab::kernels::transpose::transpose;
 use seqlab::model::layers::Layer;
 use seqlab::model::layers::lstm::steps::Steps;
 use seqlab::model::layers::pass::Buffers;
-use seqlab::model::losses::cross_entropy::fused::{Tally, cross_entropy};
+use seqlab::model::losses::Score;
+use seqlab::model::losses::cross_entropy::fused::cross_entropy;
 use seqlab::model::{Model, Node};
 use seqlab::optim::adam::Adam;
 use seqlab::tensor::device;
@@ -114,7 +115,7 @@ impl Pieces {
             let read = self.read(block, logits);
             multiply(read, dense, logits, Onto::Nothing, Order::Up);
             let rows = logits.len() / self.vocab;
-            let (targets, mut tally) = (vec![0; rows], Tally::default());
+            let (targets, mut tally) = (vec![0; rows], Score::default());
             cross_entropy(logits, self.vocab, &targets, 1.0, &mut tally);
             let mut d_read = vec![0.0; rows * self.units];
             let d_logits = Matrix::new(logits, self.vocab);

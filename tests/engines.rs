@@ -165,7 +165,7 @@ impl Case {
                 all.push(Left { what: format!("batch {number}, {what}"), values, scale });
             };
             left("loss", scores.iter().map(|s| s.loss).collect(), 0.0);
-            left("accuracy", scores.iter().map(|s| s.accuracy).collect(), 0.0);
+            left("accuracy", scores.iter().map(|s| s.values[0]).collect(), 0.0);
             let parameters = &trainer.parameters;
             let buffers = [("gradient", parameters.gradient()), ("weights", parameters.flat())];
             for (what, buffer) in buffers {
@@ -300,7 +300,7 @@ fn train(config: &Config) -> Vec<Vec<f64>> {
         }
         let scores = trainer.learn(&data.batch(rows)).unwrap().0.fetch().unwrap();
         for (all, score) in of_replicas.iter_mut().zip(scores) {
-            all.extend([score.loss, score.accuracy]);
+            all.extend([score.loss, score.values[0]]);
         }
     }
     let parameters = &trainer.parameters;

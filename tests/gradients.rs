@@ -569,8 +569,8 @@ fn a_score_is_the_mean_cross_entropy_and_the_share_of_right_ids() {
     let target = upload(&target, &[replicas as i64, batch as i64, -1], host()).unwrap();
     let score = loss::score(&logits, &target).unwrap();
     assert_close(&download(&score.loss).unwrap(), &loss, 1e-14, "loss");
-    assert_close(&download(&score.accuracy).unwrap(), &accuracy, 1e-15, "accuracy");
-    assert_eq!(score.accuracy.kind(), Kind::Double);
+    assert_close(&download(&score.metrics[0]).unwrap(), &accuracy, 1e-15, "accuracy");
+    assert_eq!(score.metrics[0].kind(), Kind::Double);
 }
 
 #[test]

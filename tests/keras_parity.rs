@@ -258,7 +258,7 @@ fn errors(mut case: Case, engine: EngineChoice) -> Result<Errors> {
             Ok((got - case.expect(name)?.double_value(&[step as i64])).abs())
         };
         errors.loss = max(errors.loss, of("loss", score.loss)?);
-        errors.accuracy = max(errors.accuracy, of("accuracy", score.accuracy)?);
+        errors.accuracy = max(errors.accuracy, of("accuracy", score.values[0])?);
         if step == 0 {
             let gradients = trainer.parameters.split(trainer.parameters.gradient())?;
             errors.gradients = compare(&case, &trainer, "grad", &gradients)?;

@@ -346,7 +346,7 @@ fn steps_by_hand(config: &Config) -> Vec<Step> {
             let (scores, norm) = trainer.learn(&batch).unwrap();
             let norm = norm.map_or(vec![0.0; seeds.len()], |norm| download(&norm).unwrap());
             let scores = scores.fetch().unwrap().into_iter().zip(norm);
-            let scores = scores.map(|(score, norm)| [score.loss, score.accuracy, norm]).collect();
+            let scores = scores.map(|(score, norm)| [score.loss, score.values[0], norm]).collect();
             steps.push(Step { epoch, samples: batch.size, scores });
         }
     }
@@ -397,7 +397,7 @@ fn check_run(config: &Config) {
 
     for (k, means) in last_epoch.iter().flatten().enumerate() {
         let expected = mean(steps.iter().filter(|step| step.epoch == config.epochs - 1), k);
-        let got = [means.loss, means.accuracy, means.grad_norm.unwrap_or(0.0)];
+        let got = [means.loss, means.values[0], means.grad_norm.unwrap_or(0.0)];
         assert_means(got, expected, &format!("last epoch, replica {k}"));
     }
 }

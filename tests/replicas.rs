@@ -174,7 +174,7 @@ fn neighbour_of(config: &Config, change: impl Fn(&mut Tensor)) -> (Vec<u64>, Vec
         let first = step * batch % task.samples_per_epoch();
         let (scores, norm) = trainer.learn(&epoch.batch(first..first + batch)).unwrap();
         let score = scores.fetch().unwrap()[1];
-        numbers.extend([score.loss, score.accuracy]);
+        numbers.extend([score.loss, score.values[0]]);
         numbers.extend(norm.map(|norm| norm.double_value(&[1])));
     }
     numbers.extend(weights(&trainer, 1));

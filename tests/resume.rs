@@ -107,7 +107,7 @@ fn in_sessions(config: &Config, steps: i64) -> Vec<Vec<u64>> {
             all.push(state(&trainer.carried));
             let (best, weights) = trainer.best.as_ref().unwrap();
             all.extend([vec![best.step as u64, best.val_loss.to_bits()], tensor(weights)]);
-            all.push(means.iter().flatten().flat_map(|m| bits(&[m.loss, m.accuracy])).collect());
+            all.push(means.iter().flatten().flat_map(|m| bits(&[m.loss, m.values[0]])).collect());
             rows.iter_mut().for_each(|row| row.seconds = 0.0);
             all.push(format!("{rows:?}").bytes().map(u64::from).collect());
             return all;

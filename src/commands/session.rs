@@ -15,6 +15,7 @@ use crate::base::versions;
 use crate::config::Config;
 use crate::data::writing::Writing;
 use crate::engine::pace::Pace;
+use crate::model::losses::Metric;
 use crate::reports::tables;
 use crate::run::curves::{CsvFile, CurveRow, PredictionRow};
 use crate::run::progress::{Drawing, Progress, say};
@@ -199,6 +200,7 @@ fn evaluate(
     let samples = config.evaluation_samples as usize;
     let (seeds, diverged) = (config.seeds(), trainer.diverged());
     let evaluator = trainer.evaluator();
+    let loss = evaluator.network.loss();
     let evaluations = evaluator.run(Purpose::Evaluation, samples, |prediction| {
         go_on(stop)?;
         if diverged[prediction.replica].is_some() {
@@ -218,7 +220,8 @@ fn evaluate(
         seed: seeds[replica],
         diverged_at_step: diverged[replica],
         train_loss: means[replica].map(|means| means.loss),
-        train_accuracy: means[replica].map(|means| means.accuracy),
+        train_accuracy: means[replica]
+            .and_then(|means| loss.value(Metric::Accuracy, &means.values)),
         evaluation: diverged[replica].is_none().then_some(evaluation),
     };
     Ok((evaluations.into_iter().enumerate().map(replica).collect(), examples))

@@ -7,7 +7,7 @@
 //! | --- | --- |
 //! | `weights.safetensors` | every parameter `(R, …Keras's shape)` under its name |
 //! | `best.safetensors` | the same where the mean validation loss was lowest, if there was validation |
-//! | `training.safetensors` | Adam's `adam.m` and `adam.v` `(R · P)`; the carried state `state.N.h` and `state.N.c` `(R, B, H)`, if any; `sums` `(R, 10)` of the rows to come, see [`Meter::sums`](crate::train::meter::Meter::sums) |
+//! | `training.safetensors` | Adam's `adam.m` and `adam.v` `(R · P)`; the carried state `state.N.h` and `state.N.c` `(R, B, H)`, if any; `sums` `(R, 8 + 2 · metrics)` of the rows to come, see [`Meter::sums`](crate::train::meter::Meter::sums) |
 //! | `manifest.json` | [`Manifest`]: where the training stood, the configuration, and a checksum of every file |
 //!
 //! It is written as `partial`, synced to the disk and then renamed; only then are older ones
@@ -33,7 +33,6 @@ use crate::files::disk::{Disk, parent};
 use crate::run::manifest::{BEST, MANIFEST, Manifest, PARTIAL, TRAINING, WEIGHTS};
 use crate::tensor::device;
 use crate::tensor::parameters::{ParameterSpec, Parameters};
-use crate::train::meter::SUMS;
 use crate::train::trainer::Trainer;
 use crate::train::weights::Layout;
 
@@ -103,9 +102,15 @@ fn attempt(what: &str, path: &Path, done: io::Result<()>) -> Result<()> {
     done.with_context(|| format!("cannot {what} {}", path.display()))
 }
 
+/// What the rows to come depend on, a row a replica.
+fn sums(trainer: &mut Trainer) -> Result<Tensor> {
+    let sums = trainer.sums()?;
+    Ok(Tensor::f_from_slice(&sums)?.f_view([trainer.config().replicas, -1])?)
+}
+
 /// The files of a checkpoint, without its manifest.
 fn contents(trainer: &mut Trainer) -> Result<Vec<(&'static str, Vec<u8>)>> {
-    let sums = Tensor::f_from_slice(&trainer.sums()?)?.f_view([-1, SUMS as i64])?;
+    let sums = sums(trainer)?;
     let trainer = &*trainer;
     let parameters = &trainer.parameters;
     let named = |flat: &Tensor| -> Result<Vec<(String, Tensor)>> {
@@ -344,7 +349,7 @@ impl Checkpoint {
             }
             trainer.carried = Some(state);
         }
-        let mut sums = Tensor::f_from_slice(&trainer.sums()?)?.f_view([-1, SUMS as i64])?;
+        let mut sums = sums(trainer)?;
         fill(&stored, "sums", &mut sums)?;
         trainer.restore(&self.manifest.position, &device::download(&sums)?);
         Ok(())

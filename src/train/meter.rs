@@ -1,26 +1,25 @@
 //! Running means of what training reports, gathered without waiting for the device.
 
+use std::iter::once;
+
 use anyhow::Result;
 use tch::Tensor;
 
 use crate::base::error::UserError;
 use crate::engine::Scored;
-use crate::model::losses::{Score, Scores};
+use crate::model::losses::{MOST_METRICS, Metric, Score, Scores, Values};
 use crate::tensor::device;
 
 /// Batches whose scores may wait on the device before they are fetched, in one transfer.
 pub const PENDING: usize = 256;
 
-/// Numbers of a replica that [`Meter::sums`] has.
-pub const SUMS: usize = 10;
-
 /// Means over a stretch of batches, weighted by their samples, as Keras takes them.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Means {
-    /// Cross-entropy.
+    /// The loss.
     pub loss: f64,
-    /// Token accuracy.
-    pub accuracy: f64,
+    /// Of the loss's metrics.
+    pub values: Values,
     /// Norm of the gradient before clipping, where it is clipped.
     pub grad_norm: Option<f64>,
 }
@@ -29,6 +28,8 @@ pub struct Means {
 #[derive(Debug)]
 pub struct Meter {
     seeds: Vec<u64>,
+    /// How many metrics the loss has.
+    metrics: usize,
     /// The step of the last batch that was counted, from 1.
     step: i64,
     pending: Vec<Pending>,
@@ -53,7 +54,7 @@ struct Divergence {
 
 #[derive(Debug)]
 struct Pending {
-    /// `(R)` each: loss, accuracy and, with clipping, gradient norm.
+    /// `(R)` each: loss, metrics and, with clipping, gradient norm.
     scores: Vec<Tensor>,
     samples: f64,
     starts_epoch: bool,
@@ -63,28 +64,25 @@ struct Pending {
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Sums {
-    loss: f64,
-    accuracy: f64,
+    score: Score,
     grad_norm: Option<f64>,
     samples: f64,
 }
 
 impl Sums {
     fn means(&self) -> Means {
-        Means {
-            loss: self.loss / self.samples,
-            accuracy: self.accuracy / self.samples,
-            grad_norm: self.grad_norm.map(|sum| sum / self.samples),
-        }
+        let Score { loss, values } = self.score.over(self.samples);
+        Means { loss, values, grad_norm: self.grad_norm.map(|sum| sum / self.samples) }
     }
 }
 
 impl Meter {
-    /// A meter of the replicas with these seeds, before the first step.
-    pub fn new(seeds: &[u64]) -> Self {
+    /// A meter of the replicas with these seeds and of a loss with these metrics, before the first step.
+    pub fn new(seeds: &[u64], metrics: &[Metric]) -> Self {
         let sums = vec![Sums::default(); seeds.len()];
         Self {
             seeds: seeds.to_vec(),
+            metrics: metrics.len(),
             step: 0,
             pending: Vec::new(),
             rows: Vec::new(),
@@ -112,8 +110,8 @@ impl Meter {
                 self.anyone_left()
             }
             Scores::Device(score) => {
-                let mut scores = vec![score.loss.f_detach()?, score.accuracy];
-                scores.extend(scored.grad_norm);
+                let mut scores = vec![score.loss.f_detach()?];
+                scores.extend(score.metrics.into_iter().chain(scored.grad_norm));
                 self.pending.push(Pending { scores, samples, starts_epoch, ends_row: false });
                 if self.pending.len() < PENDING { Ok(()) } else { self.fetch() }
             }
@@ -145,7 +143,7 @@ impl Meter {
                 Some(divergence) => {
                     divergence.told = true;
                     let grad_norm = sums.grad_norm.map(|_| f64::NAN);
-                    Some(Means { loss: f64::NAN, accuracy: f64::NAN, grad_norm })
+                    Some(Means { loss: f64::NAN, values: [f64::NAN; MOST_METRICS], grad_norm })
                 }
             });
         }
@@ -179,18 +177,22 @@ impl Meter {
         self.anyone_left()
     }
 
-    /// What the rows that have not ended depend on, `(R, SUMS)`: every replica's sums since the last row, then since
-    /// the epoch began, each loss, accuracy, gradient norm and samples; the step after which it had
-    /// diverged, or 0; whether a row has told that.
+    /// What the rows that have not ended depend on, as many numbers a replica: its sums since the last
+    /// row, then since the epoch began, each loss, metrics, gradient norm and samples; the step after
+    /// which it had diverged, or 0; whether a row has told that.
     ///
     /// # Errors
     /// As [`Meter::add`].
     pub fn sums(&mut self) -> Result<Vec<f64>> {
         self.fetch()?;
-        let numbers = |s: &Sums| [s.loss, s.accuracy, s.grad_norm.unwrap_or_default(), s.samples];
+        let metrics = self.metrics;
+        let numbers = |s: &Sums| {
+            let values = s.score.values.into_iter().take(metrics);
+            once(s.score.loss).chain(values).chain([s.grad_norm.unwrap_or_default(), s.samples])
+        };
         let mut all = Vec::new();
         for ((row, epoch), diverged) in self.row.iter().zip(&self.epoch).zip(&self.diverged) {
-            all.extend([numbers(row), numbers(epoch)].as_flattened());
+            all.extend(numbers(row).chain(numbers(epoch)));
             let divergence = diverged.as_ref();
             all.push(divergence.map_or(0.0, |divergence| divergence.step as f64));
             all.push(f64::from(divergence.is_some_and(|divergence| divergence.told)));
@@ -201,11 +203,11 @@ impl Meter {
     /// Goes on from the sums that [`Meter::sums`] gave after `step` steps; `clipped`: whether there
     /// are norms among them.
     pub fn restore(&mut self, step: i64, sums: &[f64], clipped: bool) {
-        let read = |numbers: &[f64]| Sums {
-            loss: numbers[0],
-            accuracy: numbers[1],
-            grad_norm: (clipped && numbers[3] > 0.0).then_some(numbers[2]),
-            samples: numbers[3],
+        let metrics = self.metrics;
+        let read = |numbers: &[f64]| {
+            let (norm, samples) = (numbers[1 + metrics], numbers[2 + metrics]);
+            let grad_norm = (clipped && samples > 0.0).then_some(norm);
+            Sums { score: score(numbers[..=metrics].iter().copied()), grad_norm, samples }
         };
         self.step = step;
         let divergence = |numbers: &[f64]| {
@@ -216,10 +218,11 @@ impl Meter {
                 told: numbers[1] > 0.0,
             })
         };
-        let of = || sums.chunks_exact(SUMS);
-        self.row = of().map(|numbers| read(&numbers[..4])).collect();
-        self.epoch = of().map(|numbers| read(&numbers[4..8])).collect();
-        self.diverged = of().map(|numbers| divergence(&numbers[8..])).collect();
+        let each = 3 + metrics;
+        let of = || sums.chunks_exact(2 * each + 2);
+        self.row = of().map(|numbers| read(&numbers[..each])).collect();
+        self.epoch = of().map(|numbers| read(&numbers[each..2 * each])).collect();
+        self.diverged = of().map(|numbers| divergence(&numbers[2 * each..])).collect();
     }
 
     /// Fetches all pending scores in one transfer.
@@ -232,14 +235,14 @@ impl Meter {
         };
         let tensors: Vec<&Tensor> = self.pending.iter().flat_map(|batch| &batch.scores).collect();
         let values = device::download(&Tensor::f_stack(&tensors, 0)?)?;
-        let replicas = self.seeds.len();
+        let (replicas, metrics) = (self.seeds.len(), self.metrics);
         let pending = std::mem::take(&mut self.pending);
         for (batch, scores) in pending.into_iter().zip(values.chunks_exact(columns * replicas)) {
             self.begin_batch(batch.starts_epoch);
             for replica in 0..replicas {
                 let column = |column: usize| scores[column * replicas + replica];
-                let score = Score { loss: column(0), accuracy: column(1) };
-                let norm = (columns > 2).then(|| column(2));
+                let score = score((0..=metrics).map(column));
+                let norm = (columns > 1 + metrics).then(|| column(1 + metrics));
                 self.count(replica, score, norm, batch.samples);
             }
             if batch.ends_row {
@@ -266,8 +269,7 @@ impl Meter {
             self.diverges(replica, format!("gradient norm {norm}"));
         }
         for sums in [&mut self.row[replica], &mut self.epoch[replica]] {
-            sums.loss += score.loss * samples;
-            sums.accuracy += score.accuracy * samples;
+            sums.score.add(&score, samples);
             if let Some(norm) = grad_norm {
                 *sums.grad_norm.get_or_insert(0.0) += norm * samples;
             }
@@ -294,6 +296,14 @@ impl Meter {
     }
 }
 
+/// What a loss and the values of its metrics, in their order, are.
+fn score(numbers: impl Iterator<Item = f64>) -> Score {
+    let mut score = Score::default();
+    let places = once(&mut score.loss).chain(&mut score.values);
+    places.zip(numbers).for_each(|(place, number)| *place = number);
+    score
+}
+
 /// The error that ends a training whose last replica stopped computing with numbers.
 fn diverged(of: &Divergence, replica: usize, seed: u64, replicas: usize) -> anyhow::Error {
     let Divergence { step, what, .. } = of;
@@ -309,13 +319,14 @@ fn diverged(of: &Divergence, replica: usize, seed: u64, replicas: usize) -> anyh
 mod tests {
     use super::*;
     use crate::model::losses::BatchScore;
+    use crate::model::losses::cross_entropy::METRICS;
 
     /// Three replicas after two batches, the second replica diverged with the second batch.
     fn meter() -> Meter {
-        let mut meter = Meter::new(&[5, 6, 7]);
+        let mut meter = Meter::new(&[5, 6, 7], &METRICS);
         for (starts_epoch, losses) in [(true, [1.0, 2.0, 0.1]), (false, [0.3, f64::INFINITY, 4.0])]
         {
-            let score = |loss| Score { loss, accuracy: 0.25 };
+            let score = |loss| Score { loss, values: [0.25] };
             let scores = Scores::Host(losses.map(score).to_vec());
             meter.add(Scored { scores, grad_norm: None }, 3, starts_epoch).unwrap();
         }
@@ -338,13 +349,13 @@ mod tests {
 
     /// A batch of two replicas with these losses, scored where the model computes.
     fn on_device(losses: [f64; 2]) -> Scored {
-        let (loss, accuracy) = (Tensor::from_slice(&losses), Tensor::from_slice(&[0.5, 0.5]));
-        Scored { scores: Scores::Device(BatchScore { loss, accuracy }), grad_norm: None }
+        let (loss, metrics) = (Tensor::from_slice(&losses), vec![Tensor::from_slice(&[0.5, 0.5])]);
+        Scored { scores: Scores::Device(BatchScore { loss, metrics }), grad_norm: None }
     }
 
     #[test]
     fn rows_that_end_on_the_device_are_told_with_the_next_fetch() {
-        let mut meter = Meter::new(&[5, 6]);
+        let mut meter = Meter::new(&[5, 6], &METRICS);
         for (n, losses) in [[1.0, 2.0], [3.0, f64::NAN], [5.0, 1.0], [7.0, 1.0]].iter().enumerate()
         {
             meter.add(on_device(*losses), 1, n == 0).unwrap();
@@ -364,7 +375,7 @@ mod tests {
 
     #[test]
     fn rows_from_before_the_last_replica_diverged_are_told() {
-        let mut meter = Meter::new(&[5, 6]);
+        let mut meter = Meter::new(&[5, 6], &METRICS);
         for losses in [[1.0, 2.0], [f64::NAN, f64::NAN], [1.0, 1.0]] {
             meter.add(on_device(losses), 1, false).unwrap();
             meter.end_row();
@@ -381,7 +392,7 @@ mod tests {
             for meter in [&mut one, &mut other] {
                 (0..rows).for_each(|_| drop(row(meter)));
             }
-            let mut restored = Meter::new(&[5, 6, 7]);
+            let mut restored = Meter::new(&[5, 6, 7], &METRICS);
             restored.restore(2, &one.sums().unwrap(), false);
             assert_eq!(told(restored), told(other), "after {rows} rows");
         }

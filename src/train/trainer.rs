@@ -20,7 +20,7 @@ use crate::engine::pace::Pace;
 use crate::engine::{self, Engine, Libtorch, Scored, StepResults};
 use crate::kernels::thread_pool::ThreadPool;
 use crate::model::Model;
-use crate::model::losses::Scores;
+use crate::model::losses::{Metric, Scores};
 use crate::model::network::{self, Network, State};
 use crate::optim::adam::Adam;
 use crate::run::curves::CurveRow;
@@ -161,6 +161,7 @@ impl Trainer {
         let kind = network::kind(config.dtype);
         let parameters = Parameters::zeros(specs, config.replicas, kind, device)?;
         let network = Rc::new(Network::new(config, &parameters)?);
+        let meter = Meter::new(&seeds, network.loss().metrics());
         let engine: Box<dyn Engine> = match chosen {
             EngineChoice::Fused => fused::engine(config, &parameters)?,
             _ => {
@@ -184,7 +185,7 @@ impl Trainer {
             step: 0,
             samples: 0,
             best: None,
-            meter: Meter::new(&seeds),
+            meter,
             rows_ended: 0,
             waiting: VecDeque::new(),
             handed_on: Instant::now(),
@@ -488,6 +489,7 @@ impl Trainer {
 
     /// The rows of a logging point, of the replicas that had not diverged before.
     fn rows(&self, head: &RowHead, means: &[Option<Means>]) -> Vec<CurveRow> {
+        let loss = self.network.loss();
         let row = |(replica, means): (usize, &Option<Means>)| {
             let means = means.as_ref()?;
             let validation = head.validation.as_ref().filter(|_| !means.loss.is_nan());
@@ -499,7 +501,7 @@ impl Trainer {
                 step: head.step,
                 samples: head.samples,
                 loss: means.loss,
-                accuracy: Some(means.accuracy),
+                accuracy: loss.value(Metric::Accuracy, &means.values),
                 val_loss: validation.and_then(|v| v.loss),
                 val_accuracy: validation.map(|v| v.token_accuracy),
                 val_sequence_accuracy: validation.map(|v| v.sequence_accuracy),

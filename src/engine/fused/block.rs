@@ -7,7 +7,7 @@ use super::transposed::Transposed;
 use crate::data::task::Batch;
 use crate::kernels::float::Real;
 use crate::model::layers::pass::{BlockIds, InputGradients, Inputs, Pass};
-use crate::model::losses::cross_entropy::fused::Tally;
+use crate::model::losses::Score;
 use crate::model::{Model, Start};
 
 /// N rows of a batch with their buffers.
@@ -23,7 +23,7 @@ pub struct Block<F> {
     /// `(T, N)`: the target ids, step by step.
     pub targets: Vec<i64>,
     /// The loss and the accuracy, summed over the rows.
-    pub tally: Tally,
+    pub tally: Score,
 }
 
 impl<F: Real> Block<F> {
@@ -35,7 +35,7 @@ impl<F: Real> Block<F> {
             nodes: nodes.collect(),
             ids: BlockIds::default(),
             targets: Vec::with_capacity(rows.len() * model.output_steps() as usize),
-            tally: Tally::default(),
+            tally: Score::default(),
             rows,
         }
     }
@@ -105,7 +105,7 @@ impl<F: Real> Block<F> {
         self.targets = targets;
         let scored = batch.target.len() / batch.replicas;
         let scale = F::from(1.0) / F::from_f64(scored as f64);
-        self.tally = Tally::default();
+        self.tally = Score::default();
         let (top, width) = (self.nodes.len() - 1, model.vocab as usize);
         let outputs = &mut self.nodes[top].gradient().outputs.values;
         model.loss.score(outputs, width, &self.targets, scale, &mut self.tally);

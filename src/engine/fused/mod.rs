@@ -390,13 +390,12 @@ pub fn threads(config: &Config) -> Vec<usize> {
 
 /// The means over one replica's blocks.
 fn score<F: Real>(blocks: &[Block<F>]) -> Score {
-    let (mut loss, mut correct, mut rows) = (0.0, 0, 0);
+    let (mut sums, mut rows) = (Score::default(), 0);
     for block in blocks {
-        loss += block.tally.loss;
-        correct += block.tally.correct;
+        sums.add(&block.tally, 1.0);
         rows += block.targets.len();
     }
-    Score { loss: loss / rows as f64, accuracy: correct as f64 / rows as f64 }
+    sums.over(rows as f64)
 }
 
 /// The engine for the dtype of `parameters`.

@@ -7,7 +7,19 @@ use tch::{TchError, Tensor};
 
 use crate::kernels::float::Real;
 use crate::tensor::device;
-use cross_entropy::fused::Tally;
+
+/// What a batch is scored by beside its loss. Its values have columns in `curves.csv`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Metric {
+    /// Share of ids that are right.
+    Accuracy,
+}
+
+/// The most metrics of a loss.
+pub const MOST_METRICS: usize = 1;
+
+/// A value for each metric of a loss, in its order.
+pub type Values = [f64; MOST_METRICS];
 
 /// What a model is trained to make small.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +29,19 @@ pub enum Loss {
 }
 
 impl Loss {
+    /// What else it scores.
+    pub fn metrics(self) -> &'static [Metric] {
+        match self {
+            Self::CrossEntropy => &cross_entropy::METRICS,
+        }
+    }
+
+    /// The value of `metric` among its `values`; `None` if it does not score that.
+    pub fn value(self, metric: Metric, values: &Values) -> Option<f64> {
+        let place = self.metrics().iter().position(|own| *own == metric)?;
+        Some(values[place])
+    }
+
     /// Scores `outputs`, rows of `width` numbers, against `targets`, adds to `tally`, and replaces the
     /// outputs by `scale` times the gradient.
     pub fn score<F: Real>(
@@ -25,7 +50,7 @@ impl Loss {
         width: usize,
         targets: &[i64],
         scale: F,
-        tally: &mut Tally,
+        tally: &mut Score,
     ) {
         match self {
             Self::CrossEntropy => {
@@ -57,13 +82,26 @@ impl Loss {
     }
 }
 
-/// Mean categorical cross-entropy and mean token accuracy of one replica's batch.
-#[derive(Debug, Clone, Copy, PartialEq)]
+/// Loss and metrics: sums over some of a replica's rows or samples, or means.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Score {
-    /// In nats.
+    /// What is made small.
     pub loss: f64,
-    /// In 0..=1.
-    pub accuracy: f64,
+    /// Of the loss's metrics.
+    pub values: Values,
+}
+
+impl Score {
+    /// Adds `weight` times `other`.
+    pub fn add(&mut self, other: &Self, weight: f64) {
+        self.loss += other.loss * weight;
+        self.values.iter_mut().zip(other.values).for_each(|(sum, value)| *sum += value * weight);
+    }
+
+    /// What sums come to on the mean of so many.
+    pub fn over(self, count: f64) -> Self {
+        Self { loss: self.loss / count, values: self.values.map(|sum| sum / count) }
+    }
 }
 
 /// The scores of a batch, one a replica, where they were computed.
@@ -84,9 +122,14 @@ impl Scores {
         match self {
             Self::Host(scores) => Ok(scores),
             Self::Device(score) => {
-                let loss = device::download(&score.loss.f_detach()?)?;
-                let both = loss.into_iter().zip(device::download(&score.accuracy)?);
-                Ok(both.map(|(loss, accuracy)| Score { loss, accuracy }).collect())
+                let losses = device::download(&score.loss.f_detach()?)?;
+                let of = |loss| Score { loss, ..Score::default() };
+                let mut scores: Vec<Score> = losses.into_iter().map(of).collect();
+                for (metric, values) in score.metrics.iter().enumerate() {
+                    let values = device::download(values)?;
+                    scores.iter_mut().zip(values).for_each(|(s, value)| s.values[metric] = value);
+                }
+                Ok(scores)
             }
         }
     }
@@ -97,6 +140,6 @@ impl Scores {
 pub struct BatchScore {
     /// `(R)`, differentiable.
     pub loss: Tensor,
-    /// `(R)`, in 0..=1, of the loss's dtype.
-    pub accuracy: Tensor,
+    /// `(R)` for each of the loss's metrics, in their order; of the loss's dtype.
+    pub metrics: Vec<Tensor>,
 }

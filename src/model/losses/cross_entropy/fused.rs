@@ -1,21 +1,15 @@
 //! Softmax and cross-entropy of a dense layer's rows in one pass.
 
 use crate::kernels::float::{Real, widest};
-
-/// What some rows of a batch scored.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Tally {
-    /// Σ −log softmax(logits)\[target\].
-    pub loss: f64,
-    /// Rows whose largest logit is the target's.
-    pub correct: usize,
-}
+use crate::model::losses::Score;
 
 widest! {
     /// Scores every row of `logits` `(N, V)` against its id in `targets` (N), all below V, and
-    /// replaces the logits by `scale` times the gradient of the loss: softmax(logits) − one-hot.
+    /// replaces the logits by `scale` times the gradient of the loss: softmax(logits) − one-hot. The sums
+    /// of their losses, −log softmax(logits)\[target\], and how many have the target's as the largest logit
+    /// are added to `tally`.
     cross_entropy<F: Real>(
-        logits: &mut [F], vocab: usize, targets: &[i64], scale: F, tally: &mut Tally,
+        logits: &mut [F], vocab: usize, targets: &[i64], scale: F, tally: &mut Score,
     ) by cross_entropy_body
 }
 
@@ -25,14 +19,15 @@ fn cross_entropy_body<F: Real>(
     vocab: usize,
     targets: &[i64],
     scale: F,
-    tally: &mut Tally,
+    tally: &mut Score,
 ) {
     for (row, &target) in logits.chunks_exact_mut(vocab).zip(targets) {
         let target = target as usize;
         let most = reduce(row, row[0], |a, b| if b > a { b } else { a });
         let of_target = row[target];
         // Of equal logits the first counts, as in argmax.
-        tally.correct += usize::from(of_target == most && row[..target].iter().all(|&x| x < most));
+        let right = of_target == most && row[..target].iter().all(|&x| x < most);
+        tally.values[0] += f64::from(u8::from(right));
         row.iter_mut().for_each(|x| *x = (*x - most).exp());
         let sum = reduce(row, F::from(0.0), |a, b| a + b);
         tally.loss += Into::<f64>::into(sum).ln() + Into::<f64>::into(most - of_target);
@@ -72,8 +67,8 @@ mod tests {
         (loss, logits.iter().enumerate().map(gradient).collect())
     }
 
-    fn scored<F: Real>(rows: &[&[f64]], targets: &[i64], scale: f64) -> (Tally, Vec<f64>) {
-        let mut tally = Tally::default();
+    fn scored<F: Real>(rows: &[&[f64]], targets: &[i64], scale: f64) -> (Score, Vec<f64>) {
+        let mut tally = Score::default();
         let mut logits: Vec<F> = rows.concat().into_iter().map(F::from_f64).collect();
         cross_entropy(&mut logits, rows[0].len(), targets, F::from_f64(scale), &mut tally);
         (tally, logits.into_iter().map(Into::into).collect())
@@ -125,7 +120,11 @@ mod tests {
         for (row, right) in [(row, 1), (&wide, 17), (&[0.0; 20], 0), (&[5.0], 0)] {
             for target in 0..row.len() {
                 let (tally, _) = scored::<f32>(&[row], &[target as i64], 1.0);
-                assert_eq!(tally.correct, usize::from(target == right), "{target} of {row:?}");
+                assert_eq!(
+                    tally.values,
+                    [f64::from(u8::from(target == right))],
+                    "{target} of {row:?}"
+                );
             }
         }
     }
@@ -149,7 +148,7 @@ mod tests {
     fn vector_instructions_change_no_bit() {
         let logits: Vec<f32> = (0..3 * 75).map(|i| ((i * 389 + 11) % 201) as f32 / 20.0).collect();
         let (mut wide, mut plain) = (logits.clone(), logits);
-        let [mut wide_tally, mut plain_tally] = [Tally::default(); 2];
+        let [mut wide_tally, mut plain_tally] = [Score::default(); 2];
         cross_entropy(&mut wide, 75, &[0, 30, 74], 0.3, &mut wide_tally);
         cross_entropy_body(&mut plain, 75, &[0, 30, 74], 0.3, &mut plain_tally);
         assert!(wide == plain && wide_tally == plain_tally);
@@ -169,10 +168,10 @@ mod tests {
 
     #[test]
     fn the_tally_of_rows_is_added_to_what_it_holds() {
-        let mut tally = Tally { loss: 2.0, correct: 7 };
+        let mut tally = Score { loss: 2.0, values: [7.0] };
         cross_entropy(&mut [0.0, 0.0, 1.0, 1.0], 2, &[0, 1], 1.0f64, &mut tally);
         assert!((tally.loss - 2.0 - 2.0 * 2f64.ln()).abs() < 1e-15);
-        assert_eq!(tally.correct, 8);
+        assert_eq!(tally.values, [8.0]);
         let before = tally;
         cross_entropy::<f64>(&mut [], 2, &[], 1.0, &mut tally);
         assert_eq!(tally, before);

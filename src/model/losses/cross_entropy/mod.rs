@@ -2,3 +2,8 @@
 
 pub mod fused;
 pub mod torch;
+
+use super::Metric;
+
+/// What it scores beside the loss.
+pub const METRICS: [Metric; 1] = [Metric::Accuracy];

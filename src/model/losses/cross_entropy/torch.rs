@@ -18,7 +18,7 @@ pub fn score(logits: &Tensor, target: &Tensor) -> Result<BatchScore, TchError> {
     let correct = rows.f_detach()?.f_argmax(-1, false)?.f_eq_tensor(&target)?;
     let mean =
         |of: &Tensor| of.f_view([replicas, -1])?.f_mean_dim([-1].as_slice(), false, logits.kind());
-    Ok(BatchScore { loss: mean(&losses)?, accuracy: mean(&correct)? })
+    Ok(BatchScore { loss: mean(&losses)?, metrics: vec![mean(&correct)?] })
 }
 
 /// The least probability that an answer is taken to have been given, as in Keras.
