@@ -1,4 +1,6 @@
 //! The command line: the only module that knows clap.
+//!
+//! Uses `commands`, and for flags the fields of the configuration; nobody uses it.
 
 mod fields;
 mod usage;

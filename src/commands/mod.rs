@@ -1,4 +1,6 @@
 //! What the commands do, once their arguments are known.
+//!
+//! Uses everything below, `reports` among it; knows no flag.
 
 mod doctor;
 mod evaluate;

@@ -1,4 +1,6 @@
 //! The configuration of a run: what `config.toml` holds and what the flags of `train` set.
+//!
+//! Fields are declared in `fields.rs`. Uses `base` alone, and names no tensor, no task and no flag.
 
 pub mod presets;
 

@@ -1,4 +1,7 @@
 //! What computes a training step's scores and gradients.
+//!
+//! Which engine, how many threads and which dtype is chosen here. Uses models, the optimiser, batches and
+//! `kernels`; knows no training loop and no file.
 
 pub mod fused;
 
@@ -9,7 +12,7 @@ use std::rc::Rc;
 use tch::{Device, TchError, Tensor};
 
 use crate::base::error::UserError;
-use crate::config::EngineChoice;
+use crate::config::{Config, EngineChoice};
 use crate::data::loader::Step;
 use crate::engine::pace::Pace;
 use crate::kernels::thread_pool::ThreadPool;
@@ -34,6 +37,26 @@ pub fn choose(choice: EngineChoice, device: Device) -> Result<EngineChoice, User
             Err(error.hint("give --device cpu, or leave --engine out"))
         }
     }
+}
+
+/// The engine that `chosen` names, with its threads, for models of a validated configuration in the
+/// dtype of `parameters`. `network` is the same model with these parameters.
+///
+/// # Errors
+/// If memory is short.
+pub fn new(
+    chosen: EngineChoice,
+    config: &Config,
+    parameters: &Parameters,
+    network: &Rc<Network>,
+    device: Device,
+) -> Result<Box<dyn Engine>, TchError> {
+    if chosen == EngineChoice::Fused {
+        return fused::engine(config, parameters);
+    }
+    let pool = ThreadPool::new(device::threads(config));
+    let pace = Pace::new(vec![pool.threads()]);
+    Ok(Box::new(Libtorch { network: Rc::clone(network), device, pool, pace }))
 }
 
 /// What a step told.

@@ -15,10 +15,8 @@ use crate::config::{Config, EngineChoice};
 use crate::data::epochs::Epochs;
 use crate::data::loader::{Batches, Ids, Prefetch, Step};
 use crate::data::task::{Batch, Task};
-use crate::engine::fused;
 use crate::engine::pace::Pace;
-use crate::engine::{self, Engine, Libtorch, Scored, StepResults};
-use crate::kernels::thread_pool::ThreadPool;
+use crate::engine::{self, Engine, Scored, StepResults};
 use crate::model::Model;
 use crate::model::losses::{Metric, Scores};
 use crate::model::network::{self, Network, State};
@@ -162,14 +160,7 @@ impl Trainer {
         let parameters = Parameters::zeros(specs, config.replicas, kind, device)?;
         let network = Rc::new(Network::new(config, &parameters)?);
         let meter = Meter::new(&seeds, network.loss().metrics());
-        let engine: Box<dyn Engine> = match chosen {
-            EngineChoice::Fused => fused::engine(config, &parameters)?,
-            _ => {
-                let pool = ThreadPool::new(device::threads(config));
-                let pace = Pace::new(vec![pool.threads()]);
-                Box::new(Libtorch { network: Rc::clone(&network), device, pool, pace })
-            }
-        };
+        let engine = engine::new(chosen, config, &parameters, &network, device)?;
         Ok(Self {
             task,
             epochs,

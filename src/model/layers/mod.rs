@@ -4,6 +4,11 @@
 //!
 //! To add a kind, add its folder and a line in `kinds!` below.
 
+pub mod bidirectional;
+pub mod dense;
+pub mod embedding;
+pub mod lstm;
+
 pub mod pass;
 pub mod twin;
 
@@ -88,8 +93,6 @@ pub struct Costs {
 /// Declares the kinds.
 macro_rules! kinds {
     ($($(#[$doc:meta])* $kind:ident in $folder:ident,)+) => {
-        $(pub mod $folder;)+
-
         /// A layer of any kind.
         #[derive(Debug, Clone, PartialEq, Eq)]
         pub enum Layer {
