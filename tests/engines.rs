@@ -15,7 +15,7 @@ use seqlab::config::presets;
 use seqlab::config::{Config, Dtype, EngineChoice, Family, GateActivation, LearningRateSchedule};
 use seqlab::data::loader::{Batches, Prefetch};
 use seqlab::data::task::{Batch, Task};
-use seqlab::model::layers::lstm::torch::LstmState;
+use seqlab::model::layers::twin::LstmState;
 use seqlab::model::network::State;
 use seqlab::run::curves::CurveRow;
 use seqlab::tensor::device::{download, host};

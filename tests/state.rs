@@ -9,7 +9,7 @@ use seqlab::base::rng::{Purpose, Stream};
 use seqlab::config::presets;
 use seqlab::config::{Config, Dtype, EngineChoice, Family, Feedback};
 use seqlab::data::task::{Batch, Task};
-use seqlab::model::layers::lstm::torch::LstmState;
+use seqlab::model::layers::twin::LstmState;
 use seqlab::model::network::{Network, State};
 use seqlab::run::curves::CurveRow;
 use seqlab::run::summary::Evaluation;

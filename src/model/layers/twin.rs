@@ -6,8 +6,6 @@ use std::fmt::Debug;
 
 use tch::{Kind, TchError, Tensor};
 
-use super::lstm::torch::LstmState;
-
 /// A layer with the weights that it computes with. It holds no state: it takes one and returns one.
 pub trait Twin: Debug {
     /// All its time steps, from `start` where it has a state.
@@ -21,6 +19,30 @@ pub trait Twin: Debug {
     fn zero_state(&self, rows: i64) -> Result<Option<LstmState>, TchError> {
         let _ = rows;
         Ok(None)
+    }
+}
+
+/// The state of an LSTM: output h and cell c, each `(R, B, H)`.
+///
+/// A layer holds no state. It takes one and returns one; the caller decides whether to carry it to
+/// the next batch, to reset it or to detach it.
+#[derive(Debug)]
+pub struct LstmState {
+    /// The last output.
+    pub h: Tensor,
+    /// The cell.
+    pub c: Tensor,
+}
+
+impl LstmState {
+    /// The same state by reference.
+    pub fn shallow_clone(&self) -> Self {
+        Self { h: self.h.shallow_clone(), c: self.c.shallow_clone() }
+    }
+
+    /// The same numbers, through which no gradient flows.
+    pub fn detach(&self) -> Result<Self, TchError> {
+        Ok(Self { h: self.h.f_detach()?, c: self.c.f_detach()? })
     }
 }
 

@@ -3,7 +3,7 @@
 use tch::{TchError, Tensor};
 
 use super::Bidirectional;
-use crate::model::layers::lstm::torch::LstmState;
+use crate::model::layers::twin::LstmState;
 use crate::model::layers::twin::{Input, Output, Twin};
 use crate::tensor::parameters::Parameters;
 

@@ -30,7 +30,7 @@ impl Twin for DenseTwin {
     fn run(
         &self,
         inputs: &[Input<'_>],
-        _: Option<&crate::model::layers::lstm::torch::LstmState>,
+        _: Option<&crate::model::layers::twin::LstmState>,
     ) -> Result<Output, TchError> {
         // `(R, T, B, I)`.
         let x = match inputs {

@@ -3,8 +3,8 @@
 
 use tch::{Device, TchError, Tensor};
 
-use super::torch::LstmState;
 use crate::config::GateActivation;
+use crate::model::layers::twin::LstmState;
 use crate::tensor::device;
 
 /// Whether to use it: on a GPU, unless there is a replica axis or the hard sigmoid, which cuDNN

@@ -2,8 +2,8 @@
 
 use tch::{TchError, Tensor};
 
-use super::torch::LstmState;
 use crate::config::GateActivation;
+use crate::model::layers::twin::LstmState;
 
 /// All time steps of an LSTM, given the input projections `(T, R, B, 4H)` (x·kernel + bias, blocks
 /// i, f, g, o), the recurrent kernel `(R, H, 4H)` and the state before the first step. Returns all

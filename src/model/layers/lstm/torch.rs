@@ -4,32 +4,8 @@ use tch::{TchError, Tensor};
 
 use super::{Lstm, native, recurrence};
 use crate::config::GateActivation;
-use crate::model::layers::twin::{Input, Output, Table, Twin};
+use crate::model::layers::twin::{Input, LstmState, Output, Table, Twin};
 use crate::tensor::parameters::Parameters;
-
-/// The state of an LSTM: output h and cell c, each `(R, B, H)`.
-///
-/// A layer holds no state. It takes one and returns one; the caller decides whether to carry it to
-/// the next batch, to reset it or to detach it.
-#[derive(Debug)]
-pub struct LstmState {
-    /// The last output.
-    pub h: Tensor,
-    /// The cell.
-    pub c: Tensor,
-}
-
-impl LstmState {
-    /// The same state by reference.
-    pub fn shallow_clone(&self) -> Self {
-        Self { h: self.h.shallow_clone(), c: self.c.shallow_clone() }
-    }
-
-    /// The same numbers, through which no gradient flows.
-    pub fn detach(&self) -> Result<Self, TchError> {
-        Ok(Self { h: self.h.f_detach()?, c: self.c.f_detach()? })
-    }
-}
 
 /// An LSTM of R replicas.
 #[derive(Debug)]
