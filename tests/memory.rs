@@ -90,6 +90,11 @@ fn a_training_takes_about_as_much_as_estimated() {
         "partial-echo-4 --replicas 16 --units 100 --epochs 2 --validate-every 2".to_owned(),
         "reverse --n-in 3000 --units 8 --samples 32 --evaluation-samples 64 --engine libtorch"
             .to_owned(),
+        "reverse --n-in 500 --n-out 1 --units 8 --layers 24 --bidirectional true --batch-size 1 \
+         --samples 2 --evaluation-samples 1000"
+            .to_owned(),
+        "reverse --embedding 512 --n-in 60 --batch-size 512 --samples 512 --evaluation-samples 600"
+            .to_owned(),
     ] {
         let summary = lab.run(&format!("summary {arguments}"));
         let (_, estimate) = summary.rsplit_once("memory to train: about ").unwrap();

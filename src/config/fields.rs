@@ -14,7 +14,8 @@
 //! - `scope`: whom it is for. Others cannot have an `Option`; their preset's or file's gives way.
 //!   `needed`: they cannot do without.
 //! - `depends`: that `validate.rs` or a task says which numbers, by what other fields are.
-//! - `silent`: that files leave it out where it is at its default, as those of before it did.
+//! - `silent`: that files leave it out where it is at its default, as those of before it did; with
+//!   `left_out`.
 //! - `alters`: that with another value it is still the same experiment (`Run`), or the same run
 //!   (`Nothing`).
 //! - `value`: what help calls a number; `alias`: a second name of the flag; `left_out`: what holds
@@ -72,14 +73,14 @@ configuration! {
         return_sequences: Option<bool> = None
             => scope: only_for("family", "family", &["lstm"]), needed: true;
         /// LSTMs on top of each other, each of which reads every output of the one below.
-        layers: i64 = 1 => takes: Whole(1, 64), silent: true;
+        layers: i64 = 1 => takes: Whole(1, 64), silent: true, left_out: Some("1");
         /// Whether the encoder reads the source both ways (repeat_vector, teacher_forced); a
         /// teacher-forced decoder then has twice the units; not with --stateful.
         bidirectional: bool = false
             => scope: only_for("families", "family", &["repeat_vector", "teacher_forced"]),
-            silent: true;
+            silent: true, left_out: Some("false");
         /// Width of trained vectors that ids are read as; 0: a row of the kernel each.
-        embedding: i64 = 0 => takes: Whole(0, MANY), silent: true;
+        embedding: i64 = 0 => takes: Whole(0, MANY), silent: true, left_out: Some("0");
         /// What the gates pass through.
         gate_activation: GateActivation;
         /// What the decoder is fed free-running, where no target is given to it (teacher_forced).

@@ -111,8 +111,9 @@ pub fn changes(then: &Config, now: &Config) -> Result<Option<String>> {
     fields.sort();
     fields.dedup();
     fields.retain(|name| field(name).is_none_or(|field| field.alters != Alters::Nothing));
-    let value =
-        |table: &Table, field: &str| table.get(field).map_or("none".into(), Value::to_string);
+    let left_out = |name: &str| field(name).filter(|field| field.silent)?.left_out;
+    let none = |name: &str| left_out(name).unwrap_or("none").to_owned();
+    let value = |table: &Table, name: &str| table.get(name).map_or(none(name), Value::to_string);
     let change = |field: &&String| {
         let (was, is) = (value(&then, field), value(&now, field));
         (was != is).then(|| format!("{field} is {is}, but was {was}"))
@@ -214,6 +215,9 @@ mod tests {
         let now = Config { units: 7, global_clipnorm: Some(0.5), ..placed };
         let expected = "global_clipnorm is 0.5, but was none, units is 7, but was 16";
         assert_eq!(changes(&then, &now).unwrap().as_deref(), Some(expected));
+        let deeper = Config { layers: 2, ..then.clone() };
+        let expected = Some("layers is 2, but was 1".to_owned());
+        assert_eq!(changes(&then, &deeper).unwrap(), expected);
     }
 
     #[test]

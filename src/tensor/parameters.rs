@@ -156,7 +156,9 @@ impl Parameters {
         kind: Kind,
         device: Device,
     ) -> Result<Self, TchError> {
-        let total: i64 = specs.iter().map(|spec| spec.count() * replicas).sum();
+        let mut counts = specs.iter().map(|spec| spec.count().checked_mul(replicas));
+        let total = counts.try_fold(0_i64, |sum, count| sum.checked_add(count?));
+        let total = total.ok_or_else(|| TchError::Shape("too many parameters".to_owned()))?;
         let flat = Tensor::f_zeros([total], (kind, device))?;
         let gradient = flat.f_zeros_like()?;
         let mut parameters = Self { specs, replicas, flat, gradient, leaves: Vec::new() };

@@ -140,14 +140,16 @@ impl Plan {
 }
 
 /// Rows of a batch of each replica that keep its probabilities within some tens of megabytes, the
-/// gates of an LSTM within half a gigabyte, and its products within some tenths of a second, for which
+/// gates of an LSTM and the outputs of further layers within half a gigabyte, and its products within some tenths of a second, for which
 /// an end that was asked for waits.
 pub fn rows_at_once(config: &Config) -> usize {
     let row = |width: i64| config.replicas.saturating_mul(width).max(1);
     let probabilities = row(config.n_out.saturating_mul(config.vocab));
-    let gates = row(config.n_in.saturating_mul(4 * config.units));
-    let steps = config.n_in.saturating_add(config.n_out);
     let ways = 1 + i64::from(config.bidirectional);
+    // The outputs of further layers are kept beside the gates of one.
+    let kept = (ways * config.layers - 1) * config.units + config.embedding;
+    let gates = row(config.n_in.saturating_mul(4 * config.units + kept));
+    let steps = config.n_in.saturating_add(config.n_out);
     let products = row(steps
         .saturating_mul(4 * config.units)
         .saturating_mul(ways * config.layers * config.units));

@@ -155,6 +155,8 @@ impl Estimate {
 fn lowers(field: &str, config: &Config) -> bool {
     match field {
         "replicas" => config.replicas > 1,
+        "layers" => config.layers > 1,
+        "embedding" => config.embedding > 1,
         "batch_size" => config.batch_size > 1,
         "length" => config.length.is_some(),
         "samples" => config.samples.is_some(),
@@ -202,7 +204,7 @@ impl<'a> Sizes<'a> {
         Share {
             what,
             bytes: (copies + self.best()) * self.weights,
-            fields: &["units", "vocab", "replicas"],
+            fields: &["units", "vocab", "replicas", "layers", "embedding"],
         }
     }
 
@@ -220,7 +222,7 @@ impl<'a> Sizes<'a> {
         Share {
             what: "drawing the weights",
             bytes: drawn.max(leaf),
-            fields: &["units", "vocab", "threads"],
+            fields: &["units", "vocab", "threads", "embedding"],
         }
     }
 
@@ -229,7 +231,7 @@ impl<'a> Sizes<'a> {
         let what = "a weight's gradient";
         let copies = if self.config.global_clipnorm.is_some() { 1.0 } else { 0.0 };
         let bytes = copies * self.largest * self.replicas * self.number;
-        Share { what, bytes, fields: &["units", "vocab", "replicas"] }
+        Share { what, bytes, fields: &["units", "vocab", "replicas", "layers", "embedding"] }
     }
 
     /// The copies that are written.
@@ -237,7 +239,11 @@ impl<'a> Sizes<'a> {
         // The best weights are written as well.
         let copies = checkpoint::COPIES as f64 + self.best() / 2.0;
         let bytes = copies * self.weights;
-        Share { what: "writing a checkpoint", bytes, fields: &["units", "vocab", "replicas"] }
+        Share {
+            what: "writing a checkpoint",
+            bytes,
+            fields: &["units", "vocab", "replicas", "layers", "embedding"],
+        }
     }
 
     /// The activations of a batch, their gradients and copies of weights, as [`fused`] keeps them.
@@ -262,8 +268,8 @@ impl<'a> Sizes<'a> {
     fn activations(&self, row: f64) -> Share {
         let bytes = self.replicas * self.rows * row;
         let fields = match self.output_steps * self.vocab > self.units * 8.0 {
-            true => &["batch_size", "vocab", "n_out", "replicas"],
-            false => &["batch_size", "units", "n_in", "replicas"],
+            true => &["batch_size", "vocab", "n_out", "replicas", "layers", "embedding"],
+            false => &["batch_size", "units", "n_in", "replicas", "layers", "embedding"],
         };
         Share { what: "activations of a batch", bytes, fields }
     }
@@ -279,18 +285,22 @@ impl<'a> Sizes<'a> {
         // A decoder runs step by step.
         let decoder = self.model.decoder();
         let nodes = self.model.nodes.iter().zip(decoder).enumerate();
-        let held = nodes.map(|(number, (node, decodes))| {
+        let of_nodes = nodes.map(|(number, (node, decodes))| {
             let top = number + 1 == self.model.nodes.len();
-            let steps = if decodes && !top { 1 } else { node.steps };
-            node.layer.spec().costs(steps).inference
+            let (spec, steps) = (node.layer.spec(), if decodes && !top { 1 } else { node.steps });
+            let outputs = if top { 0.0 } else { steps as f64 * spec.width() as f64 };
+            (spec.costs(steps).inference, outputs)
         });
-        let held = held.fold(0.0, f64::max);
+        let (held, outputs): (Vec<f64>, Vec<f64>) = of_nodes.unzip();
+        let largest = |of: &[f64]| of.iter().copied().fold(0.0, f64::max);
+        // All layers' outputs are kept to the end; what the largest layer holds has its own.
+        let held = largest(&held) + outputs.iter().sum::<f64>() - largest(&outputs);
         let ids = 5.0 * (self.config.n_in + self.config.n_out) as f64 * ID;
         let sequences = plan.side_by_side as f64 * self.sequence();
         let bytes = self.replicas * (rows * (held * self.number + ids) + sequences);
         let fields: &[&str] = match self.config.stateful {
-            true => &["batch_size", "units", "vocab", "replicas"],
-            false => &["units", "vocab", "n_in", "replicas"],
+            true => &["batch_size", "units", "vocab", "replicas", "layers", "embedding"],
+            false => &["units", "vocab", "n_in", "replicas", "layers", "embedding"],
         };
         Share { what: "evaluation", bytes, fields }
     }

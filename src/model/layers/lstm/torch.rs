@@ -2,7 +2,7 @@
 
 use tch::{TchError, Tensor};
 
-use super::{Lstm, native, recurrence};
+use super::{InputKind, Lstm, native, recurrence};
 use crate::config::GateActivation;
 use crate::model::layers::twin::{Input, LstmState, Output, Table, Twin};
 use crate::tensor::parameters::Parameters;
@@ -20,6 +20,8 @@ pub struct LstmTwin {
     backwards: bool,
     /// `(I, I)`: the one-hot vectors of ids, where libtorch's own LSTM is used.
     identity: Option<Tensor>,
+    /// Whether libtorch's own LSTM is used.
+    native: bool,
 }
 
 /// The layer whose parameters are called `name.…`.
@@ -36,8 +38,10 @@ pub fn twin(layer: &Lstm, parameters: &Parameters, name: &str) -> Result<LstmTwi
     let options = (kernel.kind(), kernel.device());
     let activation = layer.gate_activation;
     let native = native::serves(replicas, activation, kernel.device());
+    let ids = native && layer.reads == InputKind::Ids;
     Ok(LstmTwin {
-        identity: native.then(|| Tensor::f_eye(inputs, options)).transpose()?,
+        identity: ids.then(|| Tensor::f_eye(inputs, options)).transpose()?,
+        native,
         recurrent_kernel: leaf("recurrent_kernel"),
         bias: leaf("bias").f_unsqueeze(1)?,
         kernel: Table::new(kernel)?,
@@ -67,12 +71,12 @@ impl LstmTwin {
     /// Runs all steps of `input` from `state`. Returns every output, `(T, R, B, H)`, and the state
     /// after the last step.
     fn steps(&self, input: &Input<'_>, state: &LstmState) -> Result<(Tensor, LstmState), TchError> {
-        let (outputs, last) = match &self.identity {
-            Some(identity) => {
+        let (outputs, last) = match self.native {
+            true => {
                 let weights = [&self.kernel.weight, &self.recurrent_kernel, &self.bias];
-                native::lstm(&self.flip(self.vectors(input, identity)?)?, weights, state)?
+                native::lstm(&self.flip(self.vectors(input)?)?, weights, state)?
             }
-            None => {
+            false => {
                 let projected = self.flip(self.project(input)?)?;
                 recurrence::recurrence(&projected, &self.recurrent_kernel, state, self.activation)?
             }
@@ -110,10 +114,11 @@ impl LstmTwin {
     }
 
     /// x, `(T, B, I)`, ids one-hot: the input of libtorch's own LSTM, for one replica.
-    fn vectors(&self, input: &Input<'_>, identity: &Tensor) -> Result<Tensor, TchError> {
+    fn vectors(&self, input: &Input<'_>) -> Result<Tensor, TchError> {
+        let unread = || TchError::Shape("this LSTM reads no ids".to_owned());
         match input {
             Input::Ids(ids) => Tensor::f_embedding(
-                identity,
+                self.identity.as_ref().ok_or_else(unread)?,
                 &ids.f_select(0, 0)?.f_transpose(0, 1)?,
                 -1,
                 false,
@@ -135,7 +140,6 @@ mod tests {
 
     use super::*;
     use crate::model::layers::Spec;
-    use crate::model::layers::lstm::InputKind;
     use crate::tensor::device;
 
     /// What a GPU computes with, on the CPU, beside the recurrence of separate operations.
@@ -156,7 +160,7 @@ mod tests {
             let results = [true, false].map(|native| {
                 let mut lstm = twin(&layer, &parameters, "lstm").unwrap();
                 let identity = Tensor::eye(inputs, (Kind::Double, device::host()));
-                lstm.identity = native.then_some(identity);
+                (lstm.native, lstm.identity) = (native, Some(identity));
                 let mut state = lstm.zero_state(rows).unwrap().unwrap();
                 state.h = (state.h + 0.3).set_requires_grad(true);
                 state.c = (state.c - 0.7).set_requires_grad(true);
