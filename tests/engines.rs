@@ -222,6 +222,10 @@ fn engines_agree(case: &Case, bound: f64) -> Result<(), TestCaseError> {
     let libtorch = case.learn(EngineChoice::Libtorch);
     prop_assert_eq!(fused.len(), libtorch.len());
     for (fused, libtorch) in fused.iter().zip(&libtorch) {
+        // Before the first update nothing but the order of sums differs.
+        let first = fused.what.starts_with("batch 0, ") && !fused.what.contains("weights");
+        let exact = first && case.config.dtype == Dtype::Float64;
+        let bound = if exact { 1e-12 } else { bound };
         // In float32 rounding may decide which of two logits is the larger.
         if case.config.dtype == Dtype::Float64 || !fused.what.ends_with("accuracy") {
             fused.check(libtorch, bound)?;
