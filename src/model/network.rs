@@ -4,8 +4,7 @@
 use tch::{Kind, TchError, Tensor};
 
 use crate::config::{Config, Dtype};
-use crate::model::layers::twin::LstmState;
-use crate::model::layers::twin::{Input, Output, Twin};
+use crate::model::layers::twin::{Input, LstmState, Output, Twin};
 use crate::model::losses::Loss;
 use crate::model::{Model, Read, Start};
 use crate::tensor::parameters::Parameters;

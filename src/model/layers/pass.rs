@@ -5,7 +5,7 @@
 //! N rows, T time steps; everything is stored step by step, `(T, N, width)`.
 
 use crate::kernels::float::Real;
-use crate::kernels::product::{Matrix, Onto};
+use crate::kernels::product::{Matrix, Onto, Order, multiply};
 use crate::model::{Node, Read};
 
 use super::Spec;
@@ -166,20 +166,15 @@ impl<F: Real> GradientSum<F> {
 
     /// Adds `more`.
     pub fn add(&mut self, more: &[F]) {
-        match self.onto() {
-            (values, Onto::Nothing) => values.copy_from_slice(more),
-            (values, Onto::Sum) => values.iter_mut().zip(more).for_each(|(sum, &x)| *sum += x),
-        }
+        let (values, onto) = self.onto();
+        put(more, values, onto);
     }
 
     /// Adds `rows` of `width` numbers, one after the other.
     pub fn add_rows<'a>(&mut self, width: usize, rows: impl Iterator<Item = &'a [F]>) {
         let (values, onto) = self.onto();
         for (sums, row) in values.chunks_exact_mut(width).zip(rows) {
-            match onto {
-                Onto::Nothing => sums.copy_from_slice(row),
-                Onto::Sum => sums.iter_mut().zip(row).for_each(|(sum, &x)| *sum += x),
-            }
+            put(row, sums, onto);
         }
     }
 
@@ -195,6 +190,20 @@ impl<F: Real> GradientSum<F> {
         }
         &mut self.values
     }
+}
+
+/// Overwrites `sums` by `numbers`, or adds these.
+fn put<F: Real>(numbers: &[F], sums: &mut [F], onto: Onto) {
+    match onto {
+        Onto::Nothing => sums.copy_from_slice(numbers),
+        Onto::Sum => sums.iter_mut().zip(numbers).for_each(|(sum, &x)| *sum += x),
+    }
+}
+
+/// `out` = x · kernel + bias, row by row; the kernel is as wide as the bias.
+pub fn affine<F: Real>(x: Matrix<'_, F>, kernel: &[F], bias: &[F], out: &mut [F]) {
+    out.chunks_exact_mut(bias.len()).for_each(|row| row.copy_from_slice(bias));
+    multiply(x, Matrix::new(kernel, bias.len()), out, Onto::Sum, Order::Up);
 }
 
 /// The gradient of what other layers read of a layer.

@@ -2,10 +2,9 @@
 
 use super::Dense;
 use crate::kernels::float::Real;
-use crate::kernels::product::Onto;
 use crate::kernels::product::{Matrix, Order, multiply};
 use crate::model::layers::pass::{
-    Buffers, Factors, Gradient, GradientSum, InputGradients, Inputs, Pass, Weights,
+    Buffers, Factors, Gradient, GradientSum, InputGradients, Inputs, Pass, Weights, affine,
 };
 use crate::model::{Node, Read};
 
@@ -45,9 +44,8 @@ pub fn pass<F: Real>(
 impl<F: Real> Pass<F> for DensePass<F> {
     fn forward(&mut self, inputs: Inputs<'_, F>, weights: &Weights<'_, F>) {
         let (x, logits) = (inputs.vectors(self.read), &mut self.gradient.outputs.values);
-        logits.chunks_exact_mut(self.units).for_each(|y| y.copy_from_slice(weights.values[BIAS]));
-        let kernel = weights.matrix(KERNEL, self.units);
-        multiply(Matrix::new(x, self.inputs), kernel, logits, Onto::Sum, Order::Up);
+        let (kernel, bias) = (weights.values[KERNEL], weights.values[BIAS]);
+        affine(Matrix::new(x, self.inputs), kernel, bias, logits);
     }
 
     fn backward(&mut self, mut gradients: InputGradients<'_, F>, weights: &Weights<'_, F>) {

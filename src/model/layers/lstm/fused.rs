@@ -4,10 +4,10 @@
 use super::Lstm;
 use super::steps::Steps;
 use crate::kernels::float::Real;
-use crate::kernels::product::{Matrix, Onto, Order, multiply};
+use crate::kernels::product::{Matrix, Order, multiply};
 use crate::kernels::rows::sum_rows;
 use crate::model::layers::pass::{
-    Buffers, Factors, Gradient, InputGradients, Inputs, Pass, Weights,
+    Buffers, Factors, Gradient, InputGradients, Inputs, Pass, Weights, affine,
 };
 use crate::model::{Node, Read, Start};
 
@@ -54,20 +54,16 @@ impl<F: Real> LstmPass<F> {
 
     /// Projects a vector that is read at every step.
     fn repeat(&mut self, x: &[F], weights: &Weights<'_, F>) {
-        let bias = weights.values[BIAS];
-        self.repeated.chunks_exact_mut(bias.len()).for_each(|row| row.copy_from_slice(bias));
-        let kernel = weights.matrix(KERNEL, bias.len());
-        multiply(Matrix::new(x, self.inputs), kernel, &mut self.repeated, Onto::Sum, Order::Up);
+        let (kernel, bias) = (weights.values[KERNEL], weights.values[BIAS]);
+        affine(Matrix::new(x, self.inputs), kernel, bias, &mut self.repeated);
         let gates = self.steps.gates.chunks_exact_mut(self.repeated.len());
         gates.for_each(|step| step.copy_from_slice(&self.repeated));
     }
 
     /// Projects vectors, one for each step.
     fn project(&mut self, x: &[F], weights: &Weights<'_, F>) {
-        let (bias, gates) = (weights.values[BIAS], &mut self.steps.gates);
-        gates.chunks_exact_mut(bias.len()).for_each(|row| row.copy_from_slice(bias));
-        let kernel = weights.matrix(KERNEL, bias.len());
-        multiply(Matrix::new(x, self.inputs), kernel, gates, Onto::Sum, Order::Up);
+        let (kernel, bias) = (weights.values[KERNEL], weights.values[BIAS]);
+        affine(Matrix::new(x, self.inputs), kernel, bias, &mut self.steps.gates);
     }
 
     /// The gradient of the input projections: of each step, or, for a repeated vector, their sum.
