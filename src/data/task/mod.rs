@@ -128,6 +128,11 @@ pub trait Kind: Debug + Send + Sync {
         0
     }
 
+    /// The id that ends a target; `None`: every target has Tout ids.
+    fn end(&self) -> Option<i64> {
+        None
+    }
+
     /// Epoch `epoch` of the seed's stream for `purpose`.
     fn epoch(&self, seed: u64, purpose: Purpose, epoch: u64) -> Draw<'_>;
 
