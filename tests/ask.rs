@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::Stdio;
 use std::time::Duration;
 
-use common::{Csv, Lab, PROGRAM, REVERSE, json};
+use common::{Csv, ECHO, Lab, PARTIAL, PROGRAM, REVERSE, json};
 
 /// Has a validation of the very questions that it is evaluated on: those held out.
 const SUMS: &str = "addition-2 --units 8 --samples 96 --evaluation-samples 40 --validation-samples \
@@ -279,4 +279,133 @@ fn more_questions_than_were_held_out_are_refused() {
     lab.write("c.toml", config.replace("validation_samples = 40", "validation_samples = 500"));
     lab.run("train --config c.toml --out again --quiet");
     assert_eq!(lab.bytes("again/predictions.csv"), lab.bytes("new/predictions.csv"));
+}
+
+/// A run of three replicas whose answers differ, with the sources and targets of its first one.
+fn with_reverses() -> (Lab, String, Vec<String>) {
+    let training =
+        "reverse --units 8 --samples 4000 --evaluation-samples 50 --replicas 3 --lr 0.02";
+    let lab = Lab::with_run(training);
+    let predictions = Csv::predictions(&lab, "run").replica(0);
+    let expected = predictions.column("expected").into_iter().map(str::to_owned).collect();
+    (lab, predictions.column("source").join("\n"), expected)
+}
+
+fn accuracies(evaluation: &serde_json::Value) -> [f64; 2] {
+    ["token_accuracy", "sequence_accuracy"].map(|of| evaluation[of].as_f64().unwrap())
+}
+
+/// Token and sequence accuracy of the lines of `answers`.
+fn accuracies_of(answers: &str, expected: &[String]) -> [f64; 2] {
+    let (mut right, mut all, mut exact) = (0, 0, 0);
+    assert_eq!(answers.lines().count(), expected.len());
+    for (answer, expected) in answers.lines().zip(expected) {
+        let pairs = answer.split(' ').zip(expected.split(' '));
+        right += pairs.clone().filter(|(answer, expected)| answer == expected).count();
+        all += pairs.count();
+        exact += usize::from(answer == expected);
+    }
+    [right as f64 / all as f64, exact as f64 / expected.len() as f64]
+}
+
+#[test]
+fn a_beam_is_evaluated_by_its_best_hypotheses_which_predict_says() {
+    let (lab, sources, expected) = with_reverses();
+    let ask = |flags: &str| lab.run_with_input(&format!("predict run {flags}"), &sources);
+    for flags in ["--beam-width 1", "--beam-width 4", "--ensemble", "--ensemble --beam-width 4"] {
+        let evaluated = json(&lab.run(&format!("evaluate run {flags} --json")));
+        let evaluation = &evaluated[0]["evaluation"];
+        assert_eq!(accuracies(evaluation), accuracies_of(&ask(flags), &expected), "{flags}");
+        assert!(evaluation["loss"].is_null() && evaluation["samples"] == 50, "{evaluation}");
+        let together = flags.contains("--ensemble");
+        assert_eq!(evaluated.as_array().unwrap().len(), if together { 1 } else { 3 });
+        let seeds = if together { serde_json::json!([1, 2, 3]) } else { serde_json::json!(null) };
+        assert_eq!(evaluated[0]["ensemble"], seeds);
+    }
+    assert_ne!(ask("--ensemble"), ask("--beam-width 1"), "says nothing");
+    assert_ne!(ask("--beam-width 4 --replica 1"), ask("--beam-width 4"), "says nothing");
+    let printed = lab.run("evaluate run --ensemble --beam-width 4");
+    let says = "beam search of width 4, whose answers have no loss\n\
+                ensemble of 3 replicas, on the data of seed 1\n\
+                seed      fresh samples  token accuracy  exact sequences\nensemble  50             0.";
+    assert!(printed.starts_with(says), "{printed}");
+}
+
+#[test]
+fn a_beam_of_one_says_what_a_model_without_decoder_says_and_carries_its_state() {
+    for training in [ECHO, PARTIAL] {
+        let lab = Lab::with_run(&format!("{training} --replicas 2"));
+        let [plain, beam] = ["", "--beam-width 1"].map(|flags| {
+            let replicas = json(&lab.run(&format!("evaluate run {flags} --json")));
+            [0, 1].map(|k| accuracies(&replicas[k]["evaluation"]))
+        });
+        assert_eq!(plain, beam, "{training}");
+        lab.run("evaluate run --ensemble");
+    }
+}
+
+#[test]
+fn the_best_hypotheses_are_shown_with_their_scores() {
+    let lab = Lab::with_run(REVERSE);
+    let (good, other) = ("1 2 3 4 5 6", "6 5 4 3 2 1");
+    let header = "line\trank\tlog_probability\tscore\tpredicted\n";
+    let table = |printed: &str| -> Vec<Vec<String>> {
+        let rows = printed.strip_prefix(header).unwrap().lines();
+        rows.map(|row| row.split('\t').map(str::to_owned).collect()).collect()
+    };
+    let rows = table(&lab.run(&format!("predict run --n-best 3 --source '{good}'")));
+    let ranks: Vec<&str> = rows.iter().map(|row| row[1].as_str()).collect();
+    assert_eq!(ranks, ["1", "2", "3"]);
+    let scores: Vec<f64> = rows.iter().map(|row| row[2].parse().unwrap()).collect();
+    assert!(scores.is_sorted_by(|a, b| a >= b) && scores[0] < 0.0, "{scores:?}");
+    for row in &rows {
+        assert_eq!((row[0].as_str(), &row[2], row[4].split(' ').count()), ("1", &row[3], 3));
+    }
+    let best = lab.run(&format!("predict run --beam-width 3 --source '{good}'"));
+    assert_eq!(best, format!("{}\n", rows[0][4]));
+    // Wider beams show the same number.
+    let wide = lab.run(&format!("predict run --beam-width 60 --n-best 3 --source '{good}'"));
+    assert_eq!(table(&wide).len(), 3);
+
+    let mut command = lab.command("predict run --n-best 2");
+    let output = command.write_stdin(format!("{good}\nx\n{other}\n")).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let rows = table(&String::from_utf8(output.stdout).unwrap());
+    let lines: Vec<&str> = rows.iter().map(|row| row[0].as_str()).collect();
+    assert_eq!(lines, ["1", "1", "2", "3", "3"]);
+    assert_eq!(rows[2], ["2", "", "", "", ""]);
+    let many = lab.run_with_input("predict run --n-best 1", &format!("{good}\n").repeat(5000));
+    let rows = table(&many);
+    assert_eq!((rows.len(), rows[4999][0].as_str()), (5000, "5000"));
+    assert!(rows.iter().all(|row| row[4] == rows[0][4]));
+}
+
+#[test]
+fn searches_that_are_impossible_or_have_no_effect_are_refused() {
+    let lab = Lab::with_run(&format!("{REVERSE} --replicas 2"));
+    let one = Lab::with_run(REVERSE);
+    for (flags, says) in [
+        (
+            "--n-best 3 --beam-width 2",
+            "--n-best 3: expected at most the --beam-width, 2\nhint: give",
+        ),
+        ("--beam-width 0", "--beam-width 0: expected a whole number from 1 to 1024\n"),
+        ("--beam-width 1025", "--beam-width 1025: expected a whole number from 1 to 1024\n"),
+        ("--n-best few", "--n-best few: expected a whole number from 1 to 1024\n"),
+        ("--length-penalty -1", "--length-penalty -1: expected a number from 0 to 10\n"),
+        ("--length-penalty nan", "--length-penalty nan: expected a number from 0 to 10\n"),
+        (
+            "--beam-width 3 --length-penalty 1",
+            "--length-penalty 1: has no effect, every target of reverse has 3 ids\nhint: leave it out",
+        ),
+        ("--ensemble --replica 1", "'--ensemble' cannot be used with '--replica <K>'"),
+    ] {
+        let command = format!("predict run {flags} --source '1 2 3 4 5 6'");
+        lab.refuses(2, &command, &["error: ", says]);
+    }
+    for command in ["evaluate run --ensemble", "predict run --ensemble --source '1 2 3 4 5 6'"] {
+        let says =
+            "error: --ensemble: the run has one replica, which answers alike without it\nhint: ";
+        one.refuses(2, command, &[says]);
+    }
 }

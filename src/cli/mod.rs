@@ -18,7 +18,7 @@ use clap::{ArgGroup, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use crate::base::error::{USAGE, UserError};
 use crate::base::input::quoted;
 use crate::base::versions;
-use crate::commands;
+use crate::commands::{self, Decoding, WIDEST};
 use crate::config::presets;
 use crate::config::{self, Config, DeviceChoice, Invalid, MANY, within};
 use crate::engine;
@@ -170,12 +170,48 @@ struct EvaluateArgs {
     /// The weights where val_loss was lowest, not the last; of a run with --validate-every
     #[arg(long)]
     best: bool,
-    /// Print JSON: the `replicas` list of summary.json with this evaluation
+    #[command(flatten)]
+    search: SearchArgs,
+    /// Print JSON: the `replicas` list of summary.json with this evaluation, or
+    /// with --ensemble its seeds and evaluation
     #[arg(long)]
     json: bool,
     /// auto, cpu, cuda or cuda:N
     #[arg(long, value_name = "DEVICE", default_value = "auto", value_parser = device)]
     device: DeviceChoice,
+}
+
+/// How answers are searched.
+#[derive(Debug, Args)]
+struct SearchArgs {
+    /// Search with a beam of K hypotheses, to which a decoder's ids are fed back, not its softmax; 1
+    /// takes the most probable id at every step [default: no search, or predict's --n-best]
+    #[arg(
+        long,
+        value_name = "K",
+        allow_negative_numbers = true,
+        value_parser = whole("beam_width", 1, WIDEST)
+    )]
+    beam_width: Option<i64>,
+    /// Rank hypotheses by log-probability / length^A, for targets that differ in length: 0 prefers
+    /// short ones, 1 is the mean over ids [default: 0]
+    #[arg(long, value_name = "A", allow_negative_numbers = true, value_parser = length_penalty)]
+    length_penalty: Option<f64>,
+    /// All replicas together, as one model: the mean of their log-probabilities is searched
+    #[arg(long)]
+    ensemble: bool,
+}
+
+impl SearchArgs {
+    fn decoding(&self, n_best: Option<i64>) -> Result<Decoding, UserError> {
+        let &Self { beam_width, length_penalty, ensemble } = self;
+        for (flag, value) in [("beam_width", beam_width), ("n_best", n_best)] {
+            if let Some(value) = value {
+                within(flag, value, 1, WIDEST).map_err(UserError::usage)?;
+            }
+        }
+        Ok(Decoding { beam_width, length_penalty, n_best, ensemble })
+    }
 }
 
 #[derive(Debug, Args)]
@@ -193,12 +229,23 @@ struct PredictArgs {
         value_name = "K",
         default_value = "0",
         allow_negative_numbers = true,
-        value_parser = whole("replica", 0, config::range("replicas").1 - 1)
+        value_parser = whole("replica", 0, config::range("replicas").1 - 1),
+        conflicts_with = "ensemble"
     )]
     replica: i64,
     /// The weights where val_loss was lowest, not the last; of a run with --validate-every
     #[arg(long)]
     best: bool,
+    #[command(flatten)]
+    search: SearchArgs,
+    /// Print a table with the N best targets of each source, their log-probabilities and scores
+    #[arg(
+        long,
+        value_name = "N",
+        allow_negative_numbers = true,
+        value_parser = whole("n_best", 1, WIDEST)
+    )]
+    n_best: Option<i64>,
     /// auto, cpu, cuda or cuda:N
     #[arg(long, value_name = "DEVICE", default_value = "auto", value_parser = device)]
     device: DeviceChoice,
@@ -275,6 +322,12 @@ fn number(field: &'static str) -> impl Fn(&str) -> Result<i64, Invalid> + Clone 
     whole(field, low, high)
 }
 
+/// The exponent `text` of a length.
+fn length_penalty(text: &str) -> Result<f64, Invalid> {
+    let alpha = text.parse().ok().filter(|alpha| (0.0..=10.0).contains(alpha));
+    alpha.ok_or_else(|| Invalid::new("length_penalty", quoted(text), "a number from 0 to 10"))
+}
+
 /// The device `text`.
 fn device(text: &str) -> Result<DeviceChoice, Invalid> {
     let invalid = |_| Invalid::new("device", quoted(text), DeviceChoice::EXPECTED);
@@ -344,17 +397,19 @@ impl Action {
             Self::Report(ReportArgs { runs, published_curves, json }) => {
                 commands::report(&commands::Report { runs, published_curves, json }, out)?
             }
-            Self::Evaluate(EvaluateArgs { run, samples, best, json, device }) => {
+            Self::Evaluate(EvaluateArgs { run, samples, best, search, json, device }) => {
                 if let Some(samples) = samples {
                     within("samples", samples, 1, MANY).map_err(UserError::usage)?;
                 }
-                let which = which(best);
-                commands::evaluate(&commands::Evaluate { run, samples, which, device, json }, out)?
+                let (which, decoding) = (which(best), search.decoding(None)?);
+                let what = commands::Evaluate { run, samples, which, decoding, device, json };
+                commands::evaluate(&what, out)?
             }
-            Self::Predict(PredictArgs { run, source, replica, best, device }) => {
+            Self::Predict(PredictArgs { run, source, replica, best, search, n_best, device }) => {
                 let (input, typed) = (std::io::stdin(), std::io::stdin().is_terminal());
                 let prompt = typed && std::io::stderr().is_terminal();
-                let what = commands::Predict { run, source, replica, which: which(best), device };
+                let (which, decoding) = (which(best), search.decoding(n_best)?);
+                let what = commands::Predict { run, source, replica, which, decoding, device };
                 commands::predict(&what, &mut input.lock(), prompt, out)?
             }
         }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
+use super::decoding::Decoding;
 use super::trained::Trained;
 use crate::base::error::UserError;
 use crate::base::rng::Purpose;
@@ -14,6 +15,7 @@ use crate::reports::tables;
 use crate::run::run_dir::RunDir;
 use crate::run::summary::{Evaluation, ReplicaSummary};
 use crate::train::checkpoint::Which;
+use crate::train::decode::Search;
 use crate::train::placement;
 
 /// What to evaluate, and on what.
@@ -25,6 +27,8 @@ pub struct Evaluate {
     pub samples: Option<i64>,
     /// Which weights.
     pub which: Which,
+    /// How answers are searched.
+    pub decoding: Decoding,
     /// Where to compute.
     pub device: DeviceChoice,
     /// Whether to print JSON.
@@ -32,26 +36,38 @@ pub struct Evaluate {
 }
 
 /// Evaluates every replica of a run on fresh sequences and prints the result to `out`. For the last
-/// weights and the number of samples of the training, it equals `summary.json`.
+/// weights, the number of samples of the training, and without a search, it equals `summary.json`. An
+/// ensemble is evaluated as one model.
 ///
 /// # Errors
 /// If the run is missing or damaged, more samples are asked for than were held out, the device
 /// cannot be used, or memory is short.
 pub fn evaluate(what: &Evaluate, out: &mut dyn Write) -> Result<()> {
-    let &Evaluate { which, device, json, .. } = what;
+    let &Evaluate { which, decoding, device, json, .. } = what;
     let (run, config) = RunDir::open(&what.run)?;
     let before = run.read_summary(&config)?.map(|summary| summary.replicas).unwrap_or_default();
     let task = Task::new(&config);
+    decoding.check(&config, &task)?;
     let samples = what.samples.unwrap_or(config.evaluation_samples) as usize;
     if let Some(held_out) = task.held_out().filter(|held_out| samples > *held_out) {
         let error = format!("--samples {samples}: expected at most the {held_out} held out");
         let hint = "--evaluation-samples of train says how many are held out";
         return Err(UserError::usage(error).hint(hint).into());
     }
-    let device = placement::evaluation(&config, device, samples);
+    let rows = samples.saturating_mul(decoding.width() as usize);
+    let device = placement::evaluation(&config, device, rows);
     let trained = Trained::load(&run, config, None, which, device)?;
-    let evaluations = trained.evaluator(&task).run(Purpose::Evaluation, samples, |_| Ok(()))?;
+    let search = decoding.search(&trained, &task)?;
+    let evaluator = trained.evaluator(&task, search);
+    let evaluations = evaluator.run(Purpose::Evaluation, samples, |_| Ok(()))?;
     let seeds = trained.config.seeds();
+    if !json {
+        write!(out, "{}", heading(&trained, which, evaluator.search.as_ref()))?;
+    }
+    if let Some(voters) = evaluator.search.and_then(|search| search.ensemble) {
+        let seeds: Vec<u64> = voters.into_iter().map(|k| seeds[k as usize]).collect();
+        return ensemble(&seeds, &evaluations[0], json, out);
+    }
     let replica = |(k, evaluation): (usize, Evaluation)| {
         let (before, diverged) = (before.get(k), trained.diverged[k]);
         // The training's figures are those of its last epoch.
@@ -69,9 +85,32 @@ pub fn evaluate(what: &Evaluate, out: &mut dyn Write) -> Result<()> {
         writeln!(out, "{}", serde_json::to_string_pretty(&replicas)?)?;
         return Ok(());
     }
-    if which == Which::Best {
-        writeln!(out, "best weights, those after step {}", trained.step)?;
-    }
     write!(out, "{}", tables::results(&replicas, &[], trained.config.vocab))?;
     Ok(())
+}
+
+/// The result of the replicas with these `seeds` together.
+fn ensemble(seeds: &[u64], result: &Evaluation, json: bool, out: &mut dyn Write) -> Result<()> {
+    if json {
+        let list = serde_json::json!([{ "ensemble": seeds, "evaluation": result }]);
+        writeln!(out, "{}", serde_json::to_string_pretty(&list)?)?;
+    } else {
+        write!(out, "{}", tables::ensemble(result))?;
+    }
+    Ok(())
+}
+
+/// Lines that say which weights were evaluated, and how, where that is not as after the training.
+fn heading(trained: &Trained, which: Which, search: Option<&Search>) -> String {
+    let mut lines = String::new();
+    if which == Which::Best {
+        lines += &format!("best weights, those after step {}\n", trained.step);
+    }
+    let Some(Search { width, ensemble, .. }) = search else { return lines };
+    lines += &format!("beam search of width {width}, whose answers have no loss\n");
+    if let Some(voters) = ensemble {
+        let (several, seed) = (voters.len(), trained.config.seed);
+        lines += &format!("ensemble of {several} replicas, on the data of seed {seed}\n");
+    }
+    lines
 }

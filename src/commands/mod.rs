@@ -2,6 +2,7 @@
 //!
 //! Uses everything below, `reports` among it; knows no flag.
 
+mod decoding;
 mod doctor;
 mod evaluate;
 mod predict;
@@ -13,6 +14,7 @@ mod signals;
 mod train;
 mod trained;
 
+pub use decoding::{Decoding, WIDEST};
 pub use doctor::doctor;
 pub use evaluate::{Evaluate, evaluate};
 pub use predict::{Predict, predict};

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
+use super::decoding::Decoding;
 use super::trained::Trained;
 use crate::base::error::UserError;
 use crate::config::DeviceChoice;
@@ -12,6 +13,7 @@ use crate::data::sources::{Lines, Reads, Source};
 use crate::run::progress;
 use crate::run::run_dir::RunDir;
 use crate::train::checkpoint::Which;
+use crate::train::decode::{Hypothesis, Search};
 use crate::train::evaluate::rows_at_once;
 use crate::train::placement;
 
@@ -22,65 +24,130 @@ pub struct Predict {
     pub run: PathBuf,
     /// The one source; otherwise they are read one a line.
     pub source: Option<String>,
-    /// Which replica of the run predicts.
+    /// Which replica of the run predicts, where they do not all together.
     pub replica: i64,
     /// Which weights.
     pub which: Which,
+    /// How answers are searched.
+    pub decoding: Decoding,
     /// Where to compute.
     pub device: DeviceChoice,
 }
 
 /// Predicts the target of every source, each from the zero state; prints one line a source to `out`, written
-/// as the source is. Sources that are not given are read from `input`, with a prompt where somebody is typing
+/// as the source is, or with `n_best` a table with a line for each hypothesis. Sources that are not given are read from `input`, with a prompt where somebody is typing
 /// them, and answered as they come.
 ///
 /// # Errors
 /// If the run is missing or damaged, the model cannot read a source, the device cannot be used, or
 /// memory is short. Lines of `input` that the model cannot read are reported one by one, with an
-/// empty line in `out`; the error comes at the end.
+/// empty answer in `out`; the error comes at the end.
 pub fn predict(
     what: &Predict,
     input: &mut dyn Read,
     prompt: bool,
     out: &mut dyn Write,
 ) -> Result<()> {
-    let &Predict { replica, which, device, .. } = what;
+    let &Predict { replica, which, decoding, device, .. } = what;
     let (run, config) = RunDir::open(&what.run)?;
     if !(0..config.replicas).contains(&replica) {
         let error = format!("--replica {replica}: expected 0 to {}", config.replicas - 1);
         return Err(UserError::usage(error).into());
     }
     let reads = Reads::new(&config);
+    decoding.check(&config, reads.task())?;
     let device = placement::evaluation(&config, device, 1);
-    let trained = Trained::load(&run, config, Some(replica), which, device)?;
-    if trained.diverged.contains(&true) {
+    let alone = (!decoding.ensemble).then_some(replica);
+    let trained = Trained::load(&run, config, alone, which, device)?;
+    if alone.is_some() && trained.diverged.contains(&true) {
         let error = format!("--replica {replica}: has diverged, and predicts nothing");
         return Err(UserError::failure(error).into());
     }
+    let search = decoding.search(&trained, reads.task())?;
+    let n_best = decoding.n_best.map(|n| n as usize);
+    let answers = Answers { trained: &trained, reads: &reads, search, n_best };
     let Some(source) = &what.source else {
-        return answer(&trained, Lines::new(reads.clone(), input), &reads, prompt, out);
+        return answer(&answers, Lines::new(reads.clone(), input), prompt, out);
     };
     let source = reads.parse(source.as_bytes());
     let source = source.map_err(|e| UserError::usage(format!("--source: {e}")))?;
-    writeln!(out, "{}", reads.task().target(&trained.predict(&[&source.ids])?, source.writing))?;
+    write!(out, "{}{}", answers.header(), answers.of(&[(1, &source)])?.concat())?;
     Ok(())
 }
 
-/// Answers `lines` of what the model `reads` as they come, with a prompt where that is asked for.
+/// What answers sources, and how.
+struct Answers<'a> {
+    trained: &'a Trained,
+    reads: &'a Reads,
+    search: Option<Search>,
+    /// Hypotheses of a source that are shown, with their scores; `None`: the best alone.
+    n_best: Option<usize>,
+}
+
+impl Answers<'_> {
+    /// What comes before all answers.
+    fn header(&self) -> &'static str {
+        match self.n_best {
+            Some(_) => "line\trank\tlog_probability\tscore\tpredicted\n",
+            None => "",
+        }
+    }
+
+    /// The answer to each of `sources`, which are numbered, in whole lines.
+    fn of(&self, sources: &[(usize, &Source)]) -> Result<Vec<String>> {
+        let ids: Vec<&[i64]> = sources.iter().map(|(_, source)| &source.ids[..]).collect();
+        let text = |ids: &[i64], source: &Source| self.reads.task().target(ids, source.writing);
+        let Some(search) = &self.search else {
+            let predicted = self.trained.predict(&ids)?;
+            let targets = predicted.chunks_exact(self.trained.config.n_out as usize);
+            let answers = sources.iter().zip(targets);
+            return Ok(answers.map(|((_, source), ids)| text(ids, source) + "\n").collect());
+        };
+        let found = self.trained.search(search, &ids, self.n_best.unwrap_or(1))?;
+        let answer = |(&(number, source), found): (&(usize, &Source), Vec<Hypothesis>)| {
+            let line =
+                |(rank, Hypothesis { ids, log_probability, score }): (usize, &Hypothesis)| {
+                    let target = text(ids, source);
+                    match self.n_best {
+                        Some(_) => {
+                            let rank = rank + 1;
+                            format!(
+                                "{number}\t{rank}\t{log_probability:.6}\t{score:.6}\t{target}\n"
+                            )
+                        }
+                        None => target + "\n",
+                    }
+                };
+            found.iter().enumerate().map(line).collect()
+        };
+        Ok(sources.iter().zip(found).map(answer).collect())
+    }
+
+    /// The answer to line `number`, which is no source.
+    fn none(&self, number: usize) -> String {
+        match self.n_best {
+            Some(_) => format!("{number}\t\t\t\t\n"),
+            None => "\n".to_owned(),
+        }
+    }
+}
+
+/// Gives `answers` to `lines` as they come, with a prompt where that is asked for.
 fn answer(
-    trained: &Trained,
+    answers: &Answers<'_>,
     mut lines: Lines<impl Read>,
-    reads: &Reads,
     prompt: bool,
     out: &mut dyn Write,
 ) -> Result<()> {
     let unreadable = |e| UserError::usage(format!("standard input, {e}"));
-    let most = rows_at_once(&trained.config);
+    let hypotheses = answers.search.as_ref().map_or(1, |search| search.width);
+    let most = rows_at_once(&answers.trained.config, hypotheses);
     let mut out = BufWriter::new(out);
     let (mut all, mut bad) = (0, 0);
     if prompt {
-        progress::say(format!("type {reads}, one source a line; Ctrl-D ends"));
+        progress::say(format!("type {}, one source a line; Ctrl-D ends", answers.reads));
     }
+    write!(out, "{}", answers.header())?;
     loop {
         if prompt {
             progress::prompt();
@@ -89,20 +156,18 @@ fn answer(
         if batch.is_empty() {
             break;
         }
-        let sources: Vec<&[i64]> = batch.iter().flatten().map(|source| &source.ids[..]).collect();
-        let predicted = trained.predict(&sources)?;
-        let mut targets = predicted.chunks_exact(trained.config.n_out as usize);
+        let numbered = batch.iter().zip(all + 1..);
+        let sources: Vec<(usize, &Source)> =
+            numbered.filter_map(|(line, number)| Some((number, line.as_ref().ok()?))).collect();
+        let mut answered = answers.of(&sources)?.into_iter();
         for line in &batch {
             all += 1;
             match line {
-                Ok(Source { writing, .. }) => {
-                    let target = targets.next().unwrap_or_default();
-                    writeln!(out, "{}", reads.task().target(target, *writing))?
-                }
+                Ok(_) => write!(out, "{}", answered.next().unwrap_or_default())?,
                 Err(error) => {
                     bad += 1;
                     // Line n of what is printed is the answer to line n of what is read.
-                    writeln!(out)?;
+                    write!(out, "{}", answers.none(all))?;
                     out.flush()?;
                     progress::say(format!("error: standard input, {error}"));
                 }
@@ -110,6 +175,7 @@ fn answer(
         }
         out.flush()?;
     }
+    out.flush()?;
     if prompt {
         progress::say("");
     }

@@ -3,14 +3,14 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
-use tch::Device;
+use tch::{Device, Tensor};
 
 use crate::base::error::UserError;
 use crate::config::{Config, DeviceChoice};
 use crate::data::epochs::Epochs;
 use crate::data::task::Task;
 use crate::model::Model;
-use crate::model::network::{self, Network};
+use crate::model::network::{self, Network, State};
 use crate::resolve;
 use crate::run::progress::say;
 use crate::run::run_dir::RunDir;
@@ -20,7 +20,7 @@ use crate::tensor::device::Chosen;
 use crate::tensor::parameters::Parameters;
 use crate::train::checkpoint;
 use crate::train::checkpoint::{Checkpoint, Found, Which};
-use crate::train::decode::free_running;
+use crate::train::decode::{Hypothesis, Search, free_running};
 use crate::train::evaluate::{Evaluator, most_probable};
 
 /// The newest whole checkpoint of `run`, which is `finished` or not. Damaged ones that are newer are told of.
@@ -141,9 +141,10 @@ impl Trained {
         Ok(Self { network: Network::new(&config, &parameters)?, config, step, diverged, device })
     }
 
-    /// What evaluates the model on `task`.
-    pub fn evaluator<'a>(&'a self, task: &'a Task) -> Evaluator<'a> {
-        Evaluator { config: &self.config, task, network: &self.network, device: self.device }
+    /// What evaluates the model on `task`, by the answers that `search` finds.
+    pub fn evaluator<'a>(&'a self, task: &'a Task, search: Option<Search>) -> Evaluator<'a> {
+        let Self { config, network, device, .. } = self;
+        Evaluator { config, task, network, device: *device, search }
     }
 
     /// The ids `(B, Tout)`, row-major, that the one replica predicts for `sources` `(B, Tin)`, each
@@ -156,10 +157,36 @@ impl Trained {
             return Ok(Vec::new());
         }
         let _guard = tch::no_grad_guard();
-        let size = sources.len() as i64;
-        let source = device::upload(&sources.concat(), &[1, size, -1], self.device)?;
-        let zero = self.network.zero_state(size)?;
+        let (source, zero) = self.read(sources)?;
         let (probabilities, _) = free_running(&self.network, self.config.feedback, &source, &zero)?;
         Ok(most_probable(&probabilities)?)
+    }
+
+    /// The `most` best hypotheses that `search`, of the one replica or of an ensemble, finds for each
+    /// of `sources` `(B, Tin)`, each from the zero state.
+    ///
+    /// # Errors
+    /// If memory is short.
+    pub fn search(
+        &self,
+        search: &Search,
+        sources: &[&[i64]],
+        most: usize,
+    ) -> Result<Vec<Vec<Hypothesis>>> {
+        if sources.is_empty() {
+            return Ok(Vec::new());
+        }
+        let _guard = tch::no_grad_guard();
+        let (source, zero) = self.read(sources)?;
+        let (found, _) = search.run(&self.network, &source, &zero)?;
+        Ok(found.hypotheses(most)?)
+    }
+
+    /// `sources` `(R, B, Tin)`, the same for every replica, and the zero state.
+    fn read(&self, sources: &[&[i64]]) -> Result<(Tensor, State)> {
+        let size = sources.len() as i64;
+        let source = device::upload(&sources.concat(), &[1, size, -1], self.device)?;
+        let source = source.f_expand([self.config.replicas, -1, -1], false)?;
+        Ok((source, self.network.zero_state(size)?))
     }
 }

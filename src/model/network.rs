@@ -41,6 +41,17 @@ impl Outputs {
     fn last(&self, node: usize) -> Result<&LstmState, TchError> {
         self.get(node)?.last.as_ref().ok_or_else(|| missing("a state"))
     }
+
+    /// Those of other rows: see [`choose_rows`](crate::model::layers::twin::choose_rows).
+    ///
+    /// # Errors
+    /// If a row is named that is not there.
+    pub fn choose_rows(&self, rows: &Tensor) -> Result<Self, TchError> {
+        let choose = |output: &Option<Output>| {
+            output.as_ref().map(|output| output.choose_rows(rows)).transpose()
+        };
+        Ok(Self(self.0.iter().map(choose).collect::<Result<_, _>>()?))
+    }
 }
 
 impl Network {
@@ -148,6 +159,20 @@ impl Network {
             }
         }
         outputs.get(self.layers.len() - 1)?.outputs.f_select(0, 0)
+    }
+
+    /// Has every row of the decoder go on from the state of another: see
+    /// [`choose_rows`](crate::model::layers::twin::choose_rows). What it reads of other layers stays
+    /// as it is.
+    ///
+    /// # Errors
+    /// If a row is named that is not there.
+    pub fn choose_states(&self, outputs: &mut Outputs, rows: &Tensor) -> Result<(), TchError> {
+        let nodes = outputs.0.iter_mut().zip(&self.decoder).filter(|(_, decodes)| **decodes);
+        for last in nodes.filter_map(|(output, _)| output.as_mut()?.last.as_mut()) {
+            *last = last.choose_rows(rows)?;
+        }
+        Ok(())
     }
 
     /// The initial state of a node, if it has a state.

@@ -191,6 +191,16 @@ pub fn results(replicas: &[ReplicaSummary], validated: &[CurveRow], vocab: i64) 
     table(&rows) + &lost(replicas, vocab)
 }
 
+/// What several replicas come to together.
+pub fn ensemble(evaluation: &Evaluation) -> String {
+    let samples = evaluation.samples.to_string();
+    let accuracies = [evaluation.token_accuracy, evaluation.sequence_accuracy].map(figure);
+    table(&[
+        row(["seed", "fresh samples", "token accuracy", "exact sequences"]),
+        row(["ensemble", &samples, &accuracies[0], &accuracies[1]]),
+    ])
+}
+
 /// A column of results.
 struct Column {
     name: &'static str,

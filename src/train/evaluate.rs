@@ -11,7 +11,7 @@ use crate::model::network::{Network, State};
 use crate::run::curves::PredictionRow;
 use crate::run::summary::Evaluation;
 use crate::tensor::device;
-use crate::train::decode::free_running;
+use crate::train::decode::{Search, free_running};
 
 /// One evaluated sequence.
 #[derive(Debug)]
@@ -49,11 +49,15 @@ pub struct Evaluator<'a> {
     pub network: &'a Network,
     /// Where the model computes.
     pub device: Device,
+    /// What is searched for the answers; `None`: the decoder is fed its outputs as in training's
+    /// validation, see [`free_running`].
+    pub search: Option<Search>,
 }
 
 impl Evaluator<'_> {
     /// Evaluates every replica on a fresh set of `samples` samples ([`Task::fresh_set`]) of its own
-    /// stream for `purpose`, and hands each sequence to `each`.
+    /// stream for `purpose`, and hands each sequence to `each`. An ensemble is one replica, with the
+    /// data of the first. What is searched has no loss: it is no probability of the target.
     ///
     /// A stateful model reads a sequence's windows as in training: batch by batch, its state
     /// carried from one to the next, starting at zero.
@@ -67,9 +71,13 @@ impl Evaluator<'_> {
         mut each: impl FnMut(Prediction<'_>) -> Result<()>,
     ) -> Result<Vec<Evaluation>> {
         let _guard = tch::no_grad_guard();
-        let seeds = self.config.seeds();
+        let mut seeds = self.config.seeds();
+        if self.ensemble() {
+            seeds.truncate(1);
+        }
         let mut tallies: Vec<Counts> = seeds.iter().map(|_| Counts::default()).collect();
-        let plan = Plan::new(self.config, self.task.fresh_set(samples));
+        let hypotheses = self.search.as_ref().map_or(1, |search| search.width);
+        let plan = Plan::new(self.config, hypotheses, self.task.fresh_set(samples));
         let Plan { epochs, per_epoch, stride, side_by_side } = plan;
         for first in (0..epochs).step_by(side_by_side) {
             let last = epochs.min(first + side_by_side as u64);
@@ -82,8 +90,8 @@ impl Evaluator<'_> {
                 let batch = Batch::concat(&batches);
                 let (predicted, losses, next) = self.predict(&batch, carried.take())?;
                 carried = self.config.stateful.then_some(next);
-                for (k, tally) in tallies.iter_mut().enumerate() {
-                    tally.loss += losses[k] * batch.size as f64;
+                for (tally, loss) in tallies.iter_mut().zip(losses) {
+                    *tally.loss.get_or_insert(0.0) += loss * batch.size as f64;
                 }
                 for prediction in batch.predictions(&predicted) {
                     tallies[prediction.replica].add(&prediction);
@@ -94,7 +102,11 @@ impl Evaluator<'_> {
         Ok(tallies.iter().map(Counts::evaluation).collect())
     }
 
-    /// Free-running ids `(R, B, Tout)`, each replica's mean loss, and the state after the batch.
+    fn ensemble(&self) -> bool {
+        self.search.as_ref().is_some_and(|search| search.ensemble.is_some())
+    }
+
+    /// Ids `(R, B, Tout)`, each replica's mean loss if it has one, and the state after the batch.
     fn predict(
         &self,
         batch: &Batch,
@@ -103,6 +115,11 @@ impl Evaluator<'_> {
         let (replicas, size) = (batch.replicas as i64, batch.size as i64);
         let source = device::upload(&batch.source, &[replicas, size, -1], self.device)?;
         let state = state.map_or_else(|| self.network.zero_state(size), Ok)?;
+        if let Some(search) = &self.search {
+            let source = source.f_expand([self.config.replicas, -1, -1], false)?;
+            let (found, next) = search.run(self.network, &source, &state)?;
+            return Ok((found.best()?, Vec::new(), next));
+        }
         let feedback = self.config.feedback;
         let (probabilities, next) = free_running(self.network, feedback, &source, &state)?;
         let target = device::upload(&batch.target, &[replicas, size, -1], self.device)?;
@@ -123,9 +140,9 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// For a set of so many epochs with so many samples each.
-    pub fn new(config: &Config, (epochs, mut per_epoch): (u64, usize)) -> Self {
-        let most = rows_at_once(config);
+    /// For a set of so many epochs with so many samples each, and so many hypotheses of a sample.
+    pub fn new(config: &Config, hypotheses: i64, (epochs, mut per_epoch): (u64, usize)) -> Self {
+        let most = rows_at_once(config, hypotheses);
         let stride = if config.stateful {
             let batch_size = config.batch_size as usize;
             // A state that is carried on fits whole batches only.
@@ -139,11 +156,13 @@ impl Plan {
     }
 }
 
-/// Rows of a batch of each replica that keep its probabilities within some tens of megabytes, the
-/// gates of an LSTM and the outputs of further layers within half a gigabyte, and its products within some tenths of a second, for which
-/// an end that was asked for waits.
-pub fn rows_at_once(config: &Config) -> usize {
-    let row = |width: i64| config.replicas.saturating_mul(width).max(1);
+/// Rows of a batch of each replica, with so many hypotheses each, that keep its probabilities within
+/// some tens of megabytes, the gates of an LSTM and the outputs of further layers within half a
+/// gigabyte, and its products within some tenths of a second, for which an end that was asked for
+/// waits.
+pub fn rows_at_once(config: &Config, hypotheses: i64) -> usize {
+    let models = config.replicas.saturating_mul(hypotheses);
+    let row = |width: i64| models.saturating_mul(width).max(1);
     let probabilities = row(config.n_out.saturating_mul(config.vocab));
     let ways = 1 + i64::from(config.bidirectional);
     // The outputs of further layers are kept beside the gates of one.
@@ -186,7 +205,7 @@ struct Counts {
     tokens: usize,
     right_tokens: usize,
     right_samples: usize,
-    loss: f64,
+    loss: Option<f64>,
 }
 
 impl Counts {
@@ -202,7 +221,7 @@ impl Counts {
     fn evaluation(&self) -> Evaluation {
         Evaluation {
             samples: self.samples,
-            loss: Some(self.loss / self.samples as f64),
+            loss: self.loss.map(|loss| loss / self.samples as f64),
             token_accuracy: self.right_tokens as f64 / self.tokens as f64,
             sequence_accuracy: self.right_samples as f64 / self.samples as f64,
         }

@@ -404,6 +404,7 @@ impl Trainer {
             task: &self.task,
             network: &self.network,
             device: self.device,
+            search: None,
         }
     }
 

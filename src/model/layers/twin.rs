@@ -44,6 +44,23 @@ impl LstmState {
     pub fn detach(&self) -> Result<Self, TchError> {
         Ok(Self { h: self.h.f_detach()?, c: self.c.f_detach()? })
     }
+
+    /// That of other rows: see [`choose_rows`].
+    pub fn choose_rows(&self, rows: &Tensor) -> Result<Self, TchError> {
+        Ok(Self { h: choose_rows(&self.h, rows)?, c: choose_rows(&self.c, rows)? })
+    }
+}
+
+/// `numbers` `(…, R, B, width)` of other rows `(…, R, B′, width)`: those that `rows` `(R · B′)` int64
+/// names, counted over replicas.
+///
+/// # Errors
+/// If a row is named that is not there, or not as many for each replica.
+pub fn choose_rows(numbers: &Tensor, rows: &Tensor) -> Result<Tensor, TchError> {
+    let axis = numbers.dim() as i64 - 3;
+    let replicas = numbers.size()[axis as usize];
+    let chosen = numbers.f_flatten(axis, axis + 1)?.f_index_select(axis, rows)?;
+    chosen.f_unflatten(axis, [replicas, -1])
 }
 
 /// What a layer reads over its T steps.
@@ -67,6 +84,14 @@ pub struct Output {
     pub outputs: Tensor,
     /// The state after the last step, where it has one.
     pub last: Option<LstmState>,
+}
+
+impl Output {
+    /// That of other rows: see [`choose_rows`].
+    pub fn choose_rows(&self, rows: &Tensor) -> Result<Self, TchError> {
+        let last = self.last.as_ref().map(|last| last.choose_rows(rows)).transpose()?;
+        Ok(Self { outputs: choose_rows(&self.outputs, rows)?, last })
+    }
 }
 
 /// A weight with a row for each id.

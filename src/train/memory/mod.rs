@@ -280,7 +280,7 @@ impl<'a> Sizes<'a> {
             Some(_) => self.config.evaluation_samples.max(self.config.validation_samples),
             None => self.config.evaluation_samples,
         };
-        let plan = Plan::new(self.config, Task::new(self.config).fresh_set(samples as usize));
+        let plan = Plan::new(self.config, 1, Task::new(self.config).fresh_set(samples as usize));
         let rows = (plan.stride as f64) * (plan.side_by_side as f64);
         // A decoder runs step by step.
         let decoder = self.model.decoder();

@@ -1,4 +1,4 @@
-//! Free-running inference: the outputs of a model for a source, without the target.
+//! Greedy decoding: a decoder is fed its own outputs, and the most probable ids are what it says.
 
 use tch::{Kind, TchError, Tensor};
 
