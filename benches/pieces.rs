@@ -23,7 +23,7 @@ use seqlab::model::layers::pass::Buffers;
 use seqlab::model::losses::Score;
 use seqlab::model::losses::cross_entropy::fused::cross_entropy;
 use seqlab::model::{Model, Node};
-use seqlab::optim::adam::Adam;
+use seqlab::optim::optimizer::Optimizer;
 use seqlab::tensor::device;
 use seqlab::train::trainer::Trainer;
 
@@ -158,11 +158,11 @@ fn pieces(criterion: &mut Criterion) {
         });
 
         let mut trainer = Trainer::new(&config, device::host()).expect("a trainer");
-        let mut adam = Adam::new(&config, trainer.epochs().steps(), &trainer.parameters)
+        let mut optimizer = Optimizer::new(&config, trainer.epochs().steps(), &trainer.parameters)
             .expect("an optimiser");
         let pool = ThreadPool::new(1);
         group.bench_function("adam", |b| {
-            b.iter(|| adam.update(&trainer.parameters, &pool).expect("an update"));
+            b.iter(|| optimizer.update(&trainer.parameters, &pool).expect("an update"));
         });
 
         let (task, seeds) = (Task::new(&config), config.seeds());

@@ -363,9 +363,8 @@ fn training_of(case: Case) -> Config {
 
 /// The bits of everything that a training leaves for the next step.
 fn bits_of(trainer: &Trainer) -> Vec<u64> {
-    let adam = &trainer.adam;
-    let mut tensors: Vec<Tensor> =
-        [trainer.parameters.flat(), &adam.m, &adam.v].map(Tensor::shallow_clone).into();
+    let flat = [trainer.parameters.flat()].into_iter().chain(&trainer.optimizer.slots);
+    let mut tensors: Vec<Tensor> = flat.map(Tensor::shallow_clone).collect();
     for state in trainer.carried.iter().flat_map(|state| &state.0) {
         tensors.extend([state.h.shallow_clone(), state.c.shallow_clone()]);
     }

@@ -11,7 +11,7 @@ use seqlab::config::{Config, Dtype, EngineChoice, LearningRateSchedule};
 use seqlab::data::epochs::Epochs;
 use seqlab::data::task::Task;
 use seqlab::kernels::thread_pool::ThreadPool;
-use seqlab::optim::adam::Adam;
+use seqlab::optim::optimizer::Optimizer;
 use seqlab::run::curves::CurveRow;
 use seqlab::tensor::device::{download, host};
 use seqlab::tensor::parameters::{Init, ParameterSpec, Parameters};
@@ -29,7 +29,7 @@ fn echo() -> Config {
 /// A matrix and a bias of two replicas, and random numbers for them.
 struct Bench {
     parameters: Parameters,
-    adam: Adam,
+    optimizer: Optimizer,
     generator: rand_chacha::ChaCha8Rng,
 }
 
@@ -40,9 +40,9 @@ impl Bench {
             ParameterSpec::new("layer", "bias", &[2], Init::Zeros),
         ];
         let parameters = Parameters::zeros(specs, REPLICAS, Kind::Double, host()).unwrap();
-        let adam = Adam::new(config, Epochs::of(config).steps(), &parameters).unwrap();
+        let optimizer = Optimizer::new(config, Epochs::of(config).steps(), &parameters).unwrap();
         let generator = Stream::new(4, Purpose::Evaluation).at(0);
-        let mut bench = Self { parameters, adam, generator };
+        let mut bench = Self { parameters, optimizer, generator };
         let start = bench.random(1.0);
         bench.parameters.flat().shallow_clone().copy_(&Tensor::from_slice(&start));
         bench
@@ -55,7 +55,7 @@ impl Bench {
 
     fn update(&mut self, gradient: &[f64]) -> Option<Vec<f64>> {
         self.parameters.gradient().shallow_clone().copy_(&Tensor::from_slice(gradient));
-        let norm = self.adam.update(&self.parameters, &ThreadPool::new(2)).unwrap();
+        let norm = self.optimizer.update(&self.parameters, &ThreadPool::new(2)).unwrap();
         norm.map(|norm| download(&norm).unwrap())
     }
 
@@ -135,12 +135,18 @@ fn adam_is_kerass_formula() {
                 keras[i].keras(&config, g);
                 pytorch[i].pytorch(&config, g);
             }
-            assert_eq!(bench.adam.step, step);
+            assert_eq!(bench.optimizer.step, step);
             let error = worst(&bench.weights(), keras.iter().map(|x| x.theta));
             assert!(error <= 1e-12, "ε {}, step {step}: {error:e}", config.epsilon);
         }
-        assert!(worst(&download(&bench.adam.m).unwrap(), keras.iter().map(|x| x.m)) <= 1e-14);
-        assert!(worst(&download(&bench.adam.v).unwrap(), keras.iter().map(|x| x.v)) <= 1e-14);
+        assert!(
+            worst(&download(&bench.optimizer.slots[0]).unwrap(), keras.iter().map(|x| x.m))
+                <= 1e-14
+        );
+        assert!(
+            worst(&download(&bench.optimizer.slots[1]).unwrap(), keras.iter().map(|x| x.v))
+                <= 1e-14
+        );
         if config.epsilon == 0.1 {
             let other = worst(&bench.weights(), pytorch.iter().map(|x| x.theta));
             assert!(other > 1e-2, "this test would not notice PyTorch's place of ε");
@@ -174,7 +180,9 @@ fn adam_takes_the_rate_of_the_step() {
         bench.update(&gradient);
         let now = Config { learning_rate, ..config.clone() };
         keras.iter_mut().zip(&gradient).for_each(|(x, &g)| x.keras(&now, g));
-        assert!((bench.adam.learning_rate(bench.adam.step) - learning_rate).abs() <= 1e-16);
+        assert!(
+            (bench.optimizer.learning_rate(bench.optimizer.step) - learning_rate).abs() <= 1e-16
+        );
         let error = worst(&bench.weights(), keras.iter().map(|x| x.theta));
         assert!(error <= 1e-13, "step {}: {error:e}", step + 1);
     }
@@ -187,9 +195,10 @@ fn adam_goes_on_from_the_step_and_moments_it_is_given() {
     let gradients: Vec<Vec<f64>> = (0..10).map(|_| whole.random(1.0)).collect();
     gradients[..6].iter().for_each(|g| drop(whole.update(g)));
     rest.parameters.flat().shallow_clone().copy_(whole.parameters.flat());
-    rest.adam.step = whole.adam.step;
-    rest.adam.m.copy_(&whole.adam.m);
-    rest.adam.v.copy_(&whole.adam.v);
+    rest.optimizer.step = whole.optimizer.step;
+    for (rest, whole) in rest.optimizer.slots.iter_mut().zip(&whole.optimizer.slots) {
+        rest.copy_(whole);
+    }
     for gradient in &gradients[6..] {
         whole.update(gradient);
         rest.update(gradient);
@@ -218,7 +227,8 @@ fn every_replica_is_clipped_by_its_own_whole_norm() {
     let reported = bench.update(&gradient).unwrap();
     assert!(worst(&reported, norms.clone()) <= 1e-13, "the norm reported is that before clipping");
     // After one step m is the clipped gradient times 1 − β₁.
-    let seen: Vec<f64> = download(&bench.adam.m).unwrap().iter().map(|m| m / 0.1).collect();
+    let seen: Vec<f64> =
+        download(&bench.optimizer.slots[0]).unwrap().iter().map(|m| m / 0.1).collect();
     let clipped = bench.norms(&seen);
     assert!(worst(&clipped, [1.5, norms[1]]) <= 1e-12, "{clipped:?}");
     let factors: Vec<f64> = seen.iter().zip(&gradient).map(|(a, b)| a / b).collect();
@@ -248,7 +258,7 @@ fn a_gradient_of_zeros_moves_nothing() {
         let norm = bench.update(&vec![0.0; before.len()]);
         assert_eq!(norm, global_clipnorm.map(|_| vec![0.0; REPLICAS as usize]));
         assert_eq!(bench.weights(), before);
-        assert_eq!(bench.adam.step, 1);
+        assert_eq!(bench.optimizer.step, 1);
     }
 }
 
@@ -276,9 +286,9 @@ fn every_engine_takes_the_rate_of_the_step() {
         for (step, &rate) in rates.iter().enumerate() {
             let batch = data.batch(step..step + config.batch_size as usize);
             trainer.learn(&batch).unwrap();
-            let mut adam = Adam::new(&constant(rate), 1, &by_hand.parameters).unwrap();
-            (adam.step, adam.m, adam.v) = (by_hand.adam.step, by_hand.adam.m, by_hand.adam.v);
-            by_hand.adam = adam;
+            let mut optimizer = Optimizer::new(&constant(rate), 1, &by_hand.parameters).unwrap();
+            (optimizer.step, optimizer.slots) = (by_hand.optimizer.step, by_hand.optimizer.slots);
+            by_hand.optimizer = optimizer;
             by_hand.learn(&batch).unwrap();
             let [got, expected] =
                 [&trainer, &by_hand].map(|t| download(t.parameters.flat()).unwrap());
@@ -350,7 +360,7 @@ fn steps_by_hand(config: &Config) -> Vec<Step> {
             steps.push(Step { epoch, samples: batch.size, scores });
         }
     }
-    assert_eq!((trainer.step, trainer.adam.step), (steps.len() as i64, steps.len() as i64));
+    assert_eq!((trainer.step, trainer.optimizer.step), (steps.len() as i64, steps.len() as i64));
     steps
 }
 

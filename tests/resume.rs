@@ -102,8 +102,8 @@ fn in_sessions(config: &Config, steps: i64) -> Vec<Vec<u64>> {
         let outcome = trainer.run(&mut keeper, &stop).unwrap();
         rows = keeper.rows;
         if let Outcome::Finished(means) = outcome {
-            let flat = [trainer.parameters.flat(), &trainer.adam.m, &trainer.adam.v];
-            let mut all: Vec<_> = flat.into_iter().map(tensor).collect();
+            let flat = [trainer.parameters.flat()].into_iter().chain(&trainer.optimizer.slots);
+            let mut all: Vec<_> = flat.map(tensor).collect();
             all.push(state(&trainer.carried));
             let (best, weights) = trainer.best.as_ref().unwrap();
             all.extend([vec![best.step as u64, best.val_loss.to_bits()], tensor(weights)]);

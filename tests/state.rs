@@ -79,9 +79,9 @@ fn state_bits(state: &State) -> Vec<u64> {
 
 /// Everything that a trainer has learnt.
 fn learnt(trainer: &Trainer) -> Vec<u64> {
-    let adam = &trainer.adam;
-    let all = [trainer.parameters.flat(), &adam.m, &adam.v];
-    all.into_iter().flat_map(bits).chain([adam.step as u64]).collect()
+    let optimizer = &trainer.optimizer;
+    let all = [trainer.parameters.flat()].into_iter().chain(&optimizer.slots);
+    all.flat_map(bits).chain([optimizer.step as u64]).collect()
 }
 
 /// A state with other tensors below it, of numbers that `number` makes of the old ones.

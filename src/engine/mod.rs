@@ -18,7 +18,7 @@ use crate::engine::pace::Pace;
 use crate::kernels::thread_pool::ThreadPool;
 use crate::model::losses::Scores;
 use crate::model::network::{Network, State};
-use crate::optim::adam::Adam;
+use crate::optim::optimizer::Optimizer;
 use crate::tensor::device;
 use crate::tensor::parameters::Parameters;
 
@@ -86,7 +86,7 @@ pub trait Engine {
     fn pace(&self) -> &Pace;
 
     /// Does `steps`, at least one, all of one size: scores the batch, whose ids are below V, and
-    /// moves `parameters` along the gradient of the loss, as `adam` has it; the last gradient is
+    /// moves `parameters` along the gradient of the loss, as `optimizer` has it; the last gradient is
     /// left in them. The first step starts from `state`, and so does each other from what the one
     /// before it left, if that is carried. Does not wait for the device, unless to upload ids that
     /// are on the host.
@@ -96,7 +96,7 @@ pub trait Engine {
     fn learn(
         &mut self,
         parameters: &mut Parameters,
-        adam: &mut Adam,
+        optimizer: &mut Optimizer,
         steps: &[Step],
         state: State,
     ) -> Result<StepResults, TchError>;
@@ -126,7 +126,7 @@ impl Engine for Libtorch {
     fn learn(
         &mut self,
         parameters: &mut Parameters,
-        adam: &mut Adam,
+        optimizer: &mut Optimizer,
         steps: &[Step],
         state: State,
     ) -> Result<StepResults, TchError> {
@@ -139,7 +139,7 @@ impl Engine for Libtorch {
         let score = self.network.loss().of_tensors(&logits, &batch.target)?;
         // Replicas share no parameter, so the gradient of the sum is each one's own.
         parameters.backward(&score.loss.f_sum(logits.kind())?)?;
-        let grad_norm = adam.update(parameters, &self.pool)?;
+        let grad_norm = optimizer.update(parameters, &self.pool)?;
         let scored = vec![Scored { scores: Scores::Device(score), grad_norm }];
         Ok(StepResults { scored, state: next.detach()? })
     }

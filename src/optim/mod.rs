@@ -2,6 +2,13 @@
 //!
 //! Uses `tensor`, `kernels` and the configuration.
 
-pub mod adam;
+pub mod optimizer;
+
+mod clipping;
+pub mod rule;
+
+mod adam;
+
+pub mod memory;
 
 pub mod learning_rate;

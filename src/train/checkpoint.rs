@@ -7,7 +7,7 @@
 //! | --- | --- |
 //! | `weights.safetensors` | every parameter `(R, …Keras's shape)` under its name |
 //! | `best.safetensors` | the same where the mean validation loss was lowest, if there was validation |
-//! | `training.safetensors` | Adam's `adam.m` and `adam.v` `(R · P)`; the carried state `state.N.h` and `state.N.c` `(R, B, H)`, if any; `sums` `(R, 8 + 2 · metrics)` of the rows to come, see [`Meter::sums`](crate::train::meter::Meter::sums) |
+//! | `training.safetensors` | the optimiser's slots, such as Adam's `adam.m` and `adam.v`, each `(R · P)`; the carried state `state.N.h` and `state.N.c` `(R, B, H)`, if any; `sums` `(R, 8 + 2 · metrics)` of the rows to come, see [`Meter::sums`](crate::train::meter::Meter::sums) |
 //! | `manifest.json` | [`Manifest`]: where the training stood, the configuration, and a checksum of every file |
 //!
 //! It is written as `partial`, synced to the disk and then renamed; only then are older ones
@@ -36,9 +36,11 @@ use crate::tensor::parameters::{ParameterSpec, Parameters};
 use crate::train::trainer::Trainer;
 use crate::train::weights::Layout;
 
-/// The memory that writing a checkpoint takes, in copies of all weights: the file of weights, and
-/// both moments and their file.
-pub const COPIES: usize = 5;
+/// The memory that writing a checkpoint takes, in copies of all weights, where the optimiser has so
+/// many `slots`: the file of weights, and the slots and their file.
+pub fn copies(slots: usize) -> usize {
+    1 + 2 * slots
+}
 
 /// Saves the state of `trainer` as the newest checkpoint in the directory `path`, which is created
 /// if missing. `curves` is the checksum of `curves.csv` so far. As many checkpoints as the
@@ -117,11 +119,10 @@ fn contents(trainer: &mut Trainer) -> Result<Vec<(&'static str, Vec<u8>)>> {
         let names = parameters.specs().iter().map(|spec| spec.name.clone());
         Ok(names.zip(parameters.split(flat)?).collect())
     };
-    let mut training = vec![
-        ("adam.m".to_owned(), trainer.adam.m.shallow_clone()),
-        ("adam.v".to_owned(), trainer.adam.v.shallow_clone()),
-        ("sums".to_owned(), sums),
-    ];
+    let optimizer = &trainer.optimizer;
+    let slots = optimizer.slot_names().iter().zip(&optimizer.slots);
+    let slots = slots.map(|(name, slot)| ((*name).to_owned(), slot.shallow_clone()));
+    let mut training: Vec<_> = slots.chain([("sums".to_owned(), sums)]).collect();
     for (i, state) in trainer.carried.iter().flat_map(|state| &state.0).enumerate() {
         training.push((format!("state.{i}.h"), state.h.shallow_clone()));
         training.push((format!("state.{i}.c"), state.c.shallow_clone()));
@@ -338,8 +339,10 @@ impl Checkpoint {
 
     fn restore_training(&self, trainer: &mut Trainer) -> Result<()> {
         let stored = SafeTensors::deserialize(self.bytes(TRAINING))?;
-        fill(&stored, "adam.m", &mut trainer.adam.m)?;
-        fill(&stored, "adam.v", &mut trainer.adam.v)?;
+        let names = trainer.optimizer.slot_names();
+        for (name, slot) in names.iter().zip(&mut trainer.optimizer.slots) {
+            fill(&stored, name, slot)?;
+        }
         trainer.carried = None;
         if stored.tensor("state.0.h").is_ok() {
             let mut state = trainer.zero_state()?;

@@ -20,7 +20,7 @@ use crate::engine::{self, Engine, Scored, StepResults};
 use crate::model::Model;
 use crate::model::losses::{Metric, Scores};
 use crate::model::network::{self, Network, State};
-use crate::optim::adam::Adam;
+use crate::optim::optimizer::Optimizer;
 use crate::run::curves::CurveRow;
 use crate::run::manifest::{Best, Position};
 use crate::run::summary::Evaluation;
@@ -83,7 +83,7 @@ pub struct Trainer {
     network: Rc<Network>,
     engine: Box<dyn Engine>,
     /// Their optimiser.
-    pub adam: Adam,
+    pub optimizer: Optimizer,
     /// What stateful layers hand to the next batch, cut from its gradient; `None`: zeros.
     pub carried: Option<State>,
     /// Optimiser steps done.
@@ -170,7 +170,7 @@ impl Trainer {
             rows_wait: if device::is_host(device) { Duration::ZERO } else { ROWS_WAIT },
             network,
             engine,
-            adam: Adam::new(config, epochs.steps(), &parameters)?,
+            optimizer: Optimizer::new(config, epochs.steps(), &parameters)?,
             parameters,
             carried: None,
             step: 0,
@@ -323,7 +323,8 @@ impl Trainer {
     /// tensors are the caller's to restore.
     pub fn restore(&mut self, position: &Position, sums: &[f64]) {
         let &Position { step, samples, rows, seconds, .. } = position;
-        (self.step, self.adam.step, self.samples, self.rows_ended) = (step, step, samples, rows);
+        (self.step, self.optimizer.step, self.samples, self.rows_ended) =
+            (step, step, samples, rows);
         self.clock = Clock { before: seconds, start: None };
         self.meter.restore(step, sums, self.config.global_clipnorm.is_some());
         self.saved = Some((step, rows));
@@ -392,7 +393,7 @@ impl Trainer {
         let zeros = || self.network.zero_state(first.ids.size() as i64);
         let state = carried.map_or_else(zeros, Ok)?;
         let StepResults { scored, state } =
-            self.engine.learn(&mut self.parameters, &mut self.adam, steps, state)?;
+            self.engine.learn(&mut self.parameters, &mut self.optimizer, steps, state)?;
         self.carried = self.config.stateful.then_some(state);
         Ok(scored)
     }
@@ -497,7 +498,7 @@ impl Trainer {
                 val_loss: validation.and_then(|v| v.loss),
                 val_accuracy: validation.map(|v| v.token_accuracy),
                 val_sequence_accuracy: validation.map(|v| v.sequence_accuracy),
-                learning_rate: self.adam.learning_rate(head.step),
+                learning_rate: self.optimizer.learning_rate(head.step),
                 grad_norm: means.grad_norm,
                 seconds: head.seconds,
             })

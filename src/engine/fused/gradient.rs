@@ -8,7 +8,8 @@ use crate::kernels::product::{Matrix, Onto, Order, multiply, panel};
 use crate::kernels::rows::{scatter, sum_rows};
 use crate::kernels::transpose::transpose;
 use crate::model::layers::pass::{Factors, Inputs};
-use crate::optim::adam::{ParameterSlice, Update};
+use crate::optim::memory::ParameterSlice;
+use crate::optim::rule::Update;
 
 /// The weights of the replica of `blocks`, split by rows into shares of work for threads.
 pub fn weight_rows<'a, F: Real>(
@@ -41,7 +42,7 @@ pub struct WeightRows<'a, F> {
     /// Those of the replica's batch.
     blocks: &'a [Block<F>],
     rows: Rows,
-    /// The weights of these rows with their moments and gradient.
+    /// The weights of these rows with their slots and gradient.
     slice: ParameterSlice<'a, F>,
     /// The panel of the transposed copy that has these rows, if a copy is kept.
     copy: Option<&'a mut [F]>,
@@ -58,8 +59,8 @@ impl<F: Real> WeightRows<'_, F> {
     /// Sums the gradient over the blocks and applies `update`, if any. With `scratch`, the gradient
     /// is computed there and not kept, and the weights are copied for the next step's backward
     /// pass. Without, it is left in the gradient's buffer.
-    pub fn learn(&mut self, update: Option<&Update<F>>, scratch: Option<&mut Vec<F>>) {
-        let ParameterSlice { theta, m, v, gradient } = &mut self.slice;
+    pub fn learn(&mut self, update: Option<&Update>, scratch: Option<&mut Vec<F>>) {
+        let ParameterSlice { theta, slots, gradient } = &mut self.slice;
         let copies = scratch.is_some();
         let gradient = match scratch {
             Some(scratch) => {
@@ -70,7 +71,7 @@ impl<F: Real> WeightRows<'_, F> {
         };
         self.rows.sum(self.blocks, gradient);
         if let Some(update) = update {
-            update.apply(theta, m, v, gradient);
+            update.apply(theta, slots, gradient);
         }
         if copies {
             self.copy();

@@ -35,7 +35,9 @@ use crate::model::layers::pass::{Pass, WEIGHTS, Weights};
 use crate::model::losses::{Score, Scores};
 use crate::model::network::State;
 use crate::model::{Model, Node, Read};
-use crate::optim::adam::{Adam, Memory, Update};
+use crate::optim::memory::Memory;
+use crate::optim::optimizer::Optimizer;
+use crate::optim::rule::Update;
 use crate::tensor::device;
 use crate::tensor::parameters::Parameters;
 use crate::tensor::slices::slice_mut;
@@ -102,7 +104,7 @@ pub struct Context<'a, F> {
     pub model: &'a Model,
     /// Where each replica's weights lie in `memory`.
     pub layouts: &'a [ReplicaLayout],
-    /// The memory of all weights, their moments and gradients.
+    /// The memory of all weights, their slots and gradients.
     pub memory: Memory<F>,
     /// The batch.
     pub batch: &'a Batch,
@@ -235,11 +237,11 @@ impl<F: Real> Engine for Fused<F> {
     fn learn(
         &mut self,
         parameters: &mut Parameters,
-        adam: &mut Adam,
+        optimizer: &mut Optimizer,
         steps: &[Step],
         state: State,
     ) -> Result<StepResults, TchError> {
-        if steps.len() > 1 && adam.clips() {
+        if steps.len() > 1 && optimizer.clips() {
             return Err(TchError::Shape(format!("{} steps at a time, with clipping", steps.len())));
         }
         let begin = Instant::now();
@@ -252,7 +254,7 @@ impl<F: Real> Engine for Fused<F> {
             let states = node.initial().into_iter().zip(state);
             states.for_each(|(initial, carried)| initial.copy_from_slice(carried));
         })?;
-        let memory = adam.memory(parameters)?;
+        let memory = optimizer.memory(parameters)?;
         let (model, layouts) = (self.model.clone(), Rc::clone(&self.layouts));
         let mut inputs = Vec::with_capacity(steps.len());
         for step in steps {
@@ -260,7 +262,7 @@ impl<F: Real> Engine for Fused<F> {
             inputs.push(StepInput {
                 context: Context { model: &model, layouts: &layouts, memory, batch },
                 from_zeros: step.starts_epoch || !self.config.stateful,
-                update: (!adam.clips()).then(|| adam.begin()),
+                update: (!optimizer.clips()).then(|| optimizer.begin()),
             });
         }
         let scores = if steps.len() > 1 && by_replica(&self.config, self.pool.threads()) {
@@ -269,7 +271,8 @@ impl<F: Real> Engine for Fused<F> {
             let (blocks, transposed) = (&mut self.blocks, &mut self.transposed);
             learn_steps(&self.pool, &mut self.scratch, blocks, transposed, &inputs)
         };
-        let grad_norm = if adam.clips() { adam.update(parameters, &self.pool)? } else { None };
+        let grad_norm =
+            if optimizer.clips() { optimizer.update(parameters, &self.pool)? } else { None };
         self.for_each_state(&state, |node, state| {
             let states = node.state().into_iter().zip(state);
             states.for_each(|(last, carried)| carried.copy_from_slice(last));
@@ -290,7 +293,7 @@ struct StepInput<'a, F> {
     from_zeros: bool,
     /// How weights are updated as soon as their gradient is known; `None` where it is clipped
     /// first.
-    update: Option<Update<F>>,
+    update: Option<Update>,
 }
 
 impl<'a, F: Real> StepInput<'a, F> {

@@ -13,6 +13,7 @@ use crate::engine;
 use crate::engine::fused::{self, transposed};
 use crate::model::Model;
 use crate::model::layers::Costs;
+use crate::optim::rule::Rule;
 use crate::tensor::device;
 use crate::tensor::parameters::drawing_bytes;
 use crate::train::checkpoint;
@@ -77,6 +78,8 @@ struct Sizes<'a> {
     weights: f64,
     /// Numbers in the largest weight of one replica.
     largest: f64,
+    /// Numbers that the optimiser keeps of a weight.
+    slots: usize,
 }
 
 impl Estimate {
@@ -93,13 +96,13 @@ impl Estimate {
         let evaluation = sizes.evaluation();
         let moments = match on_host {
             true => vec![
-                vec![sizes.moments(2.0), sizes.drawing()],
-                vec![sizes.moments(4.0), sizes.gradients(), step],
-                vec![sizes.moments(4.0), sizes.checkpoint()]
+                vec![sizes.moments(2), sizes.drawing()],
+                vec![sizes.moments(2 + sizes.slots), sizes.gradients(), step],
+                vec![sizes.moments(2 + sizes.slots), sizes.checkpoint()]
                     .into_iter()
                     .chain(kept.clone())
                     .collect(),
-                vec![sizes.moments(4.0), evaluation].into_iter().chain(kept).collect(),
+                vec![sizes.moments(2 + sizes.slots), evaluation].into_iter().chain(kept).collect(),
             ],
             false => vec![vec![sizes.drawing()], vec![sizes.checkpoint()]],
         };
@@ -193,17 +196,18 @@ impl<'a> Sizes<'a> {
             output_steps: model.output_steps() as f64,
             weights: counts.iter().sum::<f64>() * replicas * number,
             largest: counts.iter().copied().fold(0.0, f64::max),
+            slots: Rule::new(config).slots().len(),
             model,
         }
     }
 
-    /// `copies` times the weights (themselves, gradient, Adam's two moments), and with validation
-    /// the best weights.
-    fn moments(&self, copies: f64) -> Share {
+    /// `copies` times the weights (themselves, gradient, the optimiser's slots), and with
+    /// validation the best weights.
+    fn moments(&self, copies: usize) -> Share {
         let what = "weights, gradient and Adam's moments";
         Share {
             what,
-            bytes: (copies + self.best()) * self.weights,
+            bytes: (copies as f64 + self.best()) * self.weights,
             fields: &["units", "vocab", "replicas", "layers", "embedding"],
         }
     }
@@ -237,7 +241,7 @@ impl<'a> Sizes<'a> {
     /// The copies that are written.
     fn checkpoint(&self) -> Share {
         // The best weights are written as well.
-        let copies = checkpoint::COPIES as f64 + self.best() / 2.0;
+        let copies = checkpoint::copies(self.slots) as f64 + self.best() / 2.0;
         let bytes = copies * self.weights;
         Share {
             what: "writing a checkpoint",
