@@ -75,6 +75,9 @@ fn the_configuration_of_a_run_repeats_it() {
         "echo-lag --units 4 --epochs 2 --lag 2 --vocab 30 --evaluation-samples 20",
         "echo --epochs 2 --lr-schedule exponential --final-learning-rate 1e-5 --warmup-steps 3 \
          --evaluation-samples 20",
+        "echo --epochs 1 --optimizer sgd --momentum 0.9 --nesterov true --weight-decay 0.01 \
+         --evaluation-samples 20",
+        "echo --epochs 1 --optimizer rmsprop --rho 0.8 --epsilon 1e-6 --evaluation-samples 20",
     ] {
         let lab = Lab::with_run(training);
         lab.train("--config run/config.toml", "again");

@@ -149,7 +149,9 @@ fn another(field: &Field, table: &Table) -> Value {
         (Takes::TrueOrFalse, Some(Value::Boolean(value))) => (!value).into(),
         (Takes::TrueOrFalse, _) => true.into(),
         (Takes::Word(words), value) => {
-            let now = value.and_then(Value::as_str);
+            // What files leave out at its default is the first.
+            let default = field.silent.then_some(words[0]);
+            let now = value.and_then(Value::as_str).or(default);
             (*words.iter().find(|word| Some(**word) != now).unwrap()).into()
         }
         (Takes::Device, _) => "cuda:7".into(),

@@ -10,7 +10,9 @@ use anyhow::{Context, Result, bail, ensure};
 use libtest_mimic::{Arguments, Failed, Trial};
 use safetensors::SafeTensors;
 use seqlab::config::presets;
-use seqlab::config::{Config, Dtype, EngineChoice, Family, Feedback, GateActivation};
+use seqlab::config::{
+    Config, Dtype, EngineChoice, Family, Feedback, GateActivation, OptimizerKind,
+};
 use seqlab::data::task::Batch;
 use seqlab::model::network::{Network, State};
 use seqlab::tensor::device;
@@ -136,6 +138,13 @@ impl Case {
             Some("teacher_forced") => (Family::TeacherForced, "reverse"),
             other => bail!("case.json: family {other:?}"),
         };
+        let optimizer = match json["optimizer"].as_str() {
+            None | Some("adam") => OptimizerKind::Adam,
+            Some("adamw") => OptimizerKind::AdamW,
+            Some("rmsprop") => OptimizerKind::RmsProp,
+            Some("sgd") => OptimizerKind::Sgd,
+            other => bail!("case.json: optimizer {other:?}"),
+        };
         let config = Config {
             family,
             vocab: int("vocab")?,
@@ -150,7 +159,15 @@ impl Case {
                 other => bail!("case.json: gate_activation {other:?}"),
             },
             learning_rate: number("learning_rate", "learning_rate")?,
-            epsilon: number("adam_epsilon", "epsilon")?,
+            optimizer,
+            epsilon: match optimizer {
+                OptimizerKind::Sgd => 1e-7,
+                _ => number("adam_epsilon", "epsilon")?,
+            },
+            rho: settings["rho"].as_f64(),
+            momentum: settings["momentum"].as_f64(),
+            nesterov: settings["nesterov"].as_bool(),
+            weight_decay: settings["weight_decay"].as_f64(),
             embedding: json["embedding"].as_i64().unwrap_or(0),
             layers: json["layers"].as_i64().unwrap_or(1),
             bidirectional: json["bidirectional"].as_bool().unwrap_or(false),
@@ -207,11 +224,7 @@ impl Case {
 
 /// What the case of `case.json` has that no model here has, if anything.
 fn unknown(json: &serde_json::Value) -> Option<String> {
-    let none = [
-        ("attention", ["", "none"]),
-        ("optimizer", ["", "adam"]),
-        ("loss", ["", "categorical_crossentropy"]),
-    ];
+    let none = [("attention", ["", "none"]), ("loss", ["", "categorical_crossentropy"])];
     for (field, known) in none {
         let found = json[field].as_str().unwrap_or_default();
         if !known.contains(&found) {

@@ -263,13 +263,31 @@ fn a_flag_that_changes_nothing_is_refused() {
                 "train echo --epochs 9 --validate-every 10",
                 "--validate-every 10: expected 1 to 9, the rows of curves.csv\n",
             ),
+            (
+                "train echo --optimizer sgd --beta-1 0.9",
+                "--beta-1 0.9: expected nothing: it applies to optimizers adam and adamw only\n",
+            ),
+            (
+                "train echo --optimizer sgd --epsilon 1e-7",
+                "--epsilon 1e-7: expected nothing: it applies to optimizers adam, adamw and \
+                 rmsprop only\n",
+            ),
+            (
+                "train echo --optimizer sgd --nesterov true",
+                "--nesterov true: expected false: what Nesterov looks ahead by is --momentum\n",
+            ),
             ("train echo --force", "the following required arguments were not provided: --out"),
             ("reproduce echo --quick --replicas 3 --out x", "--quick: expected nothing with"),
         ],
     );
     // What a run wrote for itself stays readable.
-    lab.train(ECHO, "run");
+    lab.train(&format!("{ECHO} --beta-1 0.8"), "run");
     lab.run("summary --config run/config.toml --units 4");
+    let shown = lab.run("summary --config run/config.toml --optimizer sgd");
+    assert!(shown.contains(", optimizer sgd, engine"), "{shown}");
+    lab.write("c.toml", "preset = 'echo'\noptimizer = 'rmsprop'\nbeta_2 = 0.5\n");
+    let says = "error: c.toml, line 3, column 1: beta_2 = 0.5: expected nothing: it applies to";
+    lab.refuses(2, "summary --config c.toml", &[says]);
 }
 
 #[test]

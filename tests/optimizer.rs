@@ -1,4 +1,4 @@
-//! Adam and clipping against plain numbers, and the meter that training reports through.
+//! Optimisers and clipping against plain numbers, and the meter that training reports through.
 
 use std::sync::atomic::AtomicBool;
 
@@ -7,17 +7,18 @@ use rand::RngExt;
 use seqlab::base::error;
 use seqlab::base::rng::{Purpose, Stream};
 use seqlab::config::presets;
-use seqlab::config::{Config, Dtype, EngineChoice, LearningRateSchedule};
+use seqlab::config::{Config, Dtype, EngineChoice, LearningRateSchedule, OptimizerKind};
 use seqlab::data::epochs::Epochs;
 use seqlab::data::task::Task;
 use seqlab::kernels::thread_pool::ThreadPool;
+use seqlab::model::network;
 use seqlab::optim::optimizer::Optimizer;
 use seqlab::run::curves::CurveRow;
 use seqlab::tensor::device::{download, host};
 use seqlab::tensor::parameters::{Init, ParameterSpec, Parameters};
 use seqlab::train::meter::Means;
 use seqlab::train::trainer::{Observer, Outcome, Trainer};
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 const REPLICAS: i64 = 2;
 
@@ -39,7 +40,8 @@ impl Bench {
             ParameterSpec::new("layer", "kernel", &[3, 2], Init::Zeros),
             ParameterSpec::new("layer", "bias", &[2], Init::Zeros),
         ];
-        let parameters = Parameters::zeros(specs, REPLICAS, Kind::Double, host()).unwrap();
+        let kind = network::kind(config.dtype);
+        let parameters = Parameters::zeros(specs, REPLICAS, kind, host()).unwrap();
         let optimizer = Optimizer::new(config, Epochs::of(config).steps(), &parameters).unwrap();
         let generator = Stream::new(4, Purpose::Evaluation).at(0);
         let mut bench = Self { parameters, optimizer, generator };
@@ -61,6 +63,16 @@ impl Bench {
 
     fn weights(&self) -> Vec<f64> {
         download(self.parameters.flat()).unwrap()
+    }
+
+    /// `gradient` once every replica's norm is at most `most`.
+    fn clipped(&self, gradient: &[f64], most: f64) -> Vec<f64> {
+        let scales: Vec<f64> = self.norms(gradient).iter().map(|n| (most / n).min(1.0)).collect();
+        let scales = Tensor::from_slice(&scales).unsqueeze(1);
+        let parts = self.parameters.split(&Tensor::from_slice(gradient)).unwrap();
+        let parts: Vec<Tensor> =
+            parts.iter().map(|part| (part.flatten(1, -1) * &scales).flatten(0, -1)).collect();
+        download(&Tensor::cat(&parts, 0)).unwrap()
     }
 
     /// The norm of each replica's part of `numbers`.
@@ -96,6 +108,39 @@ impl Scalar {
         let (bias_1, bias_2) = (1.0 - config.beta_1.powi(self.t), 1.0 - config.beta_2.powi(self.t));
         let rate = config.learning_rate * bias_2.sqrt() / bias_1;
         self.theta -= rate * self.m / (self.v.sqrt() + config.epsilon);
+    }
+
+    /// What Keras's optimiser of this configuration does.
+    fn update(&mut self, config: &Config, g: f64) {
+        let lr = config.learning_rate;
+        let unless_given = if config.optimizer == OptimizerKind::AdamW { 0.004 } else { 0.0 };
+        self.theta -= self.theta * config.weight_decay.unwrap_or(unless_given) * lr;
+        let momentum = config.momentum.unwrap_or(0.0);
+        match config.optimizer {
+            OptimizerKind::Adam | OptimizerKind::AdamW => self.keras(config, g),
+            OptimizerKind::RmsProp => {
+                let rho = config.rho.unwrap_or(0.9);
+                self.v = rho * self.v + (1.0 - rho) * g * g;
+                self.m = momentum * self.m + lr * g / (self.v + config.epsilon).sqrt();
+                self.theta -= self.m;
+            }
+            OptimizerKind::Sgd => {
+                self.m = momentum * self.m - lr * g;
+                let nesterov = config.nesterov == Some(true);
+                self.theta += if nesterov { momentum * self.m - lr * g } else { self.m };
+            }
+        }
+    }
+
+    /// What the optimiser keeps of it, in order.
+    fn slots(&self, config: &Config) -> Vec<f64> {
+        match (config.optimizer, config.momentum) {
+            (OptimizerKind::Adam | OptimizerKind::AdamW, _) => vec![self.m, self.v],
+            (OptimizerKind::RmsProp, None) => vec![self.v],
+            (OptimizerKind::RmsProp, Some(_)) => vec![self.v, self.m],
+            (OptimizerKind::Sgd, None) => vec![],
+            (OptimizerKind::Sgd, Some(_)) => vec![self.m],
+        }
     }
 
     /// PyTorch: ε beside the root of the corrected v.
@@ -167,6 +212,65 @@ fn scheduled() -> (Config, Vec<f64>) {
     let cosine = |k: i32| 0.02 + 0.01 * (f64::from(k) * 20.0).to_radians().cos();
     let rates = [0.01, 0.02, 0.03].into_iter().chain((0..9).map(cosine)).collect();
     (config, rates)
+}
+
+/// `config` with every optimiser, and with what each may have besides.
+fn optimizers(config: &Config) -> Vec<Config> {
+    let of = |optimizer| Config { optimizer, ..config.clone() };
+    let (adam, adamw) = (of(OptimizerKind::Adam), of(OptimizerKind::AdamW));
+    let (rmsprop, sgd) = (of(OptimizerKind::RmsProp), of(OptimizerKind::Sgd));
+    let (momentum, nesterov) = (Some(0.8), Some(true));
+    vec![
+        Config { weight_decay: Some(0.3), ..adam.clone() },
+        Config { weight_decay: Some(0.3), ..adamw.clone() },
+        // So large an ε that its place shows.
+        Config { rho: Some(0.5), epsilon: 0.1, ..rmsprop.clone() },
+        Config { momentum, weight_decay: Some(0.3), ..rmsprop.clone() },
+        Config { weight_decay: Some(0.3), ..sgd.clone() },
+        Config { momentum, ..sgd.clone() },
+        Config { momentum, nesterov, weight_decay: Some(0.3), ..sgd.clone() },
+        adam,
+        adamw,
+        rmsprop,
+        sgd,
+    ]
+}
+
+#[test]
+fn every_optimizer_is_kerass_formula_with_the_rate_of_the_step() {
+    let (config, rates) = scheduled();
+    for config in optimizers(&config) {
+        for (dtype, global_clipnorm, tolerance) in [
+            (Dtype::Float64, None, 1e-13),
+            (Dtype::Float64, Some(2.0), 1e-13),
+            (Dtype::Float32, None, 1e-5),
+        ] {
+            let config = Config { dtype, global_clipnorm, ..config.clone() };
+            let mut bench = Bench::new(&config);
+            let start = |theta| Scalar { theta, ..Scalar::default() };
+            let mut keras: Vec<Scalar> = bench.weights().into_iter().map(start).collect();
+            for &learning_rate in &rates {
+                let gradient = bench.random(2.0);
+                bench.update(&gradient);
+                let seen =
+                    global_clipnorm.map_or(gradient.clone(), |most| bench.clipped(&gradient, most));
+                assert_eq!(seen != gradient, global_clipnorm.is_some());
+                let now = Config { learning_rate, ..config.clone() };
+                keras.iter_mut().zip(&seen).for_each(|(x, &g)| x.update(&now, g));
+            }
+            let what = format!("{config:?}");
+            let error = worst(&bench.weights(), keras.iter().map(|x| x.theta));
+            assert!(error <= tolerance, "{error:e}: {what}");
+            let slots = keras[0].slots(&config).len();
+            assert_eq!(bench.optimizer.slots.len(), slots, "{what}");
+            assert_eq!(bench.optimizer.slot_names().len(), slots, "{what}");
+            for (i, slot) in bench.optimizer.slots.iter().enumerate() {
+                let expected = keras.iter().map(|x| x.slots(&config)[i]);
+                let error = worst(&download(slot).unwrap(), expected);
+                assert!(error <= tolerance, "slot {i}, {error:e}: {what}");
+            }
+        }
+    }
 }
 
 #[test]
@@ -266,36 +370,45 @@ fn a_gradient_of_zeros_moves_nothing() {
 #[test]
 fn every_engine_takes_the_rate_of_the_step() {
     let (config, rates) = scheduled();
-    for (engine, global_clipnorm) in [
-        (EngineChoice::Fused, None),
-        (EngineChoice::Fused, Some(0.05)),
-        (EngineChoice::Libtorch, None),
-    ] {
-        let config = Config { engine, global_clipnorm, ..config.clone() };
-        let constant = |learning_rate| Config {
-            learning_rate,
-            learning_rate_schedule: LearningRateSchedule::Constant,
-            final_learning_rate: None,
-            warmup_steps: None,
-            ..config.clone()
-        };
-        let mut trainer = Trainer::new(&config, host()).unwrap();
-        let mut by_hand = Trainer::new(&constant(1.0), host()).unwrap();
-        let task = Task::new(&config);
-        let data = task.epoch(&config.seeds(), Purpose::Training, 0);
-        for (step, &rate) in rates.iter().enumerate() {
-            let batch = data.batch(step..step + config.batch_size as usize);
-            trainer.learn(&batch).unwrap();
-            let mut optimizer = Optimizer::new(&constant(rate), 1, &by_hand.parameters).unwrap();
-            (optimizer.step, optimizer.slots) = (by_hand.optimizer.step, by_hand.optimizer.slots);
-            by_hand.optimizer = optimizer;
-            by_hand.learn(&batch).unwrap();
-            let [got, expected] =
-                [&trainer, &by_hand].map(|t| download(t.parameters.flat()).unwrap());
-            let error = worst(&got, expected);
-            assert!(error <= 1e-12, "{engine}, step {}: {error:e}", step + 1);
-        }
+    for config in optimizers(&config) {
+        let [fused, clipped, libtorch] = [
+            (EngineChoice::Fused, None),
+            (EngineChoice::Fused, Some(0.05)),
+            (EngineChoice::Libtorch, None),
+        ]
+        .map(|(engine, global_clipnorm)| {
+            check_rates(&Config { engine, global_clipnorm, ..config.clone() }, &rates)
+        });
+        assert!(worst(&fused, libtorch) <= 1e-9, "{config:?}");
+        assert!(worst(&fused, clipped) > 1e-9, "{config:?}");
     }
+}
+
+/// Checks every step of a training; returns the weights after the last.
+fn check_rates(config: &Config, rates: &[f64]) -> Vec<f64> {
+    let constant = |learning_rate| Config {
+        learning_rate,
+        learning_rate_schedule: LearningRateSchedule::Constant,
+        final_learning_rate: None,
+        warmup_steps: None,
+        ..config.clone()
+    };
+    let mut trainer = Trainer::new(config, host()).unwrap();
+    let mut by_hand = Trainer::new(&constant(1.0), host()).unwrap();
+    let task = Task::new(config);
+    let data = task.epoch(&config.seeds(), Purpose::Training, 0);
+    for (step, &rate) in rates.iter().enumerate() {
+        let batch = data.batch(step..step + config.batch_size as usize);
+        trainer.learn(&batch).unwrap();
+        let mut optimizer = Optimizer::new(&constant(rate), 1, &by_hand.parameters).unwrap();
+        (optimizer.step, optimizer.slots) = (by_hand.optimizer.step, by_hand.optimizer.slots);
+        by_hand.optimizer = optimizer;
+        by_hand.learn(&batch).unwrap();
+        let [got, expected] = [&trainer, &by_hand].map(|t| download(t.parameters.flat()).unwrap());
+        let error = worst(&got, expected);
+        assert!(error <= 1e-12, "{}, step {}: {error:e}", config.engine, step + 1);
+    }
+    download(trainer.parameters.flat()).unwrap()
 }
 
 /// A run of the reverse task, its last batch smaller than the others.

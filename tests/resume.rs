@@ -11,7 +11,7 @@ use anyhow::Result;
 use common::{Csv, ECHO, Lab, json};
 use models::{layers_of, with_more_layers};
 use seqlab::config::presets;
-use seqlab::config::{CheckpointEvery, Config, EngineChoice};
+use seqlab::config::{CheckpointEvery, Config, EngineChoice, OptimizerKind};
 use seqlab::files::checksum::Checksum;
 use seqlab::files::directory::Directory;
 use seqlab::files::disk::parent;
@@ -133,6 +133,29 @@ fn every_family_may_be_cut_between_any_two_steps() {
                     let what = format!("{name}: {}, {engine}, {steps}", layers_of(&config));
                     assert!(in_sessions(&config, steps) == whole, "{what}");
                 }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_optimizer_may_be_cut_between_any_two_steps() {
+    for (optimizer, momentum, nesterov) in [
+        (OptimizerKind::AdamW, None, None),
+        (OptimizerKind::RmsProp, None, None),
+        (OptimizerKind::RmsProp, Some(0.9), None),
+        (OptimizerKind::Sgd, None, None),
+        (OptimizerKind::Sgd, Some(0.9), Some(true)),
+    ] {
+        for engine in [EngineChoice::Fused, EngineChoice::Libtorch] {
+            let weight_decay = Some(0.1);
+            let config = Config { optimizer, momentum, nesterov, weight_decay, ..small("echo") };
+            let config = Config { engine, global_clipnorm: None, ..config };
+            config.validate().unwrap();
+            let whole = in_sessions(&config, i64::MAX);
+            for steps in [1, 2, 5] {
+                let what = format!("{optimizer}, momentum {momentum:?}, {engine}, {steps}");
+                assert!(in_sessions(&config, steps) == whole, "{what}");
             }
         }
     }

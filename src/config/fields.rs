@@ -30,11 +30,14 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::declare::Alters::{Nothing, Run};
 use super::declare::Takes::{Fraction, Whole};
-use super::declare::{self, COUNT, Field, MANY, configuration, only_for};
+use super::declare::{self, COUNT, Field, MANY, Scope, configuration, only_for};
 use super::{
     CUSTOM, CheckpointEvery, DeviceChoice, Dtype, EngineChoice, Family, Feedback, GateActivation,
-    LearningRateSchedule, TaskKind,
+    LearningRateSchedule, OptimizerKind, TaskKind,
 };
+
+/// What Adam alone has.
+const OF_ADAM: Option<Scope> = only_for("optimizers", "optimizer", &["adam", "adamw"]);
 
 configuration! {
     "Data" {
@@ -92,7 +95,9 @@ configuration! {
         batch_size: i64;
         /// Passes over fresh data, or over the same in a new order (addition).
         epochs: i64 => takes: Whole(1, COUNT);
-        /// Adam's step size.
+        /// What moves the weights along the gradient, as Keras writes it.
+        optimizer: OptimizerKind = OptimizerKind::Adam => silent: true, left_out: Some("adam");
+        /// Step size; Keras's own default for sgd is 0.01.
         learning_rate: f64 = 1e-3 => alias: Some("lr");
         /// How the learning rate changes from step to step.
         learning_rate_schedule: LearningRateSchedule = LearningRateSchedule::Constant
@@ -107,11 +112,27 @@ configuration! {
         /// Steps in which the learning rate first rises linearly.
         warmup_steps: Option<i64> = None => takes: Whole(1, COUNT), depends: true, value: "STEPS";
         /// Adam's decay of the gradient's mean.
-        beta_1: f64 = 0.9 => takes: Fraction;
+        beta_1: f64 = 0.9 => takes: Fraction, scope: OF_ADAM;
         /// Adam's decay of the squared gradient's mean.
-        beta_2: f64 = 0.999 => takes: Fraction;
-        /// Adam's ε, where Keras adds it.
-        epsilon: f64 = 1e-7;
+        beta_2: f64 = 0.999 => takes: Fraction, scope: OF_ADAM;
+        /// The ε of adam, adamw and rmsprop, where Keras adds it.
+        epsilon: f64 = 1e-7
+            => scope: only_for("optimizers", "optimizer", &["adam", "adamw", "rmsprop"]);
+        /// RMSprop's decay of the squared gradient's mean.
+        rho: Option<f64> = None
+            => takes: Fraction, scope: only_for("optimizer", "optimizer", &["rmsprop"]),
+            left_out: Some("0.9 for rmsprop");
+        /// How much of an update the next one repeats (rmsprop, sgd).
+        momentum: Option<f64> = None
+            => takes: Fraction, scope: only_for("optimizers", "optimizer", &["rmsprop", "sgd"]),
+            left_out: Some("0");
+        /// Whether momentum is Nesterov's (sgd).
+        nesterov: Option<bool> = None
+            => scope: only_for("optimizer", "optimizer", &["sgd"]), left_out: Some("false");
+        /// The part of every weight, biases too, that an update takes off beside the gradient's
+        /// step, times the learning rate.
+        weight_decay: Option<f64> = None
+            => takes: Fraction, left_out: Some("0.004 for adamw, otherwise 0");
         /// Scale a replica's whole gradient down to this norm, and log the norm.
         global_clipnorm: Option<f64> = None => left_out: Some("off");
         /// Element type of weights and arithmetic.

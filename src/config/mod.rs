@@ -111,6 +111,20 @@ words! {
 }
 
 words! {
+    /// What moves the weights; `crate::optim` defines each.
+    OptimizerKind {
+        /// Adam.
+        Adam = "adam",
+        /// Adam with a weight decay unless told otherwise.
+        AdamW = "adamw",
+        /// RMSprop.
+        RmsProp = "rmsprop",
+        /// Gradient descent.
+        Sgd = "sgd",
+    }
+}
+
+words! {
     /// Element type of weights and arithmetic.
     Dtype {
         /// 32 bits.

@@ -106,9 +106,11 @@ impl Config {
         }
     }
 
-    /// Checks the seeds, and how the learning rate changes in a run of so many optimiser steps.
+    /// Checks the seeds, the optimiser, and how the learning rate changes in a run of so many
+    /// optimiser steps.
     pub(crate) fn validate_training(&self, steps: i64) -> Result<(), Invalid> {
         within("seed", self.seed, 0, i64::MAX - self.replicas)?;
+        self.validate_optimizer()?;
         let field = "final_learning_rate";
         match (self.learning_rate_schedule, self.final_learning_rate) {
             (LearningRateSchedule::Constant, _) => {}
@@ -129,6 +131,35 @@ impl Config {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Checks the optimiser's fields against each other.
+    fn validate_optimizer(&self) -> Result<(), Invalid> {
+        let default = Self::blank();
+        let is_default = |field: &str| match field {
+            "beta_1" => self.beta_1 == default.beta_1,
+            "beta_2" => self.beta_2 == default.beta_2,
+            _ => self.epsilon == default.epsilon,
+        };
+        match self.settings_of_others().into_iter().find(|invalid| !is_default(invalid.field)) {
+            Some(invalid) => Err(invalid),
+            None if self.nesterov == Some(true) && self.momentum.unwrap_or(0.0) == 0.0 => {
+                let why = ": what Nesterov looks ahead by is --momentum";
+                Err(Invalid::new("nesterov", true, "false").because(why))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The settings that every configuration has, but other optimisers than this one use.
+    pub(crate) fn settings_of_others(&self) -> Vec<Invalid> {
+        let Ok(values) = Table::try_from(self) else { unreachable!("every field is one of TOML") };
+        let of_others = |field: &&Field| {
+            let scope = field.scope.filter(|scope| scope.selector == "optimizer");
+            scope.is_some() && !field.optional && !field.applies(&values)
+        };
+        let found = FIELDS.iter().filter(of_others);
+        found.filter_map(|field| out_of_scope(*field, values.get(field.name)?)).collect()
     }
 
     /// `value` is above 0, also once it is a number of the run's dtype.
@@ -154,12 +185,15 @@ fn check_scope(field: Field, values: &Table) -> Result<(), Invalid> {
     let Some(scope) = field.scope else { return Ok(()) };
     match (field.applies(values), values.get(field.name)) {
         (true, None) if field.needed => Err(missing(field.name, &scope.to_string())),
-        (false, Some(value)) if field.optional => {
-            let why = format!(": it applies to {scope} only");
-            Err(Invalid::new(field.name, written(value), "nothing").because(why))
-        }
+        (false, Some(value)) if field.optional => out_of_scope(field, value).map_or(Ok(()), Err),
         _ => Ok(()),
     }
+}
+
+/// A value of a field that is not for such a configuration.
+fn out_of_scope(field: Field, value: &Value) -> Option<Invalid> {
+    let why = format!(": it applies to {} only", field.scope?);
+    Some(Invalid::new(field.name, written(value), "nothing").because(why))
 }
 
 /// `value` is from `low` to `high`.

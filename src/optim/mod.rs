@@ -8,7 +8,10 @@ mod clipping;
 pub mod rule;
 
 mod adam;
+mod rmsprop;
+mod sgd;
 
+mod decay;
 pub mod memory;
 
 pub mod learning_rate;

@@ -3,6 +3,7 @@
 use tch::{Kind, TchError, Tensor};
 
 use super::clipping::clip;
+use super::decay::weight_decay;
 use super::memory::{Memory, ParameterSlice};
 use super::rule::{Rule, Update};
 use crate::config::Config;
@@ -20,6 +21,7 @@ const PART: usize = 1 << 14;
 pub struct Optimizer {
     schedule: Schedule,
     rule: Rule,
+    weight_decay: f64,
     global_clipnorm: Option<f64>,
     /// t: updates done.
     pub step: i64,
@@ -39,6 +41,7 @@ impl Optimizer {
         Ok(Self {
             schedule: Schedule::new(config, steps),
             rule,
+            weight_decay: weight_decay(config),
             global_clipnorm: config.global_clipnorm,
             step: 0,
             slots: rule.slots().iter().map(zeros).collect::<Result<_, _>>()?,
@@ -78,7 +81,8 @@ impl Optimizer {
     /// Counts an update, which is the caller's to apply to every parameter.
     pub fn begin(&mut self) -> Update {
         self.step += 1;
-        Update::new(self.rule, self.learning_rate(self.step), self.step)
+        let learning_rate = self.learning_rate(self.step);
+        Update::new(self.rule, self.weight_decay, learning_rate, self.step)
     }
 
     /// The learning rate of update `step`, from 1.
@@ -121,44 +125,65 @@ impl Optimizer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::LearningRateSchedule;
     use crate::config::presets;
+    use crate::config::{LearningRateSchedule, OptimizerKind};
     use crate::model::Model;
 
-    #[test]
-    fn one_pass_and_operations_agree() {
-        let pool = ThreadPool::new(2);
+    /// Every rule, with and without what it may have besides.
+    fn rules() -> Vec<Config> {
         let config = Config {
             units: 3,
             replicas: 2,
             warmup_steps: Some(2),
+            learning_rate: 0.03,
             learning_rate_schedule: LearningRateSchedule::Cosine,
             ..presets::all().swap_remove(0).config
         };
-        for (kind, tolerance) in [(Kind::Double, 1e-15), (Kind::Float, 1e-7)] {
-            let mut results = Vec::new();
-            for one_pass in [true, false] {
-                let specs = Model::new(&config).parameters();
-                let parameters = Parameters::zeros(specs, 2, kind, device::host()).unwrap();
-                let mut optimizer = Optimizer::new(&config, 4, &parameters).unwrap();
-                for step in 1..=5 {
-                    let n = parameters.flat().numel() as i64;
-                    let gradient = Tensor::arange(n, (kind, device::host())) * 0.01 * step - 3.0;
-                    parameters.gradient().shallow_clone().copy_(&gradient);
-                    match (one_pass, kind) {
-                        (false, _) => optimizer.update_by_operations(&parameters).unwrap(),
-                        (true, Kind::Double) => {
-                            optimizer.update_in_one_pass::<f64>(&parameters, &pool).unwrap()
-                        }
-                        (true, _) => {
-                            optimizer.update_in_one_pass::<f32>(&parameters, &pool).unwrap()
-                        }
-                    }
+        let of = |optimizer| Config { optimizer, ..config.clone() };
+        let (adam, rmsprop, sgd) =
+            (of(OptimizerKind::Adam), of(OptimizerKind::RmsProp), of(OptimizerKind::Sgd));
+        let momentum = Some(0.8);
+        vec![
+            Config { weight_decay: Some(0.5), ..rmsprop.clone() },
+            Config { momentum, ..rmsprop },
+            Config { momentum, weight_decay: Some(0.1), ..sgd.clone() },
+            Config { momentum, nesterov: Some(true), ..sgd.clone() },
+            of(OptimizerKind::AdamW),
+            adam,
+            sgd,
+        ]
+    }
+
+    /// The weights after some updates.
+    fn updated(config: &Config, kind: Kind, one_pass: bool) -> Tensor {
+        let pool = ThreadPool::new(2);
+        let specs = Model::new(config).parameters();
+        let parameters = Parameters::zeros(specs, 2, kind, device::host()).unwrap();
+        let n = parameters.flat().numel() as i64;
+        let numbers = Tensor::arange(n, (kind, device::host())) * 0.01 - 3.0;
+        parameters.flat().shallow_clone().copy_(&numbers.sin());
+        let mut optimizer = Optimizer::new(config, 4, &parameters).unwrap();
+        for step in 1..=5 {
+            parameters.gradient().shallow_clone().copy_(&(&numbers * step));
+            match (one_pass, kind) {
+                (false, _) => optimizer.update_by_operations(&parameters).unwrap(),
+                (true, Kind::Double) => {
+                    optimizer.update_in_one_pass::<f64>(&parameters, &pool).unwrap()
                 }
-                results.push(parameters.flat().copy());
+                (true, _) => optimizer.update_in_one_pass::<f32>(&parameters, &pool).unwrap(),
             }
-            let error = (&results[0] - &results[1]).abs().max().double_value(&[]);
-            assert!(error <= tolerance, "{kind:?}: {error:e}");
+        }
+        parameters.flat().copy()
+    }
+
+    #[test]
+    fn one_pass_and_operations_agree() {
+        for config in rules() {
+            for (kind, tolerance) in [(Kind::Double, 2e-15), (Kind::Float, 1e-6)] {
+                let [one, other] = [true, false].map(|pass| updated(&config, kind, pass));
+                let error = (one - other).abs().max().double_value(&[]);
+                assert!(error <= tolerance, "{} {kind:?}: {error:e}", config.optimizer);
+            }
         }
     }
 }

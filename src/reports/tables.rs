@@ -102,6 +102,7 @@ pub fn architecture_json(
     let whole = json!({
         "preset": config.preset,
         "engine": engine,
+        "optimizer": config.optimizer,
         "layers": layers.iter().map(layer).collect::<Vec<_>>(),
         "parameters": layers.iter().map(count).sum::<i64>(),
         "memory_bytes": memory.bytes() as u64,
@@ -133,12 +134,13 @@ pub fn architecture(config: &Config, engine: EngineChoice, memory: &Estimate) ->
         }
     }
     format!(
-        "{}: {}{} {}, {} gates, engine {engine}\n\n{}\ntotal parameters: {}\nmemory to train: about {}\n",
+        "{}: {}{} {}, {} gates, optimizer {}, engine {engine}\n\n{}\ntotal parameters: {}\nmemory to train: about {}\n",
         config.preset,
         if config.stateful { "stateful " } else { "" },
         config.family,
         config.task,
         config.gate_activation,
+        config.optimizer,
         table(&rows),
         thousands(total),
         gib(memory.bytes())

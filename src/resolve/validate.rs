@@ -44,7 +44,7 @@ impl Config {
 
     /// The values that a run can have but that change nothing in it.
     pub fn idle(&self) -> Vec<Invalid> {
-        let mut idle = Vec::new();
+        let mut idle = self.settings_of_others();
         let epochs = Epochs::of(self);
         let rows = epochs.rows_due(epochs.steps());
         match self.validate_every {

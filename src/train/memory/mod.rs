@@ -204,7 +204,10 @@ impl<'a> Sizes<'a> {
     /// `copies` times the weights (themselves, gradient, the optimiser's slots), and with
     /// validation the best weights.
     fn moments(&self, copies: usize) -> Share {
-        let what = "weights, gradient and Adam's moments";
+        let what = match self.slots {
+            0 => "weights and gradient",
+            _ => "weights, gradient and the optimiser's moments",
+        };
         Share {
             what,
             bytes: (copies as f64 + self.best()) * self.weights,
@@ -398,7 +401,7 @@ mod tests {
         for says in [
             "error: training reverse needs about ",
             ", and 3.00 GiB are available: writing a checkpoint ",
-            ", weights, gradient and Adam's moments ",
+            ", weights, gradient and the optimiser's moments ",
             "\nhint: lower --units, --vocab",
         ] {
             assert!(text.contains(says), "{text}");
