@@ -647,6 +647,12 @@ fn a_replica_that_diverges_ends_alone() {
     let predictions = Csv::predictions(&lab, "study/run").only(&["replica"]);
     let evaluated = lab.run("evaluate study/run");
     lab.run("report study");
+    let ensemble = "predict study/run --ensemble --source '1 2 3 4 5 6'";
+    let ensemble = lab.command(ensemble).output().unwrap();
+    assert_eq!(ensemble.status.code(), Some(0));
+    let [answer, warnings] = [ensemble.stdout, ensemble.stderr];
+    assert_eq!(answer.iter().filter(|byte| **byte == b' ').count(), 5, "{answer:?}");
+    let warnings = String::from_utf8(warnings).unwrap();
     let mut diverged = 0;
     for k in 0..4 {
         let of = |row: &&Vec<String>| row[0] == k.to_string();
@@ -655,6 +661,8 @@ fn a_replica_that_diverges_ends_alone() {
         let told = format!("replica {k} (seed {}) has diverged by step", 7 + k);
         let predict = format!("predict study/run --replica {k} --source '1 2 3 4 5 6'");
         assert_eq!(predictions.contains(&k.to_string()), figures["diverged_at_step"].is_null());
+        let left_out = format!("replica {k} has diverged; the ensemble goes without it\n");
+        assert_eq!(warnings.contains(&left_out), !figures["diverged_at_step"].is_null());
         if let Some(step) = figures["diverged_at_step"].as_i64() {
             diverged += 1;
             assert!(

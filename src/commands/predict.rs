@@ -96,7 +96,11 @@ impl Answers<'_> {
     /// The answer to each of `sources`, which are numbered, in whole lines.
     fn of(&self, sources: &[(usize, &Source)]) -> Result<Vec<String>> {
         let ids: Vec<&[i64]> = sources.iter().map(|(_, source)| &source.ids[..]).collect();
-        let text = |ids: &[i64], source: &Source| self.reads.task().target(ids, source.writing);
+        let task = self.reads.task();
+        let text = |ids: &[i64], source: &Source| {
+            let before_end = ids.split(|id| task.end() == Some(*id)).next().unwrap_or_default();
+            task.target(before_end, source.writing)
+        };
         let Some(search) = &self.search else {
             let predicted = self.trained.predict(&ids)?;
             let targets = predicted.chunks_exact(self.trained.config.n_out as usize);

@@ -227,3 +227,21 @@ impl Counts {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::presets;
+
+    #[test]
+    fn a_batch_has_as_many_rows_less_as_there_are_hypotheses_more() {
+        let config = presets::find("reverse").unwrap().config;
+        let long = Config { n_in: 400, units: 256, ..config };
+        let [one, eight] = [1, 8].map(|hypotheses| rows_at_once(&long, hypotheses));
+        assert!((one / 8 - 1..=one / 8 + 1).contains(&eight), "{one}, {eight}");
+        assert!(one < 4096 && rows_at_once(&long, 1 << 30) == 1);
+        let set = (1, one);
+        assert_eq!(Plan::new(&long, 1, set).stride, one);
+        assert_eq!(Plan::new(&long, 8, set).stride, eight);
+    }
+}
