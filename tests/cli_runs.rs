@@ -881,6 +881,18 @@ fn summary_shows_more_layers_as_keras_would() {
             "dense Dense (32, 3, 11) 187",
         ]
     );
+    assert_eq!(
+        lines("--attention dot")[3..],
+        [
+            "decoder LSTM (32, 3, 8) 640",
+            "attention Attention (32, 3, 16) 0",
+            "attention_output Dense (32, 3, 8) 136",
+            "dense Dense (32, 3, 11) 99",
+        ]
+    );
+    let additive = lines("--attention additive --bidirectional true");
+    assert_eq!(additive[1], "encoder Bidirectional (32, 6, 16) 1,280");
+    assert_eq!(additive[4], "attention AdditiveAttention (32, 3, 32) 528");
     let printed = lab.run("summary reverse --bidirectional true");
     assert!(printed.contains("  forward.kernel ") && printed.contains("  backward.bias "));
 }
@@ -888,10 +900,12 @@ fn summary_shows_more_layers_as_keras_would() {
 #[test]
 fn more_layers_are_trained_evaluated_resumed_and_asked() {
     let lab = Lab::new();
-    let flags = "--layers 2 --bidirectional true --embedding 3 --gate-activation sigmoid";
+    let flags = "--layers 2 --bidirectional true --embedding 3 --attention general \
+                 --gate-activation sigmoid";
     lab.train(&format!("{REVERSE} {flags} --log-every 3 --epochs 2"), "run");
     let config = lab.read("run/config.toml");
-    for line in ["layers = 2", "bidirectional = true", "embedding = 3"] {
+    let lines = ["layers = 2", "bidirectional = true", "embedding = 3", "attention = \"general\""];
+    for line in lines {
         assert!(config.contains(&format!("\n{line}\n")), "{config}");
     }
     lab.run("evaluate run --samples 20");
@@ -905,9 +919,9 @@ fn more_layers_are_trained_evaluated_resumed_and_asked() {
 
 #[test]
 fn layers_that_are_not_asked_for_leave_no_trace_in_a_run() {
-    let lab = Lab::with_run(&format!("{ECHO} --layers 1 --embedding 0"));
+    let lab = Lab::with_run(&format!("{ECHO} --layers 1 --embedding 0 --attention none"));
     let config = lab.read("run/config.toml");
-    for field in ["layers", "bidirectional", "embedding"] {
+    for field in ["layers", "bidirectional", "embedding", "attention"] {
         assert!(!config.contains(field), "{config}");
     }
 }
@@ -920,6 +934,18 @@ fn an_encoder_that_reads_both_ways_is_refused_where_there_is_none_or_it_cannot_g
     let stateful =
         "stateful true of preset partial-echo-2: expected false: what reads a source backwards";
     lab.refuses(2, "train partial-echo-2 --bidirectional true", &[stateful]);
+}
+
+#[test]
+fn attention_is_refused_where_no_decoder_is_fed_the_target() {
+    let lab = Lab::new();
+    for (preset, family) in [("echo", "lstm"), ("partial-echo-2", "repeat_vector")] {
+        let says = format!(
+            "--attention dot: expected none: attention is a decoder's, fed the target, over its \
+             encoder's outputs (--family teacher_forced), and family {family} has none"
+        );
+        lab.refuses(2, &format!("train {preset} --attention dot"), &[&says]);
+    }
 }
 
 #[test]

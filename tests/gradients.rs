@@ -11,7 +11,7 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use seqlab::base::rng::{Purpose, Stream};
 use seqlab::config::presets;
-use seqlab::config::{Config, Dtype, EngineChoice, Family, Feedback, GateActivation};
+use seqlab::config::{Attention, Config, Dtype, EngineChoice, Family, Feedback, GateActivation};
 use seqlab::data::task::Batch;
 use seqlab::model::layers::Spec;
 use seqlab::model::layers::lstm::torch;
@@ -218,6 +218,42 @@ impl<'a> Reference<'a> {
         (0..b.len()).map(|column| dot(x, &w, column) + b[column]).collect()
     }
 
+    /// What the dense layer reads for the decoder's output `query`, after the encoder's outputs `keys`.
+    fn attend(&self, k: usize, query: &[f64], keys: &Matrix) -> Vec<f64> {
+        let weight = |name: &str| self.weight(k, &format!("attention.{name}"));
+        let times = |x: &[f64], matrix: &Matrix| -> Vec<f64> {
+            (0..matrix[0].len()).map(|column| dot(x, matrix, column)).collect()
+        };
+        let product = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+        let score = |key: &Vec<f64>| match self.config.attention {
+            Attention::None => unreachable!(),
+            Attention::Dot => product(query, key),
+            Attention::General => product(&times(query, &weight("kernel")), key),
+            Attention::Additive => {
+                let (q, k) =
+                    (times(query, &weight("query_kernel")), times(key, &weight("key_kernel")));
+                let tanhs: Vec<f64> = q.iter().zip(&k).map(|(q, k)| (q + k).tanh()).collect();
+                product(&tanhs, &weight("scale")[0])
+            }
+        };
+        let weights = softmax(&keys.iter().map(score).collect::<Vec<_>>());
+        let context = times(&weights, keys);
+        let (kernel, bias) = (
+            self.weight(k, "attention_output.kernel"),
+            &self.weight(k, "attention_output.bias")[0],
+        );
+        let sums = times(&[context, query.to_vec()].concat(), &kernel);
+        sums.iter().zip(bias).map(|(sum, bias)| (sum + bias).tanh()).collect()
+    }
+
+    /// What the dense layer reads for each of the decoder's `outputs`.
+    fn attended(&self, k: usize, outputs: Matrix, keys: &Matrix) -> Matrix {
+        match self.config.attention {
+            Attention::None => outputs,
+            _ => outputs.iter().map(|query| self.attend(k, query, keys)).collect(),
+        }
+    }
+
     fn one_hot(&self, ids: &[i64]) -> Matrix {
         let one =
             |&id: &i64| (0..self.config.vocab).map(|v| f64::from(u8::from(v == id))).collect();
@@ -308,9 +344,10 @@ impl<'a> Reference<'a> {
                 (outputs, [carried, decoder].concat())
             }
             Family::TeacherForced => {
-                let (_, encoder) = self.stack(k, "encoder", x, self.fresh());
+                let (keys, encoder) = self.stack(k, "encoder", x, self.fresh());
                 let fed = self.vectors(k, "decoder_embedding", fed);
-                (self.stack(k, "decoder", fed, encoder).0, Vec::new())
+                let (outputs, _) = self.stack(k, "decoder", fed, encoder);
+                (self.attended(k, outputs, &keys), Vec::new())
             }
         };
         (outputs.iter().map(|h| self.dense(k, h)).collect(), next)
@@ -335,7 +372,7 @@ impl<'a> Reference<'a> {
     /// The probabilities that a free-running decoder puts out for one row.
     fn free_run(&self, k: usize, source: &[i64]) -> Matrix {
         let x = self.vectors(k, "source_embedding", source);
-        let (_, mut memory) = self.stack(k, "encoder", x, self.fresh());
+        let (keys, mut memory) = self.stack(k, "encoder", x, self.fresh());
         let table =
             (self.config.embedding > 0).then(|| self.weight(k, "decoder_embedding.embeddings"));
         let width =
@@ -344,6 +381,7 @@ impl<'a> Reference<'a> {
         let mut all = Vec::new();
         for _ in 0..self.config.n_out {
             let (outputs, next) = self.stack(k, "decoder", vec![input], memory);
+            let outputs = self.attended(k, outputs, &keys);
             let probabilities = softmax(&self.dense(k, &outputs[0]));
             let fed = match self.config.feedback {
                 Some(Feedback::Argmax) => self.one_hot(&[argmax(&probabilities)]).remove(0),

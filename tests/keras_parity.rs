@@ -11,7 +11,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use safetensors::SafeTensors;
 use seqlab::config::presets;
 use seqlab::config::{
-    Config, Dtype, EngineChoice, Family, Feedback, GateActivation, OptimizerKind,
+    Attention, Config, Dtype, EngineChoice, Family, Feedback, GateActivation, OptimizerKind,
 };
 use seqlab::data::task::Batch;
 use seqlab::model::network::{Network, State};
@@ -171,6 +171,13 @@ impl Case {
             embedding: json["embedding"].as_i64().unwrap_or(0),
             layers: json["layers"].as_i64().unwrap_or(1),
             bidirectional: json["bidirectional"].as_bool().unwrap_or(false),
+            attention: match json["attention"].as_str() {
+                None | Some("" | "none") => Attention::None,
+                Some("dot") => Attention::Dot,
+                Some("general") => Attention::General,
+                Some("additive") => Attention::Additive,
+                other => bail!("case.json: attention {other:?}"),
+            },
             dtype: Dtype::Float64,
             replicas,
             ..presets::find(preset).context("preset")?.config
@@ -224,7 +231,7 @@ impl Case {
 
 /// What the case of `case.json` has that no model here has, if anything.
 fn unknown(json: &serde_json::Value) -> Option<String> {
-    let none = [("attention", ["", "none"]), ("loss", ["", "categorical_crossentropy"])];
+    let none = [("loss", ["", "categorical_crossentropy"])];
     for (field, known) in none {
         let found = json[field].as_str().unwrap_or_default();
         if !known.contains(&found) {

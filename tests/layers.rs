@@ -76,8 +76,13 @@ fn a_pass_has_the_buffers_that_are_estimated() {
         for node in &model.nodes {
             // What does not grow with the rows is the pass itself.
             let bytes = (asked(node, 2 * ROWS) - asked(node, ROWS)) / ROWS;
-            let numbers: i64 = node.layer.spec().buffers(node).iter().sum();
-            assert_eq!(bytes as i64, 8 * numbers, "{}: {}", layers_of(&config), node.name);
+            let spec = node.layer.spec();
+            let [numbers, scratch] =
+                [spec.buffers(node), spec.scratch(node)].map(|lengths| lengths.iter().sum::<i64>());
+            let what = format!("{}: {}", layers_of(&config), node.name);
+            assert_eq!(bytes as i64, 8 * numbers, "{what}");
+            let pass = (asked(node, ROWS) - ROWS * bytes) as i64 - 8 * scratch;
+            assert!((0..2000).contains(&pass), "{what}: {pass} bytes besides");
             all += bytes;
         }
         let ids = model.nodes.iter().flat_map(|node| {

@@ -93,6 +93,12 @@ fn a_training_takes_about_as_much_as_estimated() {
         "reverse --n-in 500 --n-out 1 --units 8 --layers 24 --bidirectional true --batch-size 1 \
          --samples 2 --evaluation-samples 1000"
             .to_owned(),
+        "reverse --attention additive --n-in 200 --n-out 40 --units 32 --batch-size 64 \
+         --samples 128 --evaluation-samples 256 --engine libtorch"
+            .to_owned(),
+        "reverse --attention general --n-in 400 --n-out 40 --units 64 --batch-size 256 \
+         --samples 512 --evaluation-samples 1000"
+            .to_owned(),
         "reverse --embedding 512 --n-in 60 --batch-size 512 --samples 512 --evaluation-samples 600"
             .to_owned(),
     ] {

@@ -32,8 +32,8 @@ use super::declare::Alters::{Nothing, Run};
 use super::declare::Takes::{Fraction, Whole};
 use super::declare::{self, COUNT, Field, MANY, Scope, configuration, only_for};
 use super::{
-    CUSTOM, CheckpointEvery, DeviceChoice, Dtype, EngineChoice, Family, Feedback, GateActivation,
-    LearningRateSchedule, OptimizerKind, TaskKind,
+    Attention, CUSTOM, CheckpointEvery, DeviceChoice, Dtype, EngineChoice, Family, Feedback,
+    GateActivation, LearningRateSchedule, OptimizerKind, TaskKind,
 };
 
 /// What Adam alone has.
@@ -84,6 +84,11 @@ configuration! {
             silent: true, left_out: Some("false");
         /// Width of trained vectors that ids are read as; 0: a row of the kernel each.
         embedding: i64 = 0 => takes: Whole(0, MANY), silent: true, left_out: Some("0");
+        /// How the decoder's outputs are compared with the encoder's, whose weighted mean the dense
+        /// layer then reads besides (teacher_forced).
+        attention: Attention = Attention::None
+            => scope: only_for("family", "family", &["teacher_forced"]),
+            silent: true, left_out: Some("none");
         /// What the gates pass through.
         gate_activation: GateActivation;
         /// What the decoder is fed free-running, where no target is given to it (teacher_forced).

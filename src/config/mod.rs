@@ -79,6 +79,21 @@ words! {
 }
 
 words! {
+    /// How a decoder's outputs are compared with the encoder's, whose weighted mean the dense layer
+    /// then reads besides.
+    Attention {
+        /// Not at all.
+        None = "none",
+        /// By their product (Luong et al., 2015).
+        Dot = "dot",
+        /// By the product with a matrix between them (Luong et al., 2015).
+        General = "general",
+        /// By a layer with tanh (Bahdanau et al., 2015).
+        Additive = "additive",
+    }
+}
+
+words! {
     /// Keras's `recurrent_activation`: what the input, forget and output gates pass through.
     GateActivation {
         /// clip(0.2x + 0.5, 0, 1), Keras's default up to 2.2.

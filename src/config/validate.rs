@@ -3,7 +3,9 @@
 use thiserror::Error;
 use toml::{Table, Value};
 
-use super::{Config, Dtype, FIELDS, Family, Field, LearningRateSchedule, Takes, written};
+use super::{
+    Attention, Config, Dtype, FIELDS, Family, Field, LearningRateSchedule, Takes, written,
+};
 
 /// A value that no run can have.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -96,6 +98,14 @@ impl Config {
                 let why =
                     ": what reads a source backwards (--bidirectional) cannot go on with the next";
                 Err(Invalid::new("stateful", true, "false").because(why))
+            }
+            _ if self.attention != Attention::None && !forced => {
+                let why = format!(
+                    ": attention is a decoder's, fed the target, over its encoder's outputs \
+                     (--family teacher_forced), and family {} has none",
+                    self.family
+                );
+                Err(Invalid::new("attention", self.attention, "none").because(why))
             }
             _ if forced && self.id_min == 0 => {
                 let why = ": id 0 starts the decoder of family teacher_forced";

@@ -4,6 +4,7 @@
 
 pub mod product;
 pub mod rows;
+pub mod softmax;
 pub mod transpose;
 
 pub mod float;

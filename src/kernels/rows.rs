@@ -1,4 +1,4 @@
-//! Rows of a matrix added up.
+//! Rows of a matrix added up, and what is made of all numbers of a row.
 
 use crate::kernels::float::{Real, widest};
 
@@ -30,4 +30,19 @@ fn scatter_body<F: Real>(out: &mut [F], columns: usize, first: usize, ids: &[usi
             out.iter_mut().zip(row).for_each(|(sum, &x)| *sum += x);
         }
     }
+}
+
+/// `f` over all numbers, in 16 interleaved runs that fit into vector registers.
+#[inline(always)]
+pub fn reduce<F: Real>(numbers: &[F], start: F, f: impl Fn(F, F) -> F) -> F {
+    let mut runs = [start; 16];
+    let chunks = numbers.chunks_exact(16);
+    let rest = chunks.remainder();
+    for chunk in chunks {
+        for lane in 0..16 {
+            runs[lane] = f(runs[lane], chunk[lane]);
+        }
+    }
+    let of_runs = runs[1..].iter().fold(runs[0], |a, &b| f(a, b));
+    rest.iter().fold(of_runs, |a, &b| f(a, b))
 }

@@ -1,8 +1,9 @@
 //! The families of models: what each is made of.
 
-use crate::config::{Config, Family};
+use crate::config::{self, Config, Family};
+use crate::model::layers::attention::{Attention, ScoreMode};
 use crate::model::layers::bidirectional::Bidirectional;
-use crate::model::layers::dense::Dense;
+use crate::model::layers::dense::{Activation, Dense};
 use crate::model::layers::embedding::Embedding;
 use crate::model::layers::lstm::{InputKind, Lstm};
 use crate::model::losses::Loss;
@@ -12,7 +13,8 @@ impl Model {
     /// The model of a validated configuration. With `layers` every LSTM is a stack of them: each
     /// reads all outputs of the one below, and a decoder's starts from the state of the encoder's
     /// at the same level. With `bidirectional` the encoder's read both ways; a decoder that starts
-    /// from them has 2H units.
+    /// from them has 2H units. With `attention` the dense layer reads
+    /// tanh([context ; output]·kernel + bias) in place of the decoder's outputs.
     ///
     /// ```text
     /// lstm            LSTM(H) → Dense(V, softmax)
@@ -62,7 +64,27 @@ impl Builder<'_> {
         let encoder = self.encoder(Start::Zero);
         let fed = self.embedded("decoder_embedding", Read::DecoderInput, n_out);
         let decoder = self.stack("decoder", fed, |layer| Start::From(encoder[layer]), n_out);
-        Read::Outputs(top(&decoder))
+        let outputs = Read::Outputs(top(&decoder));
+        let score = match self.config.attention {
+            config::Attention::None => return outputs,
+            config::Attention::Dot => ScoreMode::Dot,
+            config::Attention::General => ScoreMode::General,
+            config::Attention::Additive => ScoreMode::Additive,
+        };
+        self.attended(score, outputs, Read::Outputs(top(&encoder)))
+    }
+
+    /// Adds the attention of a decoder over an encoder, and the layer that makes its outputs as wide
+    /// as the decoder's. Returns what the dense layer reads.
+    fn attended(&mut self, score: ScoreMode, decoder: Read, encoder: Read) -> Read {
+        let &Config { n_in, n_out, .. } = self.config;
+        let (queries, keys) = (self.model.width(decoder), self.model.width(encoder));
+        let attention = Attention { score, queries, keys, source_steps: n_in };
+        let reads = vec![decoder, encoder];
+        let both = Read::Outputs(self.model.add("attention", attention, reads, Start::Zero, n_out));
+        let inputs = self.model.width(both);
+        let dense = Dense { inputs, units: queries, activation: Activation::Tanh };
+        Read::Outputs(self.model.add("attention_output", dense, vec![both], Start::Zero, n_out))
     }
 
     /// Adds the encoder. Returns the numbers of its layers, the lowest first.
@@ -147,7 +169,8 @@ impl Builder<'_> {
     fn dense(&mut self, read: Read) {
         let &Config { n_out, vocab, .. } = self.config;
         let steps = if matches!(read, Read::Last(_)) { 1 } else { n_out };
-        let dense = Dense { inputs: self.model.width(read), units: vocab };
+        let inputs = self.model.width(read);
+        let dense = Dense { inputs, units: vocab, activation: Activation::Linear };
         self.model.add("dense", dense, vec![read], Start::Zero, steps);
     }
 }

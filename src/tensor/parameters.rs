@@ -40,7 +40,7 @@ impl ParameterSpec {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Init {
     /// Uniform on ±√(6 / (rows + columns)), the fans of the whole matrix
-    /// (Glorot and Bengio, 2010).
+    /// (Glorot and Bengio, 2010). Both fans of a vector are its length, as in Keras.
     GlorotUniform,
     /// Uniform on ±0.05.
     Uniform,
@@ -61,9 +61,11 @@ struct Initial {
     replica: usize,
     stream: Stream,
     init: Init,
-    /// 1 for a bias.
+    /// 1 for a vector.
     rows: usize,
     columns: usize,
+    /// Both of Glorot's fans together.
+    fans: usize,
 }
 
 impl Initial {
@@ -71,7 +73,8 @@ impl Initial {
         let columns = spec.shape.last().copied().unwrap_or(1);
         let (rows, columns) = ((spec.count() / columns) as usize, columns as usize);
         let stream = Stream::new(seed, Purpose::Weights);
-        Self { position, replica, stream, init: spec.init, rows, columns }
+        let fans = if spec.shape.len() == 1 { 2 * columns } else { rows + columns };
+        Self { position, replica, stream, init: spec.init, rows, columns, fans }
     }
 
     fn count(&self) -> usize {
@@ -101,7 +104,7 @@ impl Initial {
         };
         match self.init {
             Init::GlorotUniform => {
-                let limit = (6.0 / (self.rows + self.columns) as f64).sqrt();
+                let limit = (6.0 / self.fans as f64).sqrt();
                 fill(&mut || generator.random_range(-limit..limit))?;
             }
             Init::Uniform => fill(&mut || generator.random_range(-0.05..0.05))?,
@@ -295,8 +298,8 @@ fn leaf(value: &Tensor, gradient: &Tensor) -> Result<Tensor, TchError> {
 mod tests {
     use super::*;
 
-    /// A matrix drawn with a seed.
-    fn drawn(init: Init, shape: [i64; 2], seed: u64) -> Vec<f64> {
+    /// A matrix or a vector drawn with a seed.
+    fn drawn<const AXES: usize>(init: Init, shape: [i64; AXES], seed: u64) -> Vec<f64> {
         let spec = ParameterSpec::new("layer", "weight", &shape, init);
         Initial::new(&spec, 1, 0, seed).values(&ThreadPool::new(1), &|_| Ok(())).unwrap()
     }
@@ -344,13 +347,16 @@ mod tests {
 
     #[test]
     fn glorot_fills_its_range_evenly() {
-        let draw = drawn(Init::GlorotUniform, [100, 64], 0);
-        let limit = (6.0f64 / 164.0).sqrt();
-        assert!(draw.iter().all(|x| x.abs() <= limit));
-        let mean = draw.iter().sum::<f64>() / draw.len() as f64;
-        let variance = draw.iter().map(|x| x * x).sum::<f64>() / draw.len() as f64;
-        assert!(mean.abs() < 4.0 * limit / (3.0 * draw.len() as f64).sqrt());
-        assert!((variance / (limit * limit / 3.0) - 1.0).abs() < 0.05);
+        let matrix = (drawn(Init::GlorotUniform, [100, 64], 0), 164.0);
+        let vector = (drawn(Init::GlorotUniform, [6400], 0), 2.0 * 6400.0);
+        for (draw, fans) in [matrix, vector] {
+            let limit = (6.0f64 / fans).sqrt();
+            assert!(draw.iter().all(|x| x.abs() <= limit));
+            let mean = draw.iter().sum::<f64>() / draw.len() as f64;
+            let variance = draw.iter().map(|x| x * x).sum::<f64>() / draw.len() as f64;
+            assert!(mean.abs() < 4.0 * limit / (3.0 * draw.len() as f64).sqrt());
+            assert!((variance / (limit * limit / 3.0) - 1.0).abs() < 0.05);
+        }
     }
 
     #[test]

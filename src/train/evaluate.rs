@@ -4,7 +4,7 @@ use anyhow::Result;
 use tch::{Device, TchError, Tensor};
 
 use crate::base::rng::Purpose;
-use crate::config::Config;
+use crate::config::{Attention, Config};
 use crate::data::task::{Batch, Epoch, Task};
 use crate::data::writing::Writing;
 use crate::model::network::{Network, State};
@@ -167,13 +167,26 @@ pub fn rows_at_once(config: &Config, hypotheses: i64) -> usize {
     let ways = 1 + i64::from(config.bidirectional);
     // The outputs of further layers are kept beside the gates of one.
     let kept = (ways * config.layers - 1) * config.units + config.embedding;
-    let gates = row(config.n_in.saturating_mul(4 * config.units + kept));
+    let attended = attended(config);
+    let gates = row(config.n_in.saturating_mul(4 * config.units + kept + attended));
     let steps = config.n_in.saturating_add(config.n_out);
-    let products = row(steps
-        .saturating_mul(4 * config.units)
-        .saturating_mul(ways * config.layers * config.units));
+    let products =
+        steps.saturating_mul(4 * config.units).saturating_mul(ways * config.layers * config.units);
+    let pairs = config.n_in.saturating_mul(config.n_out);
+    let products = row(products.saturating_add(pairs.saturating_mul(attended)));
     let most = ((1 << 22) / probabilities).min((1 << 27) / gates).min((1 << 34) / products);
     most.clamp(1, 4096) as usize
+}
+
+/// Numbers that an attention holds for each step of a source.
+fn attended(config: &Config) -> i64 {
+    let width = (1 + i64::from(config.bidirectional)) * config.units;
+    match config.attention {
+        Attention::None => 0,
+        Attention::Dot | Attention::General => 2 * width,
+        // Keys, their sums with queries, and the tanh of these.
+        Attention::Additive => 4 * width,
+    }
 }
 
 /// The most probable ids `(R, B, Tout)`, row-major, of probabilities `(R, Tout, B, V)`.

@@ -1,6 +1,6 @@
 //! Models with every kind of layer, for tests that walk them.
 
-use seqlab::config::{Config, Family};
+use seqlab::config::{Attention, Config, Family};
 
 /// `config` as it is, and with the layers that its family may have besides.
 pub fn with_more_layers(config: &Config) -> Vec<Config> {
@@ -16,12 +16,22 @@ pub fn with_more_layers(config: &Config) -> Vec<Config> {
         all.push(Config { bidirectional: true, ..config() });
         all.push(Config { bidirectional: true, layers: 2, embedding: 4, ..config() });
     }
+    if config().family == Family::TeacherForced {
+        let with = |attention| Config { attention, ..config() };
+        all.push(with(Attention::Dot));
+        all.push(with(Attention::General));
+        let both_ways = Config { bidirectional: true, layers: 2, embedding: 3, ..config() };
+        all.push(Config { attention: Attention::Additive, ..both_ways });
+    }
     all
 }
 
 /// What tells such a model from others.
 #[allow(dead_code)]
 pub fn layers_of(config: &Config) -> String {
-    let Config { family, layers, bidirectional, embedding, .. } = config;
-    format!("{family}, {layers} layers, bidirectional {bidirectional}, embedding {embedding}")
+    let Config { family, layers, bidirectional, embedding, attention, .. } = config;
+    format!(
+        "{family}, {layers} layers, bidirectional {bidirectional}, embedding {embedding}, \
+         attention {attention}"
+    )
 }

@@ -343,6 +343,13 @@ pub fn row_bytes(model: &Model, number: f64) -> f64 {
     buffers.map(|numbers| numbers as f64).sum::<f64>() * number + 8.0 * ids as f64
 }
 
+/// Bytes of the buffers of a replica's batch of `rows` rows that do not grow with the rows, for
+/// numbers of `number` bytes.
+pub fn block_bytes(model: &Model, rows: usize, number: f64) -> f64 {
+    let scratch = model.nodes.iter().flat_map(|node| node.layer.spec().scratch(node));
+    block_count(rows) as f64 * scratch.map(|numbers| numbers as f64).sum::<f64>() * number
+}
+
 /// Bytes of a thread's buffer for the gradient of some rows of a weight of `model`.
 pub fn scratch_bytes(model: &Model) -> f64 {
     let weights = model.nodes.iter().flat_map(|node| node.layer.spec().weights());

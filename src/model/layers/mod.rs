@@ -4,6 +4,7 @@
 //!
 //! To add a kind, add its folder and a line in `kinds!` below.
 
+pub mod attention;
 pub mod bidirectional;
 pub mod dense;
 pub mod embedding;
@@ -45,6 +46,12 @@ pub trait Spec {
     /// The lengths of the buffers of its pass for one row of a batch, in the order in which the
     /// pass takes them.
     fn buffers(&self, node: &Node) -> Vec<i64>;
+
+    /// The lengths of further buffers, which its pass uses again for each row.
+    fn scratch(&self, node: &Node) -> Vec<i64> {
+        let _ = node;
+        Vec::new()
+    }
 
     /// What `steps` time steps of it cost.
     fn costs(&self, steps: i64) -> Costs;
@@ -148,9 +155,11 @@ macro_rules! kinds {
 }
 
 kinds! {
+    /// The weighted mean of an encoder's outputs for every output of a decoder.
+    Attention in attention,
     /// The concatenated outputs of two layers that read in opposite directions.
     Bidirectional in bidirectional,
-    /// y = x·kernel + bias at every step.
+    /// y = activation(x·kernel + bias) at every step.
     Dense in dense,
     /// A trained vector for every id.
     Embedding in embedding,

@@ -193,7 +193,7 @@ impl<F: Real> GradientSum<F> {
 }
 
 /// Overwrites `sums` by `numbers`, or adds these.
-fn put<F: Real>(numbers: &[F], sums: &mut [F], onto: Onto) {
+pub fn put<F: Real>(numbers: &[F], sums: &mut [F], onto: Onto) {
     match onto {
         Onto::Nothing => sums.copy_from_slice(numbers),
         Onto::Sum => sums.iter_mut().zip(numbers).for_each(|(sum, &x)| *sum += x),
@@ -232,8 +232,9 @@ pub struct Buffers {
 impl Buffers {
     /// Those for `rows` rows.
     pub fn new(spec: &dyn Spec, node: &Node, rows: usize) -> Self {
-        let lengths = spec.buffers(node).into_iter().map(|numbers| numbers as usize * rows);
-        Self { lengths: lengths.collect::<Vec<_>>().into_iter() }
+        let of_rows = spec.buffers(node).into_iter().map(|numbers| numbers as usize * rows);
+        let scratch = spec.scratch(node).into_iter().map(|numbers| numbers as usize);
+        Self { lengths: of_rows.chain(scratch).collect::<Vec<_>>().into_iter() }
     }
 
     /// The next one, of zeros.

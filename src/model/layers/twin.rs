@@ -84,6 +84,15 @@ pub struct Output {
     pub outputs: Tensor,
     /// The state after the last step, where it has one.
     pub last: Option<LstmState>,
+    /// Of an attention, the weights α, `(R, B, Tout, Tin)`.
+    pub weights: Option<Tensor>,
+}
+
+impl Output {
+    /// That of a layer that is no attention.
+    pub fn new(outputs: Tensor, last: Option<LstmState>) -> Self {
+        Self { outputs, last, weights: None }
+    }
 }
 
 impl Output {

@@ -257,7 +257,9 @@ impl<'a> Sizes<'a> {
     fn blocks(&self) -> Share {
         let row = fused::row_bytes(&self.model, self.number);
         let mut share = self.activations(row);
-        share.bytes += self.replicas * transposed::bytes(&self.model, self.number);
+        let rows = self.config.batch_size as usize;
+        let blocks = fused::block_bytes(&self.model, rows, self.number);
+        share.bytes += self.replicas * (transposed::bytes(&self.model, self.number) + blocks);
         share
     }
 

@@ -26,6 +26,6 @@ impl Twin for BidirectionalTwin {
             (Some(a), Some(b)) => Some(LstmState { h: join(&a.h, &b.h)?, c: join(&a.c, &b.c)? }),
             _ => None,
         };
-        Ok(Output { outputs: join(&forward.outputs, &backward.outputs)?, last })
+        Ok(Output::new(join(&forward.outputs, &backward.outputs)?, last))
     }
 }

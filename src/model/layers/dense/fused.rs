@@ -1,7 +1,7 @@
 //! The pass of a dense layer over some rows of a batch.
 
-use super::Dense;
-use crate::kernels::float::Real;
+use super::{Activation, Dense};
+use crate::kernels::float::{Real, widest};
 use crate::kernels::product::{Matrix, Order, multiply};
 use crate::model::layers::pass::{
     Buffers, Factors, Gradient, GradientSum, InputGradients, Inputs, Pass, Weights, affine,
@@ -11,16 +11,20 @@ use crate::model::{Node, Read};
 const KERNEL: usize = 0;
 const BIAS: usize = 1;
 
-/// A dense layer over T steps of N rows. The outputs and their gradient share a buffer: the loss
-/// replaces the outputs by the gradient.
+/// A dense layer over T steps of N rows. Where no layer reads the outputs, they and their gradient
+/// share a buffer: the loss replaces the outputs by the gradient.
 pub struct DensePass<F> {
     read: Read,
     inputs: usize,
     units: usize,
+    activation: Activation,
     /// N · O: the numbers of a step.
     n: usize,
-    /// `outputs`, `(T, N, O)`: logits, and after the loss their gradient.
+    /// `outputs`, `(T, N, O)`: their gradient, after `backward` that of x·kernel + bias; for the loss
+    /// the outputs themselves.
     gradient: Gradient<F>,
+    /// `(T, N, O)`; empty where no layer reads them.
+    outputs: Vec<F>,
 }
 
 /// The pass of `layer` for `rows` rows.
@@ -36,19 +40,30 @@ pub fn pass<F: Real>(
         read: node.reads[0],
         inputs: layer.inputs as usize,
         units,
+        activation: layer.activation,
         n: rows * units,
         gradient,
+        outputs: buffers.take(),
     }
 }
 
 impl<F: Real> Pass<F> for DensePass<F> {
     fn forward(&mut self, inputs: Inputs<'_, F>, weights: &Weights<'_, F>) {
-        let (x, logits) = (inputs.vectors(self.read), &mut self.gradient.outputs.values);
-        let (kernel, bias) = (weights.values[KERNEL], weights.values[BIAS]);
-        affine(Matrix::new(x, self.inputs), kernel, bias, logits);
+        let x = Matrix::new(inputs.vectors(self.read), self.inputs);
+        let outputs = match self.outputs.is_empty() {
+            true => &mut self.gradient.outputs.values,
+            false => &mut self.outputs,
+        };
+        affine(x, weights.values[KERNEL], weights.values[BIAS], outputs);
+        if self.activation == Activation::Tanh {
+            tanh(outputs);
+        }
     }
 
     fn backward(&mut self, mut gradients: InputGradients<'_, F>, weights: &Weights<'_, F>) {
+        if self.activation == Activation::Tanh {
+            tanh_gradient(&self.outputs, self.gradient.outputs.or_zeros());
+        }
         let d_outputs = Matrix::new(&self.gradient.outputs.values, self.units);
         if let Some(gradient) = gradients.get(self.read) {
             let (d_x, onto) = gradient.onto();
@@ -67,7 +82,7 @@ impl<F: Real> Pass<F> for DensePass<F> {
     }
 
     fn outputs(&self) -> &[F] {
-        &self.gradient.outputs.values
+        if self.outputs.is_empty() { &self.gradient.outputs.values } else { &self.outputs }
     }
 
     fn last(&self) -> &[F] {
@@ -78,4 +93,24 @@ impl<F: Real> Pass<F> for DensePass<F> {
     fn gradient(&mut self) -> &mut Gradient<F> {
         &mut self.gradient
     }
+}
+
+widest! {
+    /// Replaces every number by its hyperbolic tangent.
+    tanh<F: Real>(numbers: &mut [F]) by tanh_body
+}
+
+#[inline(always)]
+fn tanh_body<F: Real>(numbers: &mut [F]) {
+    numbers.iter_mut().for_each(|x| *x = x.tanh());
+}
+
+widest! {
+    /// Replaces the gradient of the hyperbolic tangents `outputs` by that of what they are of.
+    tanh_gradient<F: Real>(outputs: &[F], gradient: &mut [F]) by tanh_gradient_body
+}
+
+#[inline(always)]
+fn tanh_gradient_body<F: Real>(outputs: &[F], gradient: &mut [F]) {
+    gradient.iter_mut().zip(outputs).for_each(|(dy, &y)| *dy = *dy * (F::from(1.0) - y * y));
 }

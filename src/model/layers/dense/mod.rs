@@ -7,13 +7,25 @@ use super::{Costs, Spec, Weight};
 use crate::model::Node;
 use crate::tensor::parameters::Init;
 
-/// y = x·kernel + bias at every step: kernel `(I, O)`, Glorot uniform, and bias `(O)`, zero.
+/// y = activation(x·kernel + bias) at every step: kernel `(I, O)`, Glorot uniform, and bias `(O)`,
+/// zero.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dense {
     /// I: the width of what it reads.
     pub inputs: i64,
     /// O: the width of its outputs.
     pub units: i64,
+    /// What its outputs pass through.
+    pub activation: Activation,
+}
+
+/// What the outputs of a dense layer pass through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activation {
+    /// Nothing.
+    Linear,
+    /// The hyperbolic tangent; for a layer whose outputs another layer reads.
+    Tanh,
 }
 
 impl Spec for Dense {
@@ -26,7 +38,7 @@ impl Spec for Dense {
     }
 
     fn weights(&self) -> Vec<Weight> {
-        let &Self { inputs, units } = self;
+        let &Self { inputs, units, .. } = self;
         let (kernel, bias) = (vec![inputs, units], vec![units]);
         vec![
             Weight { name: "kernel", shape: kernel, init: Init::GlorotUniform, transposed: true },
@@ -35,7 +47,9 @@ impl Spec for Dense {
     }
 
     fn buffers(&self, node: &Node) -> Vec<i64> {
-        vec![node.steps * self.units]
+        let outputs = node.steps * self.units;
+        // Where no layer reads the outputs, the loss replaces them by their gradient.
+        vec![outputs, if node.outputs_read { outputs } else { 0 }]
     }
 
     fn costs(&self, steps: i64) -> Costs {
@@ -43,7 +57,10 @@ impl Spec for Dense {
         Costs {
             multiplications: steps * inputs * units,
             sequential_steps: 0.0,
-            kept: 0.0,
+            kept: match self.activation {
+                Activation::Linear => 0.0,
+                Activation::Tanh => 2.0 * steps * units,
+            },
             // Logits and their gradients.
             temporary: 4.0 * steps * units,
             // Logits and probabilities.

@@ -2,7 +2,7 @@
 
 use tch::{TchError, Tensor};
 
-use super::Dense;
+use super::{Activation, Dense};
 use crate::model::layers::twin::{Input, Output, Twin};
 use crate::tensor::parameters::Parameters;
 
@@ -13,16 +13,18 @@ pub struct DenseTwin {
     kernel: Tensor,
     /// `(R, 1, O)`.
     bias: Tensor,
+    activation: Activation,
 }
 
 /// The layer whose parameters are called `name.…`.
 ///
 /// # Panics
 /// If there are none.
-pub fn twin(_: &Dense, parameters: &Parameters, name: &str) -> Result<DenseTwin, TchError> {
+pub fn twin(layer: &Dense, parameters: &Parameters, name: &str) -> Result<DenseTwin, TchError> {
     Ok(DenseTwin {
         kernel: parameters.leaf(&format!("{name}.kernel")),
         bias: parameters.leaf(&format!("{name}.bias")).f_unsqueeze(1)?,
+        activation: layer.activation,
     })
 }
 
@@ -39,7 +41,11 @@ impl Twin for DenseTwin {
             _ => return Err(TchError::Shape("a dense layer reads vectors".to_owned())),
         };
         let y = self.bias.f_baddbmm(&x.f_flatten(1, 2)?, &self.kernel, 1.0, 1.0)?;
+        let y = match self.activation {
+            Activation::Linear => y,
+            Activation::Tanh => y.f_tanh()?,
+        };
         let y = y.f_unflatten(1, &x.size()[1..3])?;
-        Ok(Output { outputs: y.f_transpose(0, 1)?, last: None })
+        Ok(Output::new(y.f_transpose(0, 1)?, None))
     }
 }

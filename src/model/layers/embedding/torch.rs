@@ -42,6 +42,6 @@ impl Twin for EmbeddingTwin {
             }
             _ => return Err(TchError::Shape("an embedding reads ids".to_owned())),
         };
-        Ok(Output { outputs, last: None })
+        Ok(Output::new(outputs, None))
     }
 }

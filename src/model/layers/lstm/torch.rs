@@ -56,7 +56,7 @@ impl Twin for LstmTwin {
             return Err(TchError::Shape("an LSTM reads one input from a state".to_owned()));
         };
         let (outputs, last) = self.steps(input, start)?;
-        Ok(Output { outputs, last: Some(last) })
+        Ok(Output::new(outputs, Some(last)))
     }
 
     fn zero_state(&self, rows: i64) -> Result<Option<LstmState>, TchError> {

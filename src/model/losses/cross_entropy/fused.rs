@@ -1,6 +1,7 @@
 //! Softmax and cross-entropy of a dense layer's rows in one pass.
 
 use crate::kernels::float::{Real, widest};
+use crate::kernels::rows::reduce;
 use crate::model::losses::Score;
 
 widest! {
@@ -35,21 +36,6 @@ fn cross_entropy_body<F: Real>(
         row.iter_mut().for_each(|x| *x = *x * factor);
         row[target] = row[target] - scale;
     }
-}
-
-/// `f` over all numbers, in 16 interleaved runs that fit into vector registers.
-#[inline(always)]
-fn reduce<F: Real>(numbers: &[F], start: F, f: impl Fn(F, F) -> F) -> F {
-    let mut runs = [start; 16];
-    let chunks = numbers.chunks_exact(16);
-    let rest = chunks.remainder();
-    for chunk in chunks {
-        for lane in 0..16 {
-            runs[lane] = f(runs[lane], chunk[lane]);
-        }
-    }
-    let of_runs = runs[1..].iter().fold(runs[0], |a, &b| f(a, b));
-    rest.iter().fold(of_runs, |a, &b| f(a, b))
 }
 
 #[cfg(test)]

@@ -1,0 +1,236 @@
+//! The pass of an attention over some rows of a batch: queries and keys of all of them are
+//! multiplied by their kernels, then attention is computed sequence by sequence.
+
+use super::sequence::Sequence;
+use super::{Attention, ScoreMode};
+use crate::kernels::float::Real;
+use crate::kernels::product::{Matrix, Onto, Order, multiply};
+use crate::model::layers::pass::{
+    Buffers, Factors, Gradient, GradientSum, InputGradients, Inputs, Pass, Weights, put,
+};
+use crate::model::{Node, Read};
+
+/// The weight of queries, of general and of additive scores.
+const QUERY_KERNEL: usize = 0;
+const KEY_KERNEL: usize = 1;
+const SCALE: usize = 2;
+
+/// An attention from Tout steps over Tin steps of N rows.
+pub struct AttentionPass<F> {
+    score: ScoreMode,
+    /// The nodes that it reads.
+    decoder: usize,
+    encoder: usize,
+    /// Hd and He.
+    widths: [usize; 2],
+    /// Tout and Tin.
+    steps: [usize; 2],
+    /// N.
+    rows: usize,
+    /// `(Tout, N, He + Hd)`.
+    outputs: Vec<F>,
+    gradient: Gradient<F>,
+    /// α, `(N, Tout, Tin)`.
+    weights: Vec<F>,
+    /// `(Tout, N, W)`: queries as they are compared, after `backward` their gradient.
+    queries: Vec<F>,
+    /// `(Tin, N, Hd)`: keys of additive scores, after `backward` their gradient.
+    keys: Vec<F>,
+    /// `(N, Hd)`: the gradient of the scale of additive scores.
+    d_scale: Vec<F>,
+    sequence: Sequence<F>,
+}
+
+/// The pass of `layer` for `rows` rows.
+pub fn pass<F: Real>(
+    layer: &Attention,
+    node: &Node,
+    rows: usize,
+    buffers: &mut Buffers,
+) -> AttentionPass<F> {
+    let of = |read: &Read| match *read {
+        Read::Outputs(node) => node,
+        Read::Last(_) | Read::Source | Read::DecoderInput => {
+            unreachable!("it reads all outputs of two layers")
+        }
+    };
+    let (outputs, d_outputs) = (buffers.take(), GradientSum::new(buffers.take()));
+    AttentionPass {
+        score: layer.score,
+        decoder: of(&node.reads[0]),
+        encoder: of(&node.reads[1]),
+        widths: [layer.queries, layer.keys].map(|width| width as usize),
+        steps: [node.steps, layer.source_steps].map(|steps| steps as usize),
+        rows,
+        outputs,
+        gradient: Gradient { outputs: d_outputs, ..Gradient::default() },
+        weights: buffers.take(),
+        queries: buffers.take(),
+        keys: buffers.take(),
+        d_scale: buffers.take(),
+        sequence: Sequence::new(layer, buffers),
+    }
+}
+
+impl<F: Real> AttentionPass<F> {
+    /// Where the steps of sequence `row` lie among those of the decoder and of the encoder.
+    fn positions(&self, row: usize) -> [impl Iterator<Item = usize> + Clone + use<F>; 2] {
+        let rows = self.rows;
+        self.steps.map(|steps| (0..steps).map(move |t| t * rows + row))
+    }
+
+    /// Multiplies all queries and keys by their kernels.
+    fn project(&mut self, decoder: &[F], encoder: &[F], weights: &Weights<'_, F>) {
+        let [query_width, key_width] = self.widths;
+        let (queries, keys) = (Matrix::new(decoder, query_width), Matrix::new(encoder, key_width));
+        let kernel = |weight| weights.matrix(weight, self.sequence.compared);
+        match self.score {
+            ScoreMode::Dot => self.queries.copy_from_slice(decoder),
+            ScoreMode::General => {
+                let kernel = kernel(QUERY_KERNEL);
+                multiply(queries, kernel, &mut self.queries, Onto::Nothing, Order::Up);
+            }
+            ScoreMode::Additive => {
+                let kernels = [QUERY_KERNEL, KEY_KERNEL].map(kernel);
+                multiply(queries, kernels[0], &mut self.queries, Onto::Nothing, Order::Up);
+                multiply(keys, kernels[1], &mut self.keys, Onto::Nothing, Order::Up);
+            }
+        }
+    }
+
+    /// Copies what sequence `row` compares and reads side by side.
+    fn gather(&mut self, row: usize, encoder: &[F]) {
+        let [target, source] = self.positions(row);
+        let Sequence { compared, width, queries, keys, values, .. } = &mut self.sequence;
+        copy_rows(&self.queries, *compared, *compared, target, queries);
+        copy_rows(encoder, *width, *width, source.clone(), values);
+        if self.score == ScoreMode::Additive {
+            copy_rows(&self.keys, *compared, *compared, source, keys);
+        }
+    }
+
+    /// The place of the weights of sequence `row`.
+    fn weights_of(&self, row: usize) -> std::ops::Range<usize> {
+        let [target, source] = self.steps;
+        row * target * source..(row + 1) * target * source
+    }
+
+    /// The backward pass of sequence `row`; adds to or overwrites the gradient of the encoder.
+    fn backward_of(&mut self, row: usize, scale: &[F], encoder: &mut dyn Pass<F>, onto: Onto) {
+        self.gather(row, encoder.outputs());
+        let ([target, source], weights) = (self.positions(row), self.weights_of(row));
+        let [query_width, key_width] = self.widths;
+        let own = &mut self.sequence;
+        let d_outputs = &self.gradient.outputs.values;
+        let stride = key_width + query_width;
+        copy_rows(d_outputs, stride, key_width, target.clone(), &mut own.contexts);
+        let d_scale = &mut self.d_scale[row * scale.len()..][..scale.len()];
+        own.backward(scale, &self.weights[weights], d_scale);
+        let compared = own.compared;
+        put_rows(&own.d_queries, compared, target, &mut self.queries, Onto::Nothing);
+        if self.score == ScoreMode::Additive {
+            put_rows(&own.d_keys, compared, source.clone(), &mut self.keys, Onto::Nothing);
+        }
+        let d_encoder = &mut encoder.gradient().outputs.values;
+        put_rows(&own.d_values, key_width, source, d_encoder, onto);
+    }
+}
+
+impl<F: Real> Pass<F> for AttentionPass<F> {
+    fn forward(&mut self, inputs: Inputs<'_, F>, weights: &Weights<'_, F>) {
+        let [decoder, encoder] =
+            [self.decoder, self.encoder].map(|node| inputs.nodes[node].outputs());
+        let [query_width, key_width] = self.widths;
+        self.project(decoder, encoder, weights);
+        for row in 0..self.rows {
+            self.gather(row, encoder);
+            let ([target, _], of_row) = (self.positions(row), self.weights_of(row));
+            self.sequence.forward(weights.values[SCALE], &mut self.weights[of_row]);
+            for (place, context) in target.zip(self.sequence.contexts.chunks_exact(key_width)) {
+                let width = key_width + query_width;
+                let output = &mut self.outputs[place * width..][..width];
+                output[..key_width].copy_from_slice(context);
+                output[key_width..].copy_from_slice(&decoder[place * query_width..][..query_width]);
+            }
+        }
+    }
+
+    fn backward(&mut self, gradients: InputGradients<'_, F>, weights: &Weights<'_, F>) {
+        let [query_width, key_width] = self.widths;
+        self.gradient.outputs.or_zeros();
+        self.d_scale.fill(F::default());
+        let (_, onto) = gradients.nodes[self.encoder].gradient().outputs.onto();
+        for row in 0..self.rows {
+            let encoder = &mut *gradients.nodes[self.encoder];
+            self.backward_of(row, weights.values[SCALE], encoder, onto);
+        }
+        let d_outputs = self.gradient.outputs.values.chunks_exact(key_width + query_width);
+        let decoder = &mut gradients.nodes[self.decoder].gradient().outputs;
+        decoder.add_rows(query_width, d_outputs.map(|row| &row[key_width..]));
+        if self.score == ScoreMode::Dot {
+            return decoder.add(&self.queries);
+        }
+        let queries = Matrix::new(&self.queries, self.sequence.compared);
+        let kernel = weights.transposed(QUERY_KERNEL, query_width);
+        multiply(queries, kernel, &mut decoder.values, Onto::Sum, Order::Up);
+        if self.score == ScoreMode::Additive {
+            let keys = Matrix::new(&self.keys, query_width);
+            let encoder = &mut gradients.nodes[self.encoder].gradient().outputs.values;
+            let kernel = weights.transposed(KEY_KERNEL, key_width);
+            multiply(keys, kernel, encoder, Onto::Sum, Order::Up);
+        }
+    }
+
+    fn factors<'a>(&'a self, weight: usize, inputs: Inputs<'a, F>) -> Factors<'a, F> {
+        let [query_width, key_width] = self.widths;
+        match weight {
+            QUERY_KERNEL => {
+                let queries = Matrix::new(inputs.nodes[self.decoder].outputs(), query_width);
+                Factors::Product(queries, &self.queries)
+            }
+            KEY_KERNEL => {
+                let keys = Matrix::new(inputs.nodes[self.encoder].outputs(), key_width);
+                Factors::Product(keys, &self.keys)
+            }
+            _ => Factors::Sum(&self.d_scale),
+        }
+    }
+
+    fn outputs(&self) -> &[F] {
+        &self.outputs
+    }
+
+    fn last(&self) -> &[F] {
+        let n = self.rows * self.widths.iter().sum::<usize>();
+        &self.outputs[self.outputs.len() - n..]
+    }
+
+    fn gradient(&mut self) -> &mut Gradient<F> {
+        &mut self.gradient
+    }
+}
+
+/// Makes `to` the first `width` numbers of the rows at `places`, of `stride` numbers each.
+fn copy_rows<F: Real>(
+    from: &[F],
+    stride: usize,
+    width: usize,
+    places: impl Iterator<Item = usize>,
+    to: &mut Vec<F>,
+) {
+    to.clear();
+    places.for_each(|place| to.extend_from_slice(&from[place * stride..][..width]));
+}
+
+/// Writes or adds the rows of `from` to those at `places`, all of `width` numbers.
+fn put_rows<F: Real>(
+    from: &[F],
+    width: usize,
+    places: impl Iterator<Item = usize>,
+    to: &mut [F],
+    onto: Onto,
+) {
+    for (row, place) in from.chunks_exact(width).zip(places) {
+        put(row, &mut to[place * width..][..width], onto);
+    }
+}
