@@ -2,6 +2,7 @@
 //!
 //! Every tensor has the replica axis R; replicas never mix.
 
+use std::cell::OnceCell;
 use std::fmt::Debug;
 
 use tch::{Kind, TchError, Tensor};
@@ -84,22 +85,24 @@ pub struct Output {
     pub outputs: Tensor,
     /// The state after the last step, where it has one.
     pub last: Option<LstmState>,
-    /// Of an attention, the weights α, `(R, B, Tout, Tin)`.
+    /// Of an attention, the weights α, `(Tout, R, B, Tin)`.
     pub weights: Option<Tensor>,
+    /// What an attention over these outputs makes of them, once for all steps of a decoder.
+    pub keys: OnceCell<Tensor>,
 }
 
 impl Output {
     /// That of a layer that is no attention.
     pub fn new(outputs: Tensor, last: Option<LstmState>) -> Self {
-        Self { outputs, last, weights: None }
+        Self { outputs, last, weights: None, keys: OnceCell::new() }
     }
-}
 
-impl Output {
     /// That of other rows: see [`choose_rows`].
     pub fn choose_rows(&self, rows: &Tensor) -> Result<Self, TchError> {
         let last = self.last.as_ref().map(|last| last.choose_rows(rows)).transpose()?;
-        Ok(Self { outputs: choose_rows(&self.outputs, rows)?, last })
+        let choose = |numbers: &Tensor| choose_rows(numbers, rows);
+        let weights = self.weights.as_ref().map(choose).transpose()?;
+        Ok(Self { weights, ..Self::new(choose(&self.outputs)?, last) })
     }
 }
 
