@@ -201,7 +201,8 @@ fn refuses_hyper_parameters_without_meaning() {
 fn refuses_a_schedule_without_meaning() {
     let positive = "expected a finite number above 0 in float32\n";
     let or_0 = "expected 0 or a finite number above 0 in float32\n";
-    let nothing = "expected nothing: it applies to learning-rate schedules cosine and exponential";
+    let nothing =
+        "expected nothing: it applies to learning-rate schedules cosine, exponential and plateau";
     let needed = "expected a value: learning-rate schedule exponential needs it\n";
     let steps = "expected 1 to 12, the optimiser steps of the run\n";
     let cases = [

@@ -34,9 +34,21 @@ const DEPENDING: [(&str, &str); 6] = [
     ("seed", "a whole number from 0 to 9223372036854775806"),
 ];
 
-/// What of `echo` makes it something that takes the field.
+/// What of `echo` makes it something that takes the field, and what that cannot do without.
 fn changed_echo(field: &Field) -> Vec<(&'static str, &'static str)> {
-    field.scope.iter().map(|scope| (scope.selector, scope.words[0])).collect()
+    let Some(scope) = field.scope else { return Vec::new() };
+    let echo = resolve::table(&presets::find("echo").unwrap().config).unwrap();
+    let others = FIELDS.iter().filter(|other| {
+        let same = other.scope.filter(|of| of.selector == scope.selector);
+        let takes = same.is_some_and(|of| of.words.contains(&scope.words[0]));
+        takes && other.needed && other.name != field.name && !echo.contains_key(other.name)
+    });
+    let value = |other: &Field| match other.takes {
+        Takes::Word(words) => words[0],
+        _ => "1",
+    };
+    let others = others.map(|other| (other.name, value(other)));
+    std::iter::once((scope.selector, scope.words[0])).chain(others).collect()
 }
 
 fn flag(name: &str, value: &str) -> String {
@@ -78,7 +90,8 @@ fn every_field_refuses_what_it_does_not_take_from_a_flag_and_a_file() {
             let mut file = String::new();
             for (selector, word) in changed_echo(field) {
                 command += &flag(selector, word);
-                writeln!(file, "{selector} = '{word}'").unwrap();
+                let quote = if word.parse::<i64>().is_ok() { "" } else { "'" };
+                writeln!(file, "{selector} = {quote}{word}{quote}").unwrap();
             }
             let says = format!("error: --{}", &flag(name, "")[3..].replace('=', " "));
             command += &flag(name, value.trim_matches('\''));
@@ -127,14 +140,15 @@ fn no_field_has_a_value_for_those_whom_it_is_not_for() {
         let (Some(scope), name) = (field.scope, field.name) else { continue };
         let words = FIELDS.iter().find(|other| other.name == scope.selector).unwrap().takes;
         let Takes::Word(words) = words else { panic!("{} takes no words", scope.selector) };
-        let other = words.iter().find(|word| !scope.words.contains(word)).unwrap();
+        // Where all words take it, there may be none.
+        let other = words.iter().find(|word| !scope.words.contains(word));
+        let selected = other.map(|other| flag(scope.selector, other)).unwrap_or_default();
         let value = match field.takes {
             Takes::Word(words) => words[0],
             Takes::TrueOrFalse => "true",
             _ => "1",
         };
-        let command =
-            format!("train echo --out run{}{}", flag(scope.selector, other), flag(name, value));
+        let command = format!("train echo --out run{selected}{}", flag(name, value));
         let says = format!(": expected nothing: it applies to {scope} only\n");
         lab.refuses(2, &command, &[&format!("error: {} ", field.flag()), &says]);
     }

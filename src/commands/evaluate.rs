@@ -75,6 +75,7 @@ pub fn evaluate(what: &Evaluate, out: &mut dyn Write) -> Result<()> {
         ReplicaSummary {
             seed: seeds[k],
             diverged_at_step: before.filter(|_| diverged).and_then(|of| of.diverged_at_step),
+            early_stopping: last.and_then(|replica| replica.early_stopping.clone()),
             train_loss: last.and_then(|replica| replica.train_loss),
             train_accuracy: last.and_then(|replica| replica.train_accuracy),
             evaluation: (!diverged).then_some(evaluation),

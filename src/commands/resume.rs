@@ -17,6 +17,7 @@ use crate::config::{Config, DeviceChoice, Invalid, LearningRateSchedule};
 use crate::data::epochs::Epochs;
 use crate::run::progress::say;
 use crate::run::run_dir::RunDir;
+use crate::run::summary::Summary;
 use crate::tensor::device;
 use crate::train::checkpoint::{self, Checkpoint, Found};
 use crate::train::placement;
@@ -58,10 +59,12 @@ pub(super) fn resume_until(stop: &AtomicBool, what: &Resume, out: &mut dyn Write
     if let Some(summary) = summary.as_ref().filter(|_| config == before) {
         run.check_curves(summary)?;
         if !quiet {
-            let epochs = config.epochs;
-            writeln!(out, "{shown}: finished, all {epochs} epochs; --epochs N goes on to N")?;
+            writeln!(out, "{shown}: finished, {}", nothing_to_do(summary, &config))?;
         }
         return Ok(true);
+    }
+    if let Some(summary) = summary.as_ref().filter(|summary| summary.stopped_early()) {
+        return Err(no_more_epochs(&run, summary, &config).into());
     }
     config.validate().map_err(|invalid| refused(&invalid, &config))?;
     let found = checkpoint::newest(&run.checkpoint_path());
@@ -108,6 +111,23 @@ pub(super) fn resume_until(stop: &AtomicBool, what: &Resume, out: &mut dyn Write
     Session { begin, run, trainer, curves, device, quiet }.go_on("resuming", stop, out)
 }
 
+/// What the finished run of `summary` came to, so that nothing is left of it to do.
+fn nothing_to_do(summary: &Summary, config: &Config) -> String {
+    let epochs = config.epochs;
+    match summary.stopped_early() {
+        true => format!("stopped early after step {}, and stays so", summary.steps),
+        false => format!("all {epochs} epochs; --epochs N goes on to N"),
+    }
+}
+
+/// Why more epochs, or fewer, change nothing in `run`, which has stopped early.
+fn no_more_epochs(run: &RunDir, summary: &Summary, config: &Config) -> UserError {
+    let (epochs, step) = (config.epochs, summary.steps);
+    let error = format!("--epochs {epochs}: the run stopped early after step {step}, and stays so");
+    let again = format!("{} --early-stopping-patience N", run.again_command());
+    UserError::usage(error).hint(format!("`{again}` trains one with more patience"))
+}
+
 /// Why the run cannot have the epochs of `config`, the one thing in it that is new.
 fn refused(invalid: &Invalid, config: &Config) -> UserError {
     let Invalid { field, found, .. } = invalid;
@@ -146,7 +166,9 @@ fn check_epochs(checkpoint: &Checkpoint, config: &Config, run: &RunDir) -> Resul
     }
     let anew = format!("{} --epochs {epochs}", run.again_command());
     let hint = format!("leave it out, or `{anew}` trains another run");
-    if config.learning_rate_schedule != LearningRateSchedule::Constant {
+    if ![LearningRateSchedule::Constant, LearningRateSchedule::Plateau]
+        .contains(&config.learning_rate_schedule)
+    {
         let error = refused(format!(
             "with learning_rate_schedule {} every step's learning rate depends on the number of \
              epochs, here {}, so that another is another run from its first step",

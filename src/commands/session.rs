@@ -11,6 +11,7 @@ use anyhow::Result;
 use crate::base::error::Interrupted;
 use crate::base::input;
 use crate::base::rng::Purpose;
+use crate::base::statistics::figure;
 use crate::base::versions;
 use crate::config::Config;
 use crate::data::writing::Writing;
@@ -25,7 +26,7 @@ use crate::tensor::device::{self, Chosen};
 use crate::train::checkpoint;
 use crate::train::memory;
 use crate::train::meter::Means;
-use crate::train::trainer::{Observer, Outcome, Trainer, go_on};
+use crate::train::trainer::{Observer, Outcome, Stopped, Trainer, go_on};
 
 /// Example predictions that the final summary shows.
 const EXAMPLES: usize = 10;
@@ -219,6 +220,7 @@ fn evaluate(
     let replica = |(replica, evaluation): (usize, Evaluation)| ReplicaSummary {
         seed: seeds[replica],
         diverged_at_step: diverged[replica],
+        early_stopping: trainer.stopping(replica),
         train_loss: means[replica].map(|means| means.loss),
         train_accuracy: means[replica]
             .and_then(|means| loss.value(Metric::Accuracy, &means.values)),
@@ -259,6 +261,15 @@ impl Observer for Recorder<'_> {
         self.written = Instant::now();
         self.curves.flush()?;
         self.run.check_in_place(&self.curves)
+    }
+
+    fn stopped(&mut self, stopped: &Stopped) {
+        let &Stopped { replica, seed, step, metric, best, best_step } = stopped;
+        let best = figure(best);
+        self.progress.note(format!(
+            "replica {replica} (seed {seed}) stops early at step {step}: its best {metric}, {best}, \
+             was at step {best_step}"
+        ));
     }
 
     fn checkpoint(&mut self, trainer: &mut Trainer) -> Result<()> {

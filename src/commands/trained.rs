@@ -122,6 +122,7 @@ impl Trained {
         let summary = run.read_summary(&config)?;
         let checkpoint = found(run, summary.is_some())?;
         check_config(run, &config, summary.as_ref(), &checkpoint)?;
+        let which = if which == Which::Last { checkpoint.trained() } else { which };
         let step = checkpoint.step(which).ok_or_else(|| no_best(run, &config))?;
         checkpoint.check_weights(which, &specs, config.replicas, config.dtype)?;
         if let Some(replica) = replica {

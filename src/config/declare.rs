@@ -166,14 +166,15 @@ impl Field {
     }
 
     /// Whether it is for the task, family or whatever it goes by in `values`; one that is not there
-    /// is the first that there is.
+    /// is the first that there is, or none where there may be none.
     pub fn applies(self, values: &Table) -> bool {
         let Some(Scope { selector, words, .. }) = self.scope else { return true };
-        let first = match field(selector).map(|field| field.takes) {
-            Some(Takes::Word([first, ..])) => first,
+        let left_out = match field(selector).map(|field| (field.takes, field.optional)) {
+            Some((Takes::Word([first, ..]), optional)) => (!optional).then_some(*first),
             _ => unreachable!("{selector} takes words"),
         };
-        words.contains(&values.get(selector).and_then(Value::as_str).unwrap_or(first))
+        let word = values.get(selector).and_then(Value::as_str).or(left_out);
+        word.is_some_and(|word| words.contains(&word))
     }
 
     /// The value that `text` is on the command line.

@@ -32,12 +32,19 @@ use super::declare::Alters::{Nothing, Run};
 use super::declare::Takes::{Fraction, Whole};
 use super::declare::{self, COUNT, Field, MANY, Scope, configuration, only_for};
 use super::{
-    Attention, CUSTOM, CheckpointEvery, DeviceChoice, Dtype, EngineChoice, Family, Feedback,
-    GateActivation, LearningRateSchedule, OptimizerKind, TaskKind,
+    Attention, CUSTOM, CheckpointEvery, CurveMetric, DeviceChoice, Direction, Dtype, EngineChoice,
+    Family, Feedback, GateActivation, LearningRateSchedule, OptimizerKind, TaskKind,
 };
 
 /// What Adam alone has.
 const OF_ADAM: Option<Scope> = only_for("optimizers", "optimizer", &["adam", "adamw"]);
+
+/// For a learning rate that is lowered where a metric no longer gains.
+const PLATEAU: Option<Scope> =
+    only_for("learning-rate schedule", "learning_rate_schedule", &["plateau"]);
+
+/// For trainings that may end before their last epoch.
+const STOPPING: Option<Scope> = only_for("early stopping on", "early_stopping", CurveMetric::WORDS);
 
 configuration! {
     "Data" {
@@ -107,13 +114,38 @@ configuration! {
         /// How the learning rate changes from step to step.
         learning_rate_schedule: LearningRateSchedule = LearningRateSchedule::Constant
             => alias: Some("lr-schedule");
-        /// Where the schedule ends (cosine, exponential).
+        /// Where the schedule ends (cosine, exponential), or below which it never falls (plateau).
         final_learning_rate: Option<f64> = None
             => scope: only_for(
-                "learning-rate schedules", "learning_rate_schedule", &["cosine", "exponential"]
+                "learning-rate schedules",
+                "learning_rate_schedule",
+                &["cosine", "exponential", "plateau"]
             ),
             depends: true,
-            left_out: Some("0 for cosine");
+            left_out: Some("0 for cosine and plateau");
+        /// Column of curves.csv that the learning rate is lowered by, each replica's by its own
+        /// (plateau).
+        plateau_metric: Option<CurveMetric> = None
+            => scope: PLATEAU, needed: true, silent: true, left_out: Some("none");
+        /// Whether that metric gains by falling or by rising (plateau).
+        plateau_mode: Option<Direction> = None
+            => scope: PLATEAU, needed: true, silent: true, left_out: Some("none");
+        /// Rows with the metric, one after the other, without gain after which the learning rate is
+        /// lowered (plateau).
+        plateau_patience: Option<i64> = None
+            => takes: Whole(1, COUNT), scope: PLATEAU, needed: true, silent: true, value: "ROWS",
+            left_out: Some("none");
+        /// What the learning rate is then multiplied by (plateau).
+        plateau_factor: Option<f64> = None
+            => takes: Fraction, scope: PLATEAU, silent: true, left_out: Some("0.1");
+        /// A change of the metric that is no larger is no gain (plateau).
+        plateau_min_delta: Option<f64> = None
+            => scope: PLATEAU, silent: true, left_out: Some("0");
+        /// Rows with the metric after the learning rate was lowered of which only the last counts
+        /// (plateau).
+        plateau_cooldown: Option<i64> = None
+            => takes: Whole(1, COUNT), scope: PLATEAU, silent: true, value: "ROWS",
+            left_out: Some("0");
         /// Steps in which the learning rate first rises linearly.
         warmup_steps: Option<i64> = None => takes: Whole(1, COUNT), depends: true, value: "STEPS";
         /// Adam's decay of the gradient's mean.
@@ -142,6 +174,24 @@ configuration! {
         global_clipnorm: Option<f64> = None => left_out: Some("off");
         /// Element type of weights and arithmetic.
         dtype: Dtype = Dtype::Float32;
+    }
+    "Early stopping" {
+        /// Column of curves.csv by which a replica's training ends before its last epoch.
+        early_stopping: Option<CurveMetric> = None => silent: true, left_out: Some("off");
+        /// Whether that metric gains by falling or by rising.
+        early_stopping_mode: Option<Direction> = None
+            => scope: STOPPING, needed: true, silent: true, left_out: Some("none");
+        /// Rows with the metric, one after the other, without gain after which the replica stops.
+        early_stopping_patience: Option<i64> = None
+            => takes: Whole(1, COUNT), scope: STOPPING, needed: true, silent: true, value: "ROWS",
+            left_out: Some("none");
+        /// A change of the metric that is no larger is no gain.
+        early_stopping_min_delta: Option<f64> = None
+            => scope: STOPPING, silent: true, left_out: Some("0");
+        /// Whether the trained model of each replica is the one at its best row instead of its last,
+        /// stopped early or not.
+        restore_best_weights: Option<bool> = None
+            => scope: STOPPING, silent: true, left_out: Some("false");
     }
     "Seeds" {
         /// Seed of the first replica; replica k has this plus k.
@@ -240,8 +290,8 @@ mod tests {
                 table.insert(field.name.to_owned(), example);
                 table.insert("preset".to_owned(), "custom".into());
                 let config: Config = table.clone().try_into().unwrap();
-                // The least that it takes is its default.
-                if field.silent && table[field.name] == examples(field)[0] {
+                // The least that it takes is its default, unless that is none.
+                if field.silent && !field.optional && table[field.name] == examples(field)[0] {
                     table.remove(field.name);
                 }
                 assert_eq!(Table::try_from(&config).unwrap(), table, "{}", field.name);

@@ -122,6 +122,41 @@ words! {
         Cosine = "cosine",
         /// By one factor a step from `learning_rate` to `final_learning_rate`.
         Exponential = "exponential",
+        /// By a factor at every row where a metric has not gained for some rows.
+        Plateau = "plateau",
+    }
+}
+
+words! {
+    /// A column of `curves.csv` that a training may go by.
+    CurveMetric {
+        /// The loss in training.
+        Loss = "loss",
+        /// The token accuracy in training.
+        Accuracy = "accuracy",
+        /// The loss in validation.
+        ValLoss = "val_loss",
+        /// The token accuracy in validation.
+        ValAccuracy = "val_accuracy",
+        /// The share of validated sequences that are right as a whole.
+        ValSequenceAccuracy = "val_sequence_accuracy",
+    }
+}
+
+impl CurveMetric {
+    /// Whether only rows that are validated have it.
+    pub fn needs_validation(self) -> bool {
+        !matches!(self, Self::Loss | Self::Accuracy)
+    }
+}
+
+words! {
+    /// In which direction a metric gains.
+    Direction {
+        /// The less the better.
+        Min = "min",
+        /// The more the better.
+        Max = "max",
     }
 }
 

@@ -4,7 +4,8 @@ use thiserror::Error;
 use toml::{Table, Value};
 
 use super::{
-    Attention, Config, Dtype, FIELDS, Family, Field, LearningRateSchedule, Takes, written,
+    Attention, Config, CurveMetric, Dtype, FIELDS, Family, Field, LearningRateSchedule, Takes,
+    written,
 };
 
 /// A value that no run can have.
@@ -124,8 +125,13 @@ impl Config {
         let field = "final_learning_rate";
         match (self.learning_rate_schedule, self.final_learning_rate) {
             (LearningRateSchedule::Constant, _) => {}
-            (LearningRateSchedule::Cosine, None | Some(0.0)) => {}
-            (LearningRateSchedule::Cosine, Some(end)) => {
+            (LearningRateSchedule::Cosine | LearningRateSchedule::Plateau, None | Some(0.0)) => {}
+            (LearningRateSchedule::Plateau, Some(end)) if end >= self.learning_rate => {
+                let expected = format!("less than --learning-rate {}", self.learning_rate);
+                let why = ": the learning rate never falls below it";
+                return Err(Invalid::new(field, end, expected).because(why));
+            }
+            (LearningRateSchedule::Cosine | LearningRateSchedule::Plateau, Some(end)) => {
                 let or_0 = |e: Invalid| Invalid { expected: format!("0 or {}", e.expected), ..e };
                 self.positive(field, end).map_err(or_0)?;
             }
@@ -134,12 +140,29 @@ impl Config {
                 return Err(missing(field, "learning-rate schedule exponential"));
             }
         }
+        self.validate_metric("plateau_metric", self.plateau_metric)?;
+        self.validate_metric("early_stopping", self.early_stopping)?;
         match self.warmup_steps {
             Some(warmup) if !(1..=steps).contains(&warmup) => {
                 let invalid = Invalid::new("warmup_steps", warmup, format!("1 to {steps}"));
                 Err(invalid.because(", the optimiser steps of the run"))
             }
             _ => Ok(()),
+        }
+    }
+
+    /// Some row of `curves.csv` has the metric that `field` goes by.
+    fn validate_metric(
+        &self,
+        field: &'static str,
+        metric: Option<CurveMetric>,
+    ) -> Result<(), Invalid> {
+        match metric.filter(|metric| metric.needs_validation() && self.validate_every.is_none()) {
+            Some(metric) => {
+                let why = ", or --validate-every, which fills the other columns";
+                Err(Invalid::new(field, metric, "loss or accuracy").because(why))
+            }
+            None => Ok(()),
         }
     }
 

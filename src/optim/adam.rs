@@ -14,7 +14,7 @@ use crate::kernels::float::{Real, widest};
 /// ```
 ///
 /// PyTorch corrects v before it adds ε, which makes early steps differ.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Adam {
     beta_1: f64,
     beta_2: f64,

@@ -11,6 +11,7 @@ use crate::config::{Config, LearningRateSchedule};
 /// constant      lr
 /// cosine        end + (lr − end) · (1 + cos πp)/2      p = (n − w)/(N − w)
 /// exponential   lr · (end/lr)ᵖ
+/// plateau       lr, which is a replica's own and falls as its metric says
 /// ```
 ///
 /// Cosine is that of Loshchilov and Hutter (2017, arXiv 1608.03983) without restarts; it and
@@ -46,10 +47,48 @@ impl Schedule {
         // Also after the 0/0 of a run that is all warm-up, p is 1.
         let p = ((step - warmup) as f64 / (steps - warmup) as f64).min(1.0);
         match kind {
-            LearningRateSchedule::Constant => start,
+            LearningRateSchedule::Constant | LearningRateSchedule::Plateau => start,
             LearningRateSchedule::Cosine => end + (start - end) * (1.0 + (PI * p).cos()) / 2.0,
             LearningRateSchedule::Exponential => start * (end / start).powf(p),
         }
+    }
+}
+
+/// Each replica's learning rate, and which replicas have stopped learning.
+#[derive(Debug, Clone)]
+pub struct Rates {
+    /// A replica's own where its learning rate was lowered.
+    schedules: Vec<Schedule>,
+    stopped: Vec<bool>,
+}
+
+impl Rates {
+    /// The same `schedule` for each of `replicas` replicas, all of which learn.
+    pub fn new(schedule: Schedule, replicas: i64) -> Self {
+        let replicas = replicas as usize;
+        Self { schedules: vec![schedule; replicas], stopped: vec![false; replicas] }
+    }
+
+    /// The learning rate of a replica in the update before which `step` were done; `None`: it does
+    /// not learn.
+    pub fn at(&self, step: i64, replica: usize) -> Option<f64> {
+        (!self.stopped[replica]).then(|| self.schedules[replica].at(step))
+    }
+
+    /// Gives a replica another learning rate to go on from.
+    pub fn lower(&mut self, replica: usize, learning_rate: f64) {
+        self.schedules[replica].start = learning_rate;
+    }
+
+    /// From here on the replica learns nothing: neither its weights nor what the optimiser keeps of
+    /// them change.
+    pub fn stop(&mut self, replica: usize) {
+        self.stopped[replica] = true;
+    }
+
+    /// Whether each replica has stopped.
+    pub fn stopped(&self) -> &[bool] {
+        &self.stopped
     }
 }
 

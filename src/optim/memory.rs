@@ -72,15 +72,15 @@ impl<F: Real> Memory<F> {
         }
     }
 
-    /// All parameters with their slots and gradient, in parts of `size` numbers, the last perhaps
-    /// smaller.
+    /// The parameters at `range` with their slots and gradient, in parts of `size` numbers, the last
+    /// perhaps smaller.
     ///
     /// # Safety
     /// As [`Memory::share`].
-    pub unsafe fn parts<'a>(&self, size: usize) -> Vec<ParameterSlice<'a, F>> {
-        let parts = (0..self.n).step_by(size);
+    pub unsafe fn parts<'a>(&self, range: Range<usize>, size: usize) -> Vec<ParameterSlice<'a, F>> {
+        let parts = range.clone().step_by(size);
         // SAFETY: no two parts overlap; the caller's promise.
-        parts.map(|first| unsafe { self.share(first..self.n.min(first + size)) }).collect()
+        parts.map(|first| unsafe { self.share(first..range.end.min(first + size)) }).collect()
     }
 }
 

@@ -1,5 +1,7 @@
 //! The optimiser of a training, on the flat parameter buffer.
 
+use std::ops::Range;
+
 use tch::{Kind, TchError, Tensor};
 
 use super::clipping::clip;
@@ -9,17 +11,18 @@ use super::rule::{Rule, Update};
 use crate::config::Config;
 use crate::kernels::float::Real;
 use crate::kernels::thread_pool::ThreadPool;
-use crate::optim::learning_rate::Schedule;
+use crate::optim::learning_rate::{Rates, Schedule};
 use crate::tensor::device;
 use crate::tensor::parameters::Parameters;
 
 /// Numbers that one thread updates at a time.
 const PART: usize = 1 << 14;
 
-/// Moves weights along their gradient by a [`Rule`], with the schedule's learning rate.
+/// Moves weights along their gradient by a [`Rule`], with each replica's learning rate.
 #[derive(Debug)]
 pub struct Optimizer {
-    schedule: Schedule,
+    /// Each replica's learning rate.
+    pub rates: Rates,
     rule: Rule,
     weight_decay: f64,
     global_clipnorm: Option<f64>,
@@ -39,7 +42,7 @@ impl Optimizer {
         let rule = Rule::new(config);
         let zeros = |_: &&str| parameters.flat().f_zeros_like();
         Ok(Self {
-            schedule: Schedule::new(config, steps),
+            rates: Rates::new(Schedule::new(config, steps), parameters.replicas()),
             rule,
             weight_decay: weight_decay(config),
             global_clipnorm: config.global_clipnorm,
@@ -78,16 +81,24 @@ impl Optimizer {
         self.global_clipnorm.is_some()
     }
 
-    /// Counts an update, which is the caller's to apply to every parameter.
-    pub fn begin(&mut self) -> Update {
+    /// Counts an update, which is the caller's to apply to every parameter of each replica; `None` is one
+    /// that has stopped.
+    pub fn begin(&mut self) -> Vec<Option<Update>> {
         self.step += 1;
-        let learning_rate = self.learning_rate(self.step);
-        Update::new(self.rule, self.weight_decay, learning_rate, self.step)
+        let mut last: Option<(f64, Update)> = None;
+        let update = |replica| {
+            let rate = self.learning_rate(self.step, replica)?;
+            let same = last.filter(|(of, _)| *of == rate);
+            let new = || (rate, Update::new(self.rule, self.weight_decay, rate, self.step));
+            last = Some(same.unwrap_or_else(new));
+            last.map(|(_, update)| update)
+        };
+        (0..self.rates.stopped().len()).map(update).collect()
     }
 
-    /// The learning rate of update `step`, from 1.
-    pub fn learning_rate(&self, step: i64) -> f64 {
-        self.schedule.at(step - 1)
+    /// The learning rate of a replica in update `step`, from 1, unless it has stopped.
+    pub fn learning_rate(&self, step: i64, replica: usize) -> Option<f64> {
+        self.rates.at(step - 1, replica)
     }
 
     /// Where the parameters, their slots and their gradient lie, in the order of
@@ -101,8 +112,13 @@ impl Optimizer {
 
     /// The update as libtorch operations, on any device.
     fn update_by_operations(&mut self, parameters: &Parameters) -> Result<(), TchError> {
-        let mut theta = parameters.flat().shallow_clone();
-        self.begin().apply_by_operations(&mut theta, &mut self.slots, parameters.gradient())
+        for (range, update) in stretches(parameters, &self.begin()) {
+            let part = |of: &Tensor| of.f_narrow(0, range.start as i64, range.len() as i64);
+            let mut slots = self.slots.iter().map(part).collect::<Result<Vec<_>, _>>()?;
+            let (mut theta, gradient) = (part(parameters.flat())?, part(parameters.gradient())?);
+            update.apply_by_operations(&mut theta, &mut slots, &gradient)?;
+        }
+        Ok(())
     }
 
     /// The update on the CPU, every number read and written once.
@@ -111,15 +127,34 @@ impl Optimizer {
         parameters: &Parameters,
         pool: &ThreadPool,
     ) -> Result<(), TchError> {
-        let update = self.begin();
+        let updates = self.begin();
         let memory = self.memory::<F>(parameters)?;
-        // SAFETY: the optimiser and the parameters are the caller's for so long.
-        let mut parts = unsafe { memory.parts(PART) };
-        pool.each(&mut parts, |ParameterSlice { theta, slots, gradient }| {
+        let mut parts = Vec::new();
+        for (range, update) in stretches(parameters, &updates) {
+            // SAFETY: the optimiser and the parameters are the caller's for so long, and no two
+            // stretches overlap.
+            let of_it = unsafe { memory.parts(range, PART) };
+            parts.extend(of_it.into_iter().map(|part| (update, part)));
+        }
+        pool.each(&mut parts, |(update, ParameterSlice { theta, slots, gradient })| {
             update.apply(theta, slots, gradient)
         });
         Ok(())
     }
+}
+
+/// The stretches of the flat buffer that one update is for, with it: one over all of it where every
+/// replica has the same, none of a replica that has none.
+fn stretches(parameters: &Parameters, updates: &[Option<Update>]) -> Vec<(Range<usize>, Update)> {
+    let mut stretches: Vec<(Range<usize>, Update)> = Vec::new();
+    for (replica, range) in parameters.ranges() {
+        let Some(update) = updates[replica] else { continue };
+        match stretches.last_mut() {
+            Some((last, of)) if last.end == range.start && *of == update => last.end = range.end,
+            _ => stretches.push((range, update)),
+        }
+    }
+    stretches
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use crate::kernels::float::{Real, widest};
 /// ```
 ///
 /// PyTorch adds ε outside the root, and the learning rate after the momentum.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RmsProp {
     rho: f64,
     momentum: f64,

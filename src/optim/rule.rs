@@ -11,7 +11,7 @@ use crate::config::{Config, OptimizerKind};
 use crate::kernels::float::Real;
 
 /// An optimiser's rule, each in a file of its own.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Rule {
     /// [`Adam`].
     Adam(Adam),
@@ -50,7 +50,7 @@ impl Rule {
 }
 
 /// One update of every weight: its decay, if there is any, and then the rule.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Update {
     rule: Rule,
     rate: f64,

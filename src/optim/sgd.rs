@@ -17,7 +17,7 @@ use crate::kernels::float::{Real, widest};
 /// ```
 ///
 /// PyTorch's m is free of the learning rate, which differs where that changes.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sgd {
     momentum: f64,
     nesterov: bool,

@@ -13,7 +13,7 @@ use crate::config::{Config, EngineChoice};
 use crate::model::Model;
 use crate::model::summary::LayerSummary;
 use crate::run::curves::{CurveRow, PredictionRow};
-use crate::run::summary::{Evaluation, ReplicaSummary};
+use crate::run::summary::{Evaluation, ReplicaSummary, Stopping};
 use crate::tensor::parameters::ParameterSpec;
 use crate::train::memory::{Estimate, gib};
 
@@ -176,6 +176,7 @@ pub fn results(replicas: &[ReplicaSummary], validated: &[CurveRow], vocab: i64) 
             *cell = format!("diverged at step {step}");
         }
     }
+    columns.extend(stopping(replicas));
     columns.extend(validation(replicas, validated));
     columns.extend([
         samples(replicas),
@@ -225,6 +226,22 @@ fn samples(replicas: &[ReplicaSummary]) -> Column {
     let samples = |replica: &ReplicaSummary| replica.evaluation.as_ref().map(|e| e.samples);
     let cells = replicas.iter().map(|replica| or_dash(samples(replica))).collect();
     Column { name: "fresh samples", cells, mean: String::new() }
+}
+
+/// Where early stopping ended each replica's training, and where it was best; none if it was off.
+fn stopping(replicas: &[ReplicaSummary]) -> Vec<Column> {
+    if replicas.iter().all(|replica| replica.early_stopping.is_none()) {
+        return Vec::new();
+    }
+    let column = |name, value: fn(&Stopping) -> Option<i64>| {
+        let own =
+            |replica: &ReplicaSummary| or_dash(replica.early_stopping.as_ref().and_then(value));
+        Column { name, cells: replicas.iter().map(own).collect(), mean: String::new() }
+    };
+    vec![
+        column("stopped at step", |stopping| stopping.stopped_at_step),
+        column("best at step", |stopping| Some(stopping.best_step)),
+    ]
 }
 
 /// Columns of the replicas' rows in `validated`; none if there is no row.
@@ -344,6 +361,7 @@ mod tests {
         ReplicaSummary {
             seed,
             diverged_at_step: None,
+            early_stopping: None,
             train_loss: Some(train_loss),
             train_accuracy: Some(0.5),
             evaluation: Some(evaluation),

@@ -1,6 +1,6 @@
 //! Which configurations can be run.
 
-use crate::config::{Config, Field, Invalid, within};
+use crate::config::{Config, CurveMetric, Field, Invalid, within};
 use crate::data::epochs::Epochs;
 use crate::data::task::{Rules, Task};
 
@@ -59,8 +59,27 @@ impl Config {
             }
             Some(_) => {}
         }
+        idle.extend(self.too_patient(rows));
         idle.extend((Rules::of(self.task).idle)(self));
         idle
+    }
+
+    /// The numbers of rows to wait that no run of so many `rows` comes to.
+    fn too_patient(&self, rows: i64) -> Vec<Invalid> {
+        let check = |field, metric: Option<CurveMetric>, patience: Option<i64>| {
+            let (metric, patience) = (metric?, patience?);
+            let every = self.validate_every.filter(|_| metric.needs_validation()).unwrap_or(1);
+            // The first of them is the best so far.
+            let most = rows / every - 1;
+            let expected = format!("at most {}", most.max(0));
+            let why = format!(", the rows of curves.csv with {metric} after the first");
+            (patience > most).then(|| Invalid::new(field, patience, expected).because(why))
+        };
+        let plateau = check("plateau_patience", self.plateau_metric, self.plateau_patience);
+        // The best weights are restored at the end of any training.
+        let stops = self.early_stopping.filter(|_| self.restore_best_weights != Some(true));
+        let stopping = check("early_stopping_patience", stops, self.early_stopping_patience);
+        plateau.into_iter().chain(stopping).collect()
     }
 }
 

@@ -25,6 +25,8 @@ pub const WEIGHTS: &str = "weights.safetensors";
 pub const TRAINING: &str = "training.safetensors";
 /// Its file of the best weights by validation, where there was one.
 pub const BEST: &str = "best.safetensors";
+/// Its file of each replica's weights at its own best row, where these are to be restored.
+pub const RESTORED: &str = "restored.safetensors";
 
 /// Whether a checkpoint's directory may be called so.
 pub fn is_checkpoint(name: &OsStr) -> bool {
@@ -33,7 +35,7 @@ pub fn is_checkpoint(name: &OsStr) -> bool {
 
 /// Whether a checkpoint's file may be called so.
 pub fn is_file(name: &OsStr) -> bool {
-    [MANIFEST, WEIGHTS, TRAINING, BEST].iter().any(|file| name == *file)
+    [MANIFEST, WEIGHTS, TRAINING, BEST, RESTORED].iter().any(|file| name == *file)
 }
 
 /// What `manifest.json` holds.
@@ -147,7 +149,7 @@ impl Manifest {
         ensure!(manifest.checksum()? == manifest.crc32, "its checksum is another");
         manifest.config.validate()?;
         manifest.position.check(&Epochs::of(&manifest.config))?;
-        let known = |name: &String| [WEIGHTS, TRAINING, BEST].contains(&name.as_str());
+        let known = |name: &String| [WEIGHTS, TRAINING, BEST, RESTORED].contains(&name.as_str());
         let files = &manifest.files;
         ensure!(files.keys().all(known), "it names a file that no checkpoint has");
         for name in [WEIGHTS, TRAINING] {
@@ -158,6 +160,8 @@ impl Manifest {
             files.contains_key(BEST) == best,
             "{BEST} and the best loss do not belong together"
         );
+        let restores = manifest.config.restore_best_weights == Some(true);
+        ensure!(restores || !files.contains_key(RESTORED), "no weights of its run are restored");
         Ok(manifest)
     }
 

@@ -48,6 +48,16 @@ pub struct Summary {
 }
 
 impl Summary {
+    /// Whether no replica would have learnt in a further epoch: each has stopped early or diverged.
+    pub fn stopped_early(&self) -> bool {
+        let stopped = |replica: &ReplicaSummary| {
+            replica.early_stopping.as_ref().is_some_and(|of| of.stopped_at_step.is_some())
+        };
+        let diverged = |replica: &ReplicaSummary| replica.diverged_at_step.is_some();
+        self.replicas.iter().any(stopped)
+            && self.replicas.iter().all(|replica| stopped(replica) || diverged(replica))
+    }
+
     /// The summary in `bytes`.
     ///
     /// # Errors
@@ -60,6 +70,14 @@ impl Summary {
         for (k, replica) in summary.replicas.iter().enumerate() {
             if let Some(step) = replica.diverged_at_step.filter(|step| *step < 1) {
                 return Err(format!("replica {k}: diverged_at_step {step}: expected 1 or more"));
+            }
+            if let Some(Stopping { stopped_at_step, best_step, .. }) = &replica.early_stopping
+                && (*best_step < 1 || stopped_at_step.is_some_and(|step| step < *best_step))
+            {
+                return Err(format!(
+                    "replica {k}: best_step {best_step}: expected 1 or more, and no \
+                                    step after it stopped"
+                ));
             }
             let Some(Evaluation { samples, token_accuracy, sequence_accuracy, .. }) =
                 &replica.evaluation
@@ -87,6 +105,9 @@ pub struct ReplicaSummary {
     /// The step after which it had diverged, and ended: from then on it has no figures.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub diverged_at_step: Option<i64>,
+    /// Where it was best and where it stopped, in a run with early stopping.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub early_stopping: Option<Stopping>,
     /// In training: the mean over the batches of the last epoch, each scored before its update.
     #[serde(alias = "loss")]
     pub train_loss: Option<f64>,
@@ -95,6 +116,17 @@ pub struct ReplicaSummary {
     pub train_accuracy: Option<f64>,
     /// On fresh sequences.
     pub evaluation: Option<Evaluation>,
+}
+
+/// What early stopping came to for one replica.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Stopping {
+    /// The step after which it stopped; `None` if it learnt to the last epoch.
+    pub stopped_at_step: Option<i64>,
+    /// The step of its best row.
+    pub best_step: i64,
+    /// The metric there.
+    pub best: f64,
 }
 
 /// By how many nats a token a loss has to lie above that of a model that knows nothing to be far worse.

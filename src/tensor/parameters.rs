@@ -275,6 +275,32 @@ impl Parameters {
         Some(start..start + count)
     }
 
+    /// Every parameter of every replica, in the order of [`Parameters::flat`]: the replica, and where
+    /// it lies there.
+    pub fn ranges(&self) -> impl Iterator<Item = (usize, Range<usize>)> {
+        let replicas = self.replicas as usize;
+        let each = self.specs.iter().flat_map(move |spec| {
+            (0..replicas).map(move |replica| (replica, spec.count() as usize))
+        });
+        each.scan(0, |start, (replica, count)| {
+            let range = *start..*start + count;
+            *start = range.end;
+            Some((replica, range))
+        })
+    }
+
+    /// Copies replica `replica`'s part of `from` to `to`, both laid out as [`Parameters::flat`].
+    ///
+    /// # Errors
+    /// libtorch's.
+    pub fn copy_replica(&self, replica: usize, from: &Tensor, to: &Tensor) -> Result<(), TchError> {
+        for (_, range) in self.ranges().filter(|(of, _)| *of == replica) {
+            let part = |of: &Tensor| of.f_narrow(0, range.start as i64, range.len() as i64);
+            device::fill(&mut part(to)?, &part(from)?)?;
+        }
+        Ok(())
+    }
+
     /// Computes the gradient of the scalar `loss`.
     ///
     /// # Errors

@@ -7,7 +7,8 @@
 //! | --- | --- |
 //! | `weights.safetensors` | every parameter `(R, …Keras's shape)` under its name |
 //! | `best.safetensors` | the same where the mean validation loss was lowest, if there was validation |
-//! | `training.safetensors` | the optimiser's slots, such as Adam's `adam.m` and `adam.v`, each `(R · P)`; the carried state `state.N.h` and `state.N.c` `(R, B, H)`, if any; `sums` `(R, 8 + 2 · metrics)` of the rows to come, see [`Meter::sums`](crate::train::meter::Meter::sums) |
+//! | `restored.safetensors` | the same of each replica at its own best row, with `restore_best_weights` |
+//! | `training.safetensors` | the optimiser's slots, such as Adam's `adam.m` and `adam.v`, each `(R · P)`; the carried state `state.N.h` and `state.N.c` `(R, B, H)`, if any; `sums` `(R, 8 + 2 · metrics)` of the rows to come, see [`Meter::sums`](crate::train::meter::Meter::sums); `early_stopping` and `plateau` `(R, 4)`, if the run has them, see [`EarlyStopping::numbers`](crate::train::early_stopping::EarlyStopping::numbers) and [`Plateau::numbers`](crate::train::plateau::Plateau::numbers) |
 //! | `manifest.json` | [`Manifest`]: where the training stood, the configuration, and a checksum of every file |
 //!
 //! It is written as `partial`, synced to the disk and then renamed; only then are older ones
@@ -30,7 +31,7 @@ use crate::config;
 use crate::files::checksum::Checksum;
 use crate::files::directory::Directory;
 use crate::files::disk::{Disk, parent};
-use crate::run::manifest::{BEST, MANIFEST, Manifest, PARTIAL, TRAINING, WEIGHTS};
+use crate::run::manifest::{BEST, MANIFEST, Manifest, PARTIAL, RESTORED, TRAINING, WEIGHTS};
 use crate::tensor::device;
 use crate::tensor::parameters::{ParameterSpec, Parameters};
 use crate::train::trainer::Trainer;
@@ -107,7 +108,20 @@ fn attempt(what: &str, path: &Path, done: io::Result<()>) -> Result<()> {
 /// What the rows to come depend on, a row a replica.
 fn sums(trainer: &mut Trainer) -> Result<Tensor> {
     let sums = trainer.sums()?;
-    Ok(Tensor::f_from_slice(&sums)?.f_view([trainer.config().replicas, -1])?)
+    by_replica(&sums, trainer)
+}
+
+/// `numbers`, a row a replica.
+fn by_replica(numbers: &[f64], trainer: &Trainer) -> Result<Tensor> {
+    Ok(Tensor::f_from_slice(numbers)?.f_view([trainer.config().replicas, -1])?)
+}
+
+/// Where what goes by a metric stands, by the name of its tensor.
+fn decisions(trainer: &Trainer) -> Vec<(&'static str, Vec<f64>)> {
+    let stopping = trainer.early_stopping.as_ref();
+    let stopping = stopping.map(|stopping| ("early_stopping", stopping.numbers()));
+    let plateau = trainer.plateau.as_ref().map(|plateau| ("plateau", plateau.numbers()));
+    stopping.into_iter().chain(plateau).collect()
 }
 
 /// The files of a checkpoint, without its manifest.
@@ -127,10 +141,16 @@ fn contents(trainer: &mut Trainer) -> Result<Vec<(&'static str, Vec<u8>)>> {
         training.push((format!("state.{i}.h"), state.h.shallow_clone()));
         training.push((format!("state.{i}.c"), state.c.shallow_clone()));
     }
+    for (name, numbers) in decisions(trainer) {
+        training.push((name.to_owned(), by_replica(&numbers, trainer)?));
+    }
     let mut files =
         vec![(WEIGHTS, serialise(named(parameters.flat())?)?), (TRAINING, serialise(training)?)];
     if let Some((_, weights)) = &trainer.best {
         files.push((BEST, serialise(named(weights)?)?));
+    }
+    if let Some(weights) = &trainer.to_restore {
+        files.push((RESTORED, serialise(named(weights)?)?));
     }
     Ok(files)
 }
@@ -190,6 +210,9 @@ pub enum Which {
     Last,
     /// Those where the mean validation loss of all replicas was lowest.
     Best,
+    /// Those of each replica at its own best row, which the trained model has in the end; of a run
+    /// that restores them.
+    Restored,
 }
 
 impl Which {
@@ -197,6 +220,7 @@ impl Which {
         match self {
             Self::Last => WEIGHTS,
             Self::Best => BEST,
+            Self::Restored => RESTORED,
         }
     }
 }
@@ -287,6 +311,7 @@ impl Checkpoint {
         let position = &self.manifest.position;
         match which {
             Which::Last => Some(position.step),
+            Which::Restored => self.files.contains_key(RESTORED).then_some(position.step),
             Which::Best => position.best.map(|best| best.step),
         }
     }
@@ -334,6 +359,11 @@ impl Checkpoint {
             self.load_into(Which::Best, &trainer.parameters, &weights, 0)?;
             trainer.best = Some((best, weights));
         }
+        if self.files.contains_key(RESTORED) {
+            let weights = trainer.parameters.flat().f_zeros_like()?;
+            self.load_into(Which::Restored, &trainer.parameters, &weights, 0)?;
+            trainer.to_restore = Some(weights);
+        }
         Ok(())
     }
 
@@ -354,8 +384,29 @@ impl Checkpoint {
         }
         let mut sums = sums(trainer)?;
         fill(&stored, "sums", &mut sums)?;
+        self.restore_decisions(&stored, trainer)?;
         trainer.restore(&self.manifest.position, &device::download(&sums)?);
         Ok(())
+    }
+
+    /// Restores what goes by a metric, before the training goes on by it.
+    fn restore_decisions(&self, stored: &SafeTensors<'_>, trainer: &mut Trainer) -> Result<()> {
+        for (name, numbers) in decisions(trainer) {
+            let mut place = by_replica(&numbers, trainer)?;
+            fill(stored, name, &mut place)?;
+            let numbers = device::download(&place)?;
+            match (&mut trainer.early_stopping, &mut trainer.plateau) {
+                (Some(stopping), _) if name == "early_stopping" => stopping.restore(&numbers),
+                (_, Some(plateau)) => plateau.restore(&numbers),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The weights that the run's model has where its last are meant: restored ones, if it restores.
+    pub fn trained(&self) -> Which {
+        if self.files.contains_key(RESTORED) { Which::Restored } else { Which::Last }
     }
 
     /// Loads a file of weights into `flat`, which is laid out like `parameters`.

@@ -39,6 +39,8 @@ pub struct Meter {
     epoch: Vec<Sums>,
     /// Replica by replica.
     diverged: Vec<Option<Divergence>>,
+    /// Which replicas have stopped: no batch of theirs counts.
+    stopped: Vec<bool>,
 }
 
 /// Where a replica stopped computing with numbers.
@@ -89,7 +91,15 @@ impl Meter {
             row: sums.clone(),
             epoch: sums,
             diverged: vec![None; seeds.len()],
+            stopped: vec![false; seeds.len()],
         }
+    }
+
+    /// Counts nothing more of the replica, which has no further row, and keeps its means since the
+    /// epoch began.
+    pub fn stop(&mut self, replica: usize) {
+        self.stopped[replica] = true;
+        self.row[replica] = Sums::default();
     }
 
     /// Adds a batch of `samples` samples a replica. Waits for the device once in [`PENDING`] batches.
@@ -128,17 +138,18 @@ impl Meter {
 
     /// Means of each replica over the batches of every row that has ended since the last call, as far
     /// as scores were fetched. Those of a replica that diverged in the row are NaN; `None` is one that
-    /// had before.
+    /// had before, or has stopped.
     pub fn take_rows(&mut self) -> Vec<Vec<Option<Means>>> {
         std::mem::take(&mut self.rows)
     }
 
     fn close_row(&mut self) {
         let mut means = Vec::new();
-        for (sums, diverged) in self.row.iter_mut().zip(&mut self.diverged) {
+        let replicas = self.row.iter_mut().zip(&mut self.diverged).zip(&self.stopped);
+        for ((sums, diverged), &stopped) in replicas {
             let sums = std::mem::take(sums);
             means.push(match diverged {
-                None => Some(sums.means()),
+                None => (!stopped).then(|| sums.means()),
                 Some(divergence) if divergence.told => None,
                 Some(divergence) => {
                     divergence.told = true;
@@ -257,12 +268,17 @@ impl Meter {
     fn begin_batch(&mut self, starts_epoch: bool) {
         self.step += 1;
         if starts_epoch {
-            self.epoch.fill(Sums::default());
+            let learning =
+                self.epoch.iter_mut().zip(&self.stopped).filter(|(_, stopped)| !**stopped);
+            learning.for_each(|(sums, _)| *sums = Sums::default());
         }
     }
 
-    /// Adds one replica's score of the batch.
+    /// Adds one replica's score of the batch, unless it has stopped.
     fn count(&mut self, replica: usize, score: Score, grad_norm: Option<f64>, samples: f64) {
+        if self.stopped[replica] {
+            return;
+        }
         if !score.loss.is_finite() {
             self.diverges(replica, format!("loss {}", score.loss));
         } else if let Some(norm) = grad_norm.filter(|norm| !norm.is_finite()) {

@@ -9,8 +9,11 @@ pub mod memory;
 pub mod checkpoint;
 pub mod trainer;
 
+pub mod early_stopping;
 pub mod evaluate;
 pub mod meter;
+pub mod plateau;
 pub mod weights;
 
 pub mod decode;
+pub mod gain;

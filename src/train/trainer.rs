@@ -11,7 +11,7 @@ use tch::{Device, TchError, Tensor};
 
 use crate::base::error::Interrupted;
 use crate::base::rng::Purpose;
-use crate::config::{Config, EngineChoice};
+use crate::config::{Config, CurveMetric, EngineChoice};
 use crate::data::epochs::Epochs;
 use crate::data::loader::{Batches, Ids, Prefetch, Step};
 use crate::data::task::{Batch, Task};
@@ -23,12 +23,14 @@ use crate::model::network::{self, Network, State};
 use crate::optim::optimizer::Optimizer;
 use crate::run::curves::CurveRow;
 use crate::run::manifest::{Best, Position};
-use crate::run::summary::Evaluation;
+use crate::run::summary::{Evaluation, Stopping};
 use crate::tensor::device;
 use crate::tensor::orthogonal::Watch;
 use crate::tensor::parameters::Parameters;
+use crate::train::early_stopping::EarlyStopping;
 use crate::train::evaluate::Evaluator;
 use crate::train::meter::{Means, Meter};
+use crate::train::plateau::Plateau;
 
 /// How long rows of a training on another device than the host wait for the next.
 const ROWS_WAIT: Duration = Duration::from_millis(50);
@@ -39,11 +41,16 @@ pub trait Observer {
     fn step(&mut self);
 
     /// Logging points were reached: of each, one row a replica. That of one that has diverged is of NaN,
-    /// and its last.
+    /// and its last; one that has stopped has none.
     ///
     /// # Errors
     /// End the training.
     fn rows(&mut self, rows: Vec<CurveRow>) -> Result<()>;
+
+    /// A replica stops early; the others go on.
+    fn stopped(&mut self, stopped: &Stopped) {
+        let _ = stopped;
+    }
 
     /// The training's state is to be saved: at times, at the end, and when it is interrupted.
     ///
@@ -58,10 +65,28 @@ pub trait Observer {
 /// How a training ended.
 #[derive(Debug)]
 pub enum Outcome {
-    /// All epochs are done; each replica's means over the last, `None` where it has diverged.
+    /// All epochs are done, or every replica has stopped; each one's means over its last epoch, `None`
+    /// where it has diverged. Its weights are those that are to be restored, if any.
     Finished(Vec<Option<Means>>),
     /// It was asked to stop.
     Interrupted,
+}
+
+/// A replica that stops before the last epoch.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Stopped {
+    /// k.
+    pub replica: usize,
+    /// Its own seed.
+    pub seed: u64,
+    /// Optimiser steps done.
+    pub step: i64,
+    /// What it went by.
+    pub metric: CurveMetric,
+    /// The best of it.
+    pub best: f64,
+    /// The step of that row.
+    pub best_step: i64,
 }
 
 /// R models in training, and the recurrent state they carry.
@@ -92,6 +117,13 @@ pub struct Trainer {
     pub samples: i64,
     /// Where the mean validation loss was lowest, and a copy of all weights there.
     pub best: Option<(Best, Tensor)>,
+    /// Which replicas have stopped, if they may.
+    pub early_stopping: Option<EarlyStopping>,
+    /// Each replica's weights at its best row, laid out as all are, where they are to be restored and
+    /// there was a row.
+    pub to_restore: Option<Tensor>,
+    /// Where learning rates stand, if they go by a metric.
+    pub plateau: Option<Plateau>,
     meter: Meter,
     /// Logging points so far.
     rows_ended: i64,
@@ -176,6 +208,9 @@ impl Trainer {
             step: 0,
             samples: 0,
             best: None,
+            early_stopping: EarlyStopping::new(config),
+            to_restore: None,
+            plateau: Plateau::new(config),
             meter,
             rows_ended: 0,
             waiting: VecDeque::new(),
@@ -219,7 +254,7 @@ impl Trainer {
         let mut saved = Instant::now();
         let source = Batches::new(&self.config, &self.task, self.step);
         let mut feed = source.feed(self.prefetch, self.device)?.peekable();
-        loop {
+        while self.any_learns() {
             let steps = self.stretch(&mut feed, stop)?;
             if go_on(stop).is_err() {
                 return self.interrupted(observer);
@@ -243,7 +278,17 @@ impl Trainer {
             }
         }
         self.checkpoint(observer)?;
-        Ok(Outcome::Finished(self.meter.epoch()?))
+        let means = self.meter.epoch()?;
+        if let Some(weights) = &self.to_restore {
+            device::fill(&mut self.parameters.flat().shallow_clone(), weights)?;
+        }
+        Ok(Outcome::Finished(means))
+    }
+
+    /// Whether any replica has neither stopped nor diverged.
+    fn any_learns(&self) -> bool {
+        let replicas = self.optimizer.rates.stopped().iter().zip(self.diverged());
+        replicas.into_iter().any(|(&stopped, diverged)| !stopped && diverged.is_none())
     }
 
     /// The next steps, as many as the engine takes at a time before the models are wanted, or fewer
@@ -265,8 +310,9 @@ impl Trainer {
             steps.push(step);
             number += 1;
             let rows_before = std::mem::replace(&mut rows, self.epochs.rows_due(number));
-            let validated = rows > rows_before && self.validation_is_due(rows);
-            if validated || self.config.checkpoint_every.is_due(number, Duration::ZERO) {
+            let watched =
+                rows > rows_before && (self.validation_is_due(rows) || self.metric_is_due(rows));
+            if watched || self.config.checkpoint_every.is_due(number, Duration::ZERO) {
                 break;
             }
         }
@@ -327,6 +373,7 @@ impl Trainer {
             (step, step, samples, rows);
         self.clock = Clock { before: seconds, start: None };
         self.meter.restore(step, sums, self.config.global_clipnorm.is_some());
+        (0..self.seeds.len()).for_each(|replica| self.follow(replica));
         self.saved = Some((step, rows));
     }
 
@@ -409,6 +456,77 @@ impl Trainer {
         }
     }
 
+    /// Whether row `row`, from 1, has a metric that early stopping or the learning rate goes by.
+    fn metric_is_due(&self, row: i64) -> bool {
+        let rules = self.early_stopping.iter().map(|stopping| stopping.rule);
+        let rules = rules.chain(self.plateau.iter().map(|plateau| plateau.rule));
+        rules.into_iter().any(|rule| !rule.metric.needs_validation() || self.validation_is_due(row))
+    }
+
+    /// Has early stopping and the learning rate follow the metrics in `rows`.
+    fn watch(&mut self, rows: &[CurveRow], observer: &mut dyn Observer) -> Result<()> {
+        self.check_weights()?;
+        let (step, diverged) = (self.step, self.diverged());
+        let here = rows.iter().filter(|row| row.step == step);
+        for row in here.filter(|row| diverged[row.replica].is_none()) {
+            if let Some(plateau) = &mut self.plateau
+                && let Some(value) = plateau.rule.value(row)
+            {
+                plateau.observe(row.replica, value);
+            }
+            self.watch_for_the_end(row)?;
+            self.follow(row.replica);
+            if let Some(stopped) = self.stopped(row.replica) {
+                observer.stopped(&stopped);
+            }
+        }
+        Ok(())
+    }
+
+    /// Has early stopping follow the metric in `row`, and keeps the weights if they are to be restored
+    /// and are the best so far.
+    fn watch_for_the_end(&mut self, row: &CurveRow) -> Result<()> {
+        let Some(stopping) = &mut self.early_stopping else { return Ok(()) };
+        let Some(value) = stopping.rule.value(row) else { return Ok(()) };
+        let best = stopping.observe(row.replica, value, row.step);
+        if best && stopping.restores {
+            let flat = self.parameters.flat();
+            match &self.to_restore {
+                // At the first row all are the best so far.
+                None => self.to_restore = Some(flat.f_detach_copy()?),
+                Some(kept) => self.parameters.copy_replica(row.replica, flat, kept)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Has the replica learn as early stopping and its learning rate say.
+    fn follow(&mut self, replica: usize) {
+        if let Some(plateau) = &self.plateau {
+            self.optimizer.rates.lower(replica, plateau.learning_rate(replica));
+        }
+        if self.stopped(replica).is_some() {
+            self.optimizer.rates.stop(replica);
+            self.meter.stop(replica);
+        }
+    }
+
+    /// What early stopping has come to for the replica, if it is on and there was a row.
+    pub fn stopping(&self, replica: usize) -> Option<Stopping> {
+        let stopping = self.early_stopping.as_ref()?;
+        let ((best, best_step), stopped_at_step) =
+            (stopping.best(replica)?, stopping.stopped(replica));
+        Some(Stopping { stopped_at_step, best_step, best })
+    }
+
+    /// Where the replica stopped early, if it has.
+    fn stopped(&self, replica: usize) -> Option<Stopped> {
+        let stopping = self.early_stopping.as_ref()?;
+        let (step, (best, best_step)) = (stopping.stopped(replica)?, stopping.best(replica)?);
+        let (seed, metric) = (self.seeds[replica], stopping.rule.metric);
+        Some(Stopped { replica, seed, step, metric, best, best_step })
+    }
+
     /// Whether the models are validated for row `row`, from 1.
     fn validation_is_due(&self, row: i64) -> bool {
         self.config.validate_every.is_some_and(|every| row % every == 0)
@@ -446,11 +564,15 @@ impl Trainer {
             seconds: (self.seconds() * 1e3).round() / 1e3,
             validation,
         });
+        if self.metric_is_due(self.rows_ended) {
+            let rows = self.hand_on(observer)?;
+            self.watch(&rows, observer)?;
+        }
         Ok(())
     }
 
-    /// Hands on all rows so far. Waits for the device.
-    fn hand_on(&mut self, observer: &mut dyn Observer) -> Result<()> {
+    /// Hands on all rows so far, and returns them. Waits for the device.
+    fn hand_on(&mut self, observer: &mut dyn Observer) -> Result<Vec<CurveRow>> {
         // Rows from before a divergence are handed on all the same.
         let fetched = self.meter.fetch();
         let ended = self.meter.take_rows();
@@ -459,9 +581,9 @@ impl Trainer {
             points.iter().zip(&ended).flat_map(|(head, means)| self.rows(head, means)).collect();
         self.handed_on = Instant::now();
         if !rows.is_empty() {
-            observer.rows(rows)?;
+            observer.rows(rows.clone())?;
         }
-        fetched
+        fetched.map(|()| rows)
     }
 
     /// What a validation comes to.
@@ -480,7 +602,7 @@ impl Trainer {
         Ok(found)
     }
 
-    /// The rows of a logging point, of the replicas that had not diverged before.
+    /// The rows of a logging point, of the replicas that had neither diverged nor stopped before.
     fn rows(&self, head: &RowHead, means: &[Option<Means>]) -> Vec<CurveRow> {
         let loss = self.network.loss();
         let row = |(replica, means): (usize, &Option<Means>)| {
@@ -498,7 +620,7 @@ impl Trainer {
                 val_loss: validation.and_then(|v| v.loss),
                 val_accuracy: validation.map(|v| v.token_accuracy),
                 val_sequence_accuracy: validation.map(|v| v.sequence_accuracy),
-                learning_rate: self.optimizer.learning_rate(head.step),
+                learning_rate: self.optimizer.learning_rate(head.step, replica)?,
                 grad_norm: means.grad_norm,
                 seconds: head.seconds,
             })

@@ -192,7 +192,14 @@ prop_compose! {
         let evaluation = Evaluation { samples, token_accuracy, sequence_accuracy, loss };
         let diverged_at_step = diverged.then_some(samples as i64 + 1);
         let evaluation = (!diverged).then_some(evaluation);
-        ReplicaSummary { seed, diverged_at_step, train_loss, train_accuracy: accuracy, evaluation }
+        ReplicaSummary {
+            seed,
+            diverged_at_step,
+            early_stopping: None,
+            train_loss,
+            train_accuracy: accuracy,
+            evaluation,
+        }
     }
 }
 

@@ -49,6 +49,11 @@ pub struct WeightRows<'a, F> {
 }
 
 impl<F: Real> WeightRows<'_, F> {
+    /// Whose weights they are.
+    pub fn replica(&self) -> usize {
+        self.blocks[0].replica
+    }
+
     /// Copies the weights for the backward pass.
     pub fn copy(&mut self) {
         if let Some(copy) = &mut self.copy {

@@ -160,12 +160,12 @@ impl<F: Real> Fused<F> {
         self.rows = rows;
     }
 
-    /// Calls `copy` with each stateful layer of each block and the block's rows of its h and c in
-    /// `state`.
+    /// Calls `copy` with the replica and each stateful layer of each block, and the block's rows of its
+    /// h and c in `state`.
     fn for_each_state(
         &mut self,
         state: &State,
-        copy: impl Fn(&mut dyn Pass<F>, [&mut [F]; 2]),
+        copy: impl Fn(usize, &mut dyn Pass<F>, [&mut [F]; 2]),
     ) -> Result<(), TchError> {
         for (number, state) in self.model.carried().zip(&state.0) {
             let units = self.model.nodes[number].layer.spec().width() as usize;
@@ -175,7 +175,7 @@ impl<F: Real> Fused<F> {
                 // SAFETY: the engine owns the state while it learns, and h and c are distinct.
                 let rows =
                     unsafe { [slice_mut(&state.h, first, n)?, slice_mut(&state.c, first, n)?] };
-                copy(&mut *block.nodes[number], rows);
+                copy(block.replica, &mut *block.nodes[number], rows);
             }
         }
         Ok(())
@@ -215,10 +215,15 @@ fn learn_steps<F: Real>(
         } else {
             blocks.iter_mut().for_each(|block| block.carry(input.context.model, input.from_zeros));
         }
-        pool.each(blocks, |block| block.learn(&input.context, &transposed[block.replica - first]));
+        pool.each(blocks, |block| {
+            if !input.stopped[block.replica] {
+                block.learn(&input.context, &transposed[block.replica - first]);
+            }
+        });
         let is_last = number + 1 == inputs.len();
         pool.each_with(scratch, &mut input.weight_rows(blocks, transposed), |scratch, rows| {
-            rows.learn(input.update.as_ref(), (!is_last).then_some(scratch));
+            let update = input.updates.get(rows.replica()).and_then(Option::as_ref);
+            rows.learn(update, (!is_last).then_some(scratch));
         });
         blocks.chunks_exact(each).map(score).collect()
     };
@@ -250,11 +255,11 @@ impl<F: Real> Engine for Fused<F> {
         if rows != self.rows {
             self.split_into_blocks(rows);
         }
-        self.for_each_state(&state, |node, state| {
+        self.for_each_state(&state, |_, node, state| {
             let states = node.initial().into_iter().zip(state);
             states.for_each(|(initial, carried)| initial.copy_from_slice(carried));
         })?;
-        let memory = optimizer.memory(parameters)?;
+        let (memory, stopped) = (optimizer.memory(parameters)?, optimizer.rates.stopped().to_vec());
         let (model, layouts) = (self.model.clone(), Rc::clone(&self.layouts));
         let mut inputs = Vec::with_capacity(steps.len());
         for step in steps {
@@ -262,7 +267,8 @@ impl<F: Real> Engine for Fused<F> {
             inputs.push(StepInput {
                 context: Context { model: &model, layouts: &layouts, memory, batch },
                 from_zeros: step.starts_epoch || !self.config.stateful,
-                update: (!optimizer.clips()).then(|| optimizer.begin()),
+                updates: if optimizer.clips() { Vec::new() } else { optimizer.begin() },
+                stopped: &stopped,
             });
         }
         let scores = if steps.len() > 1 && by_replica(&self.config, self.pool.threads()) {
@@ -273,9 +279,14 @@ impl<F: Real> Engine for Fused<F> {
         };
         let grad_norm =
             if optimizer.clips() { optimizer.update(parameters, &self.pool)? } else { None };
-        self.for_each_state(&state, |node, state| {
-            let states = node.state().into_iter().zip(state);
-            states.for_each(|(last, carried)| carried.copy_from_slice(last));
+        self.for_each_state(&state, |replica, node, state| {
+            for (last, carried) in node.state().into_iter().zip(state) {
+                match stopped[replica] {
+                    // Nothing is left of when the steps of a call began.
+                    true => carried.fill(F::default()),
+                    false => carried.copy_from_slice(last),
+                }
+            }
         })?;
         self.pace.took(steps.len(), begin.elapsed());
         let scored = |scores| {
@@ -291,13 +302,15 @@ struct StepInput<'a, F> {
     context: Context<'a, F>,
     /// Whether the state starts from zeros instead of being carried.
     from_zeros: bool,
-    /// How weights are updated as soon as their gradient is known; `None` where it is clipped
-    /// first.
-    update: Option<Update>,
+    /// How each replica's weights are updated as soon as their gradient is known; empty where it is
+    /// clipped first.
+    updates: Vec<Option<Update>>,
+    /// Which replicas learn no more.
+    stopped: &'a [bool],
 }
 
 impl<'a, F: Real> StepInput<'a, F> {
-    /// The weights of the replicas of `blocks`, in shares of some rows.
+    /// The weights of those replicas of `blocks` that learn, in shares of some rows.
     fn weight_rows<'b>(
         &self,
         blocks: &'b [Block<F>],
@@ -307,6 +320,7 @@ impl<'a, F: Real> StepInput<'a, F> {
         'a: 'b,
     {
         let replicas = blocks.chunks_exact(blocks.len() / transposed.len()).zip(transposed);
+        let replicas = replicas.filter(|(blocks, _)| !self.stopped[blocks[0].replica]);
         replicas.flat_map(|(blocks, copies)| weight_rows(&self.context, blocks, copies)).collect()
     }
 }

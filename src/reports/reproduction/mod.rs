@@ -574,6 +574,7 @@ mod tests {
         let replica = |seed| ReplicaSummary {
             seed,
             diverged_at_step: None,
+            early_stopping: None,
             train_loss: Some(1.0),
             train_accuracy: Some(0.5),
             evaluation: None,

@@ -210,7 +210,7 @@ impl<'a> Sizes<'a> {
         };
         Share {
             what,
-            bytes: (copies as f64 + self.best()) * self.weights,
+            bytes: (copies as f64 + self.best() + self.restored()) * self.weights,
             fields: &["units", "vocab", "replicas", "layers", "embedding"],
         }
     }
@@ -218,6 +218,11 @@ impl<'a> Sizes<'a> {
     /// Copies of the best weights: new ones are made before the old ones are freed.
     fn best(&self) -> f64 {
         if self.config.validate_every.is_some() { 2.0 } else { 0.0 }
+    }
+
+    /// Copies of the weights that are to be restored, which are copied into one by one.
+    fn restored(&self) -> f64 {
+        f64::from(self.config.restore_best_weights == Some(true))
     }
 
     /// Weights as they are drawn, and their copies as tensors.
@@ -244,7 +249,7 @@ impl<'a> Sizes<'a> {
     /// The copies that are written.
     fn checkpoint(&self) -> Share {
         // The best weights are written as well.
-        let copies = checkpoint::copies(self.slots) as f64 + self.best() / 2.0;
+        let copies = checkpoint::copies(self.slots) as f64 + self.best() / 2.0 + self.restored();
         let bytes = copies * self.weights;
         Share {
             what: "writing a checkpoint",
