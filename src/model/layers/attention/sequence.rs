@@ -133,3 +133,62 @@ fn resize<F: Real>(buffer: &mut Vec<F>, length: usize) {
     buffer.clear();
     buffer.resize(length, F::default());
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::layers::Spec;
+    use crate::model::{Node, Read, Start};
+
+    const STEPS: [usize; 2] = [3, 5];
+
+    impl Sequence<f64> {
+        fn capacities(&self) -> [usize; 10] {
+            let Self { queries, d_queries, keys, d_keys, values, d_values, .. } = self;
+            let Self { transposed, contexts, d_scores, term, .. } = self;
+            [
+                queries, d_queries, keys, d_keys, values, d_values, transposed, contexts, d_scores,
+                term,
+            ]
+            .map(Vec::capacity)
+        }
+    }
+
+    /// The longest sequence fits into the buffers that are estimated.
+    #[test]
+    fn no_buffer_grows_in_a_step() {
+        let [steps, source_steps] = STEPS;
+        for (score, keys) in
+            [(ScoreMode::Dot, 4), (ScoreMode::General, 7), (ScoreMode::Additive, 7)]
+        {
+            let layer = Attention { score, queries: 4, keys, source_steps: source_steps as i64 };
+            let node = Node {
+                name: "attention".to_owned(),
+                layer: layer.clone().into(),
+                reads: vec![Read::Outputs(1), Read::Outputs(0)],
+                start: Start::Zero,
+                steps: steps as i64,
+                outputs_read: true,
+            };
+            let mut buffers = Buffers::new(&layer, &node, 1);
+            (0..layer.buffers(&node).len()).for_each(|_| drop(buffers.take::<f64>()));
+            let mut sequence = Sequence::<f64>::new(&layer, &mut buffers);
+            let before = sequence.capacities();
+            let (compared, width) = (sequence.compared, sequence.width);
+            let fill = |buffer: &mut Vec<f64>, numbers: usize| {
+                buffer.clear();
+                (0..numbers).for_each(|i| buffer.push(i as f64 / 10.0));
+            };
+            fill(&mut sequence.queries, steps * compared);
+            fill(&mut sequence.values, source_steps * width);
+            if score == ScoreMode::Additive {
+                fill(&mut sequence.keys, source_steps * compared);
+            }
+            let scale = vec![0.5; if score == ScoreMode::Additive { compared } else { 0 }];
+            let mut weights = [0.0; STEPS[0] * STEPS[1]];
+            sequence.forward(&scale, &mut weights);
+            sequence.backward(&scale, &weights, &mut scale.clone());
+            assert_eq!(sequence.capacities(), before, "{score:?}");
+        }
+    }
+}
