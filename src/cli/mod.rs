@@ -79,6 +79,12 @@ struct TrainArgs {
     /// TOML file with the configuration, such as a run's config.toml
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Run whose trained weights it begins with, instead of drawn ones; of one replica for all
+    #[arg(long, value_name = "RUN")]
+    init_from: Option<PathBuf>,
+    /// Its weights where val_loss was lowest, not the last; of a run with --validate-every
+    #[arg(long, requires = "init_from")]
+    init_best: bool,
     /// Run directory to write [default: a new one under runs/]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -374,8 +380,11 @@ impl Action {
             Self::Doctor => return commands::doctor(out),
             Self::Train(what) => {
                 let config = what.config()?;
-                let TrainArgs { out: path, force, quiet, .. } = what;
-                return commands::train(commands::Train { config, out: path, force, quiet }, out);
+                let TrainArgs { init_from, init_best, out: path, force, quiet, .. } = what;
+                let which = which(init_best);
+                let initial = init_from.map(|run| commands::Initial { run, which });
+                let what = commands::Train { config, initial, out: path, force, quiet };
+                return commands::train(what, out);
             }
             Self::Resume(ResumeArgs { run, epochs, device, quiet }) => {
                 return commands::resume(&commands::Resume { run, epochs, device, quiet }, out);

@@ -5,6 +5,7 @@
 mod decoding;
 mod doctor;
 mod evaluate;
+mod initial;
 mod predict;
 mod report;
 mod reproduce;
@@ -17,6 +18,7 @@ mod trained;
 pub use decoding::{Decoding, WIDEST};
 pub use doctor::doctor;
 pub use evaluate::{Evaluate, evaluate};
+pub use initial::Initial;
 pub use predict::{Predict, predict};
 pub use report::{Report, report};
 pub use reproduce::{REPLICAS, Reproduce, reproduce};

@@ -75,7 +75,7 @@ pub fn reproduce(what: &Reproduce, out: &mut dyn Write) -> Result<ExitCode> {
         }
         let nowhere = &mut std::io::sink();
         let finished = if RunDir::place(&path)? == Place::Free {
-            let run = Train { config, out: Some(path), force: false, quiet };
+            let run = Train { config, initial: None, out: Some(path), force: false, quiet };
             train_until(&stop.now, run, nowhere)?
         } else {
             let run = Resume { run: path, epochs: None, device: None, quiet };

@@ -138,6 +138,7 @@ impl Session {
             versions: versions::all(),
             git_commit: versions::GIT_COMMIT.to_owned(),
             config: Some(config.clone()),
+            init_from: trainer.init_from.clone(),
             curves: Some(recorder.curves.sync()?),
             replicas,
         };

@@ -8,16 +8,21 @@ use std::time::Instant;
 
 use anyhow::Result;
 
+use super::initial::Initial;
 use super::session::{Session, draw_weights, new_trainer};
 use super::signals::Stop;
 use crate::config::Config;
+use crate::files::checksum::Checksum;
 use crate::run::run_dir::RunDir;
+use crate::train::checkpoint::save;
 use crate::train::placement;
 
 /// What to train and where to leave it.
 pub struct Train {
     /// A validated configuration.
     pub config: Config,
+    /// The run whose weights it begins with; `None`: they are drawn.
+    pub initial: Option<Initial>,
     /// The run's directory; `None`: a free one under `runs`.
     pub out: Option<PathBuf>,
     /// Whether to replace a run that is there.
@@ -42,17 +47,23 @@ pub fn train(what: Train, out: &mut dyn Write) -> Result<ExitCode> {
 /// As [`train`].
 pub(super) fn train_until(stop: &AtomicBool, what: Train, out: &mut dyn Write) -> Result<bool> {
     let begin = Instant::now();
-    let Train { config, force, quiet, .. } = what;
+    let Train { config, initial, force, quiet, .. } = what;
     if let Some(path) = &what.out {
         RunDir::check(path, force)?;
     }
     let device = placement::measured(&config, config.device)?;
     // The models first: no run is replaced by one whose models do not fit into memory.
     let mut trainer = new_trainer(&config, &device)?;
-    if !draw_weights(&mut trainer, stop, quiet)? {
-        return Ok(false);
+    match &initial {
+        Some(initial) => initial.load(&mut trainer)?,
+        None if !draw_weights(&mut trainer, stop, quiet)? => return Ok(false),
+        None => {}
     }
     let path = what.out.map_or_else(|| RunDir::claim(&config.preset), Ok)?;
-    let (run, curves) = RunDir::create(&path, &config, force)?;
+    let (run, curves) = RunDir::create(&path, &config, force, |run| match initial {
+        // Nobody could draw them again.
+        Some(_) => save(run.disk(), &run.checkpoint_path(), &mut trainer, Checksum::of(b"")),
+        None => Ok(()),
+    })?;
     Session { begin, run, trainer, curves, device, quiet }.go_on("training", stop, out)
 }

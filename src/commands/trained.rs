@@ -27,7 +27,7 @@ use crate::train::evaluate::{Evaluator, most_probable};
 ///
 /// # Errors
 /// If there is none, or it cannot be read.
-fn found(run: &RunDir, finished: bool) -> Result<Checkpoint> {
+pub(super) fn found(run: &RunDir, finished: bool) -> Result<Checkpoint> {
     let path = run.checkpoint_path();
     let Found { whole, damaged } = checkpoint::newest(&path)?;
     warn(&damaged);
@@ -42,15 +42,15 @@ fn found(run: &RunDir, finished: bool) -> Result<Checkpoint> {
     Err(none.hint(hint).into())
 }
 
-/// Why `run`, of this configuration, has no best weights.
-fn no_best(run: &RunDir, config: &Config) -> UserError {
+/// Why `run`, of this configuration, has no best weights, which `flag` asks for.
+pub(super) fn no_best(flag: &str, run: &RunDir, config: &Config) -> UserError {
     let epochs = Epochs::of(config);
     let rows = epochs.rows_due(epochs.steps());
     let hint = match config.validate_every {
         Some(every) if every <= rows => format!("`{}` comes to one", run.resume_command()),
         _ => format!("`{} --validate-every 1` trains it again with them", run.again_command()),
     };
-    let error = format!("--best: no row of {} was validated", run.path().display());
+    let error = format!("{flag}: no row of {} was validated", run.path().display());
     UserError::usage(error).hint(hint)
 }
 
@@ -123,7 +123,7 @@ impl Trained {
         let checkpoint = found(run, summary.is_some())?;
         check_config(run, &config, summary.as_ref(), &checkpoint)?;
         let which = if which == Which::Last { checkpoint.trained() } else { which };
-        let step = checkpoint.step(which).ok_or_else(|| no_best(run, &config))?;
+        let step = checkpoint.step(which).ok_or_else(|| no_best("--best", run, &config))?;
         checkpoint.check_weights(which, &specs, config.replicas, config.dtype)?;
         if let Some(replica) = replica {
             config.seed += replica;

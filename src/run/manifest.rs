@@ -80,6 +80,21 @@ pub struct Position {
     pub device: Option<DeviceChoice>,
     /// The lowest validation loss so far.
     pub best: Option<Best>,
+    /// Whose weights the training began with; `None` if they were drawn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init_from: Option<InitFrom>,
+}
+
+/// Weights of another run that a training began with. It does not need that run any more.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InitFrom {
+    /// The run's directory, as it was given.
+    pub run: String,
+    /// The step whose weights they were.
+    pub step: i64,
+    /// CRC-32 of their file.
+    pub weights_crc32: u32,
 }
 
 /// Where the mean validation loss of all replicas was lowest.
@@ -97,7 +112,17 @@ impl Position {
     pub fn at(epochs: &Epochs, step: i64) -> Self {
         let (epoch, batch) = epochs.done(step);
         let (samples, rows) = (epochs.samples_seen(step), epochs.rows_due(step));
-        Self { epoch, batch, step, samples, rows, seconds: 0.0, device: None, best: None }
+        Self {
+            epoch,
+            batch,
+            step,
+            samples,
+            rows,
+            seconds: 0.0,
+            device: None,
+            best: None,
+            init_from: None,
+        }
     }
 }
 
@@ -180,7 +205,8 @@ impl Position {
         // A row that was being validated when the training was interrupted is still to come.
         ensure!((there.rows - 1..=there.rows).contains(&rows) && rows >= 0, "{rows} rows");
         ensure!(seconds >= 0.0, "{seconds} seconds");
-        let possible = Self { rows, seconds, device, best, ..there };
+        let init_from = self.init_from.clone();
+        let possible = Self { rows, seconds, device, best, init_from, ..there };
         ensure!(*self == possible, "its epoch, batch and samples are not those of step {step}");
         Ok(())
     }

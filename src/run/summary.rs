@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::input::clipped;
 use crate::config::{Config, MANY};
 use crate::files::checksum::Checksum;
+use crate::run::manifest::InitFrom;
 
 /// The most samples of an evaluation: so many, rounded up to whole sequences, which are as long.
 const SAMPLES: u64 = 2 * MANY as u64;
@@ -40,7 +41,10 @@ pub struct Summary {
     /// The configuration that the run ended with; `None` in runs from before it was noted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config: Option<Config>,
-    /// What `curves.csv` is; likewise.
+    /// Whose weights the training began with; `None` if they were drawn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init_from: Option<InitFrom>,
+    /// What `curves.csv` is; `None` in runs from before it was noted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub curves: Option<Checksum>,
     /// Each replica's result.

@@ -345,6 +345,28 @@ impl Checkpoint {
         self.load_into(which, parameters, parameters.flat(), replica)
     }
 
+    /// Loads the weights into `parameters`: each replica's own, or those of the one that there is into
+    /// all. They take on the dtype of `parameters`.
+    ///
+    /// # Errors
+    /// If they do not fit `parameters`.
+    pub fn load_each(&self, which: Which, parameters: &Parameters) -> Result<()> {
+        let config::Config { replicas, dtype, .. } = self.manifest.config;
+        let layout = Layout::new(parameters.specs(), replicas, dtype);
+        let stored = self.tensors(which.file(), &layout)?;
+        for (spec, mut place) in parameters.specs().iter().zip(parameters.split(parameters.flat())?)
+        {
+            let value = tensor(&stored.tensor(&spec.name)?)?.f_expand_as(&place)?;
+            device::fill(&mut place, &value)?;
+        }
+        Ok(())
+    }
+
+    /// What the file of these weights is.
+    pub fn checksum(&self, which: Which) -> Option<Checksum> {
+        self.manifest.files.get(which.file()).copied()
+    }
+
     /// Restores the state of the training in `trainer`, which has the same configuration and has
     /// not trained yet.
     ///

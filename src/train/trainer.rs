@@ -22,7 +22,7 @@ use crate::model::losses::{Metric, Scores};
 use crate::model::network::{self, Network, State};
 use crate::optim::optimizer::Optimizer;
 use crate::run::curves::CurveRow;
-use crate::run::manifest::{Best, Position};
+use crate::run::manifest::{Best, InitFrom, Position};
 use crate::run::summary::{Evaluation, Stopping};
 use crate::tensor::device;
 use crate::tensor::orthogonal::Watch;
@@ -117,6 +117,8 @@ pub struct Trainer {
     pub samples: i64,
     /// Where the mean validation loss was lowest, and a copy of all weights there.
     pub best: Option<(Best, Tensor)>,
+    /// Whose weights the training began with; `None` if they were drawn.
+    pub init_from: Option<InitFrom>,
     /// Which replicas have stopped, if they may.
     pub early_stopping: Option<EarlyStopping>,
     /// Each replica's weights at its best row, laid out as all are, where they are to be restored and
@@ -208,6 +210,7 @@ impl Trainer {
             step: 0,
             samples: 0,
             best: None,
+            init_from: None,
             early_stopping: EarlyStopping::new(config),
             to_restore: None,
             plateau: Plateau::new(config),
@@ -348,6 +351,7 @@ impl Trainer {
             seconds: self.seconds(),
             device: Some(device::choice(self.device)),
             best: self.best.as_ref().map(|(best, _)| *best),
+            init_from: self.init_from.clone(),
             ..Position::at(&self.epochs, self.step)
         }
     }
@@ -371,6 +375,7 @@ impl Trainer {
         let &Position { step, samples, rows, seconds, .. } = position;
         (self.step, self.optimizer.step, self.samples, self.rows_ended) =
             (step, step, samples, rows);
+        self.init_from = position.init_from.clone();
         self.clock = Clock { before: seconds, start: None };
         self.meter.restore(step, sums, self.config.global_clipnorm.is_some());
         (0..self.seeds.len()).for_each(|replica| self.follow(replica));

@@ -266,6 +266,7 @@ proptest! {
             engine: text(2), machine: text(3), threads: 1, git_commit: text(0),
             versions: BTreeMap::from([(text(1), text(2))]), replicas,
             config: presets::find("echo").map(|preset| preset.config),
+            init_from: None,
             curves: Some(Checksum::of(text(1).as_bytes())),
         };
         let bytes = serde_json::to_vec_pretty(&summary).unwrap();

@@ -591,6 +591,7 @@ mod tests {
             versions: std::collections::BTreeMap::new(),
             git_commit: String::new(),
             config: None,
+            init_from: None,
             curves: None,
             replicas: (0..replicas as u64).map(replica).collect(),
         };

@@ -78,12 +78,18 @@ impl RunDir {
     }
 
     /// A new run at `path` with `config`, which no other process may write, and its `curves.csv`. With
-    /// `force`, an existing run is removed first; files that no run wrote stay.
+    /// `force`, an existing run is removed first; files that no run wrote stay. Before the directory
+    /// counts as the new run, `first` writes into it what that cannot do without.
     ///
     /// # Errors
     /// If something is there already, another process is writing it, or the directory cannot be
-    /// written.
-    pub fn create(path: &Path, config: &Config, force: bool) -> Result<(Self, CsvFile<CurveRow>)> {
+    /// written; and those of `first`.
+    pub fn create(
+        path: &Path,
+        config: &Config,
+        force: bool,
+        first: impl FnOnce(&Self) -> Result<()>,
+    ) -> Result<(Self, CsvFile<CurveRow>)> {
         let unusable = |e: std::io::Error| unusable(path, &e);
         // Before a lock is written into something else.
         Self::check(path, force)?;
@@ -99,8 +105,9 @@ impl RunDir {
         // What may fail comes first, so that a full disk does not destroy the old run.
         let new = disk::write_aside(disk, &file, text(config)?.as_bytes()).map_err(unusable)?;
         // The old config.toml is replaced last: until then the rest still counts as a run.
-        let removed = old.iter().try_for_each(|old| disk.remove(old));
-        removed.and_then(|()| disk::put(disk, &new, &file)).map_err(unusable)?;
+        old.iter().try_for_each(|old| disk.remove(old)).map_err(unusable)?;
+        first(&run)?;
+        disk::put(disk, &new, &file).map_err(unusable)?;
         let refused = || UserError::usage(format!("--out {}: cannot be written", path.display()));
         let curves = CsvFile::create(&run.directory, &run.curves_path()).with_context(refused)?;
         Ok((run, curves))

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 
-use super::{FILES, LOCK, RunDir};
+use super::{CHECKPOINT, FILES, LOCK, RunDir};
 use crate::base::error::UserError;
 use crate::base::input::{self, if_there};
 use crate::files::disk::ASIDE;
@@ -22,7 +22,8 @@ const WRITTEN: [&str; 8] =
 /// What exists at the path of a new run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
-    /// Nothing, an empty directory, or a run that was stopped before it had its `config.toml`.
+    /// Nothing, an empty directory, or a run that was stopped before it had its `config.toml`, perhaps
+    /// with a first checkpoint.
     Free,
     /// A run.
     Run,
@@ -48,8 +49,11 @@ impl RunDir {
     pub(super) fn place_here(&self) -> Result<Place> {
         let names = self.names()?;
         if !names.iter().any(|name| name == FILES[0]) {
+            let begun = names.iter().any(|name| is_aside(name));
             let left = |name: &OsString| match name == LOCK {
                 true => lock::is_left(&self.directory, &self.path().join(LOCK)),
+                // It comes just before config.toml takes its name.
+                false if name == CHECKPOINT => begun && self.checkpoints().is_ok(),
                 false => is_aside(name),
             };
             return Ok(match names.iter().all(left) {
