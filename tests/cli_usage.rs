@@ -331,7 +331,7 @@ fn refuses_an_unknown_word_and_lists_the_choices() {
         ("task", "echo, lag, reverse or addition"),
         ("family", "lstm, repeat_vector or teacher_forced"),
         ("feedback", "softmax or argmax"),
-        ("learning-rate-schedule", "constant, cosine or exponential"),
+        ("learning-rate-schedule", "constant, cosine, exponential or plateau"),
         ("dtype", "float32 or float64"),
         ("engine", "auto, libtorch or fused"),
     ];
