@@ -20,6 +20,7 @@ use seqlab::kernels::transpose::transpose;
 use seqlab::model::layers::Layer;
 use seqlab::model::layers::lstm::steps::Steps;
 use seqlab::model::layers::pass::Buffers;
+use seqlab::model::layers::rows::{Axis, Rows};
 use seqlab::model::losses::Score;
 use seqlab::model::losses::cross_entropy::fused::cross_entropy;
 use seqlab::model::{Model, Node};
@@ -36,7 +37,7 @@ fn numbers(n: usize) -> Vec<f32> {
 struct Pieces {
     weights: Vec<f32>,
     /// Blocks of rows of each LSTM.
-    lstms: Vec<Vec<Steps<f32>>>,
+    lstms: Vec<Vec<(Steps<f32>, Axis)>>,
     /// Each block's logits.
     logits: Vec<Vec<f32>>,
     units: usize,
@@ -44,12 +45,12 @@ struct Pieces {
 }
 
 /// The steps of an LSTM.
-fn steps(node: &Node, rows: usize) -> Steps<f32> {
+fn steps(node: &Node, rows: usize) -> (Steps<f32>, Axis) {
     let Layer::Lstm(lstm) = &node.layer else { unreachable!("an LSTM") };
     let mut buffers = Buffers::new(lstm, node, rows);
-    let mut steps = Steps::new(lstm, node.steps as usize, rows, &mut buffers);
+    let mut steps = Steps::new(lstm, rows, &mut buffers);
     steps.gates = numbers(steps.gates.len());
-    steps
+    (steps, Rows::uniform(0..rows, [node.steps as usize, 0]).source)
 }
 
 impl Pieces {
@@ -75,8 +76,8 @@ impl Pieces {
     }
 
     fn forward(&mut self) {
-        for block in self.lstms.iter_mut().flatten() {
-            block.forward(Self::recurrent(&self.weights, self.units));
+        for (block, axis) in self.lstms.iter_mut().flatten() {
+            block.forward(axis, Self::recurrent(&self.weights, self.units));
         }
     }
 
@@ -92,11 +93,11 @@ impl Pieces {
     }
 
     fn backward(&mut self) {
-        for block in self.lstms.iter_mut().flatten() {
+        for (block, axis) in self.lstms.iter_mut().flatten() {
             let transposed =
                 Matrix::in_panels(&self.weights[..4 * self.units * self.units], self.units);
             block.gradient.clear();
-            block.backward(transposed, false);
+            block.backward(axis, transposed, false);
         }
     }
 
@@ -111,7 +112,7 @@ impl Pieces {
         let dense = Matrix::new(&self.weights[..self.units * self.vocab], self.vocab);
         let transposed = Matrix::in_panels(&self.weights[..self.units * self.vocab], self.units);
         let mut all = std::mem::take(&mut self.logits);
-        for (block, logits) in self.lstms[self.lstms.len() - 1].iter().zip(&mut all) {
+        for ((block, _), logits) in self.lstms[self.lstms.len() - 1].iter().zip(&mut all) {
             let read = self.read(block, logits);
             multiply(read, dense, logits, Onto::Nothing, Order::Up);
             let rows = logits.len() / self.vocab;
@@ -126,12 +127,12 @@ impl Pieces {
     }
 
     fn weight_gradients(&self, recurrent: &mut [f32], dense: &mut [f32]) {
-        for block in self.lstms.iter().flatten() {
-            let (h, d_gates) = block.recurrent_rows();
+        for (block, axis) in self.lstms.iter().flatten() {
+            let (h, d_gates) = block.recurrent_rows(axis);
             let (h, d_gates) = (Matrix::new(h, self.units), Matrix::new(d_gates, 4 * self.units));
             multiply(h.transposed(), d_gates, recurrent, Onto::Sum, Order::Up);
         }
-        for (block, logits) in self.lstms[self.lstms.len() - 1].iter().zip(&self.logits) {
+        for ((block, _), logits) in self.lstms[self.lstms.len() - 1].iter().zip(&self.logits) {
             let (read, d_logits) = (self.read(block, logits), Matrix::new(logits, self.vocab));
             multiply(read.transposed(), d_logits, dense, Onto::Sum, Order::Up);
         }

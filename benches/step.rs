@@ -9,7 +9,8 @@ use common::experiments;
 use criterion::{Criterion, criterion_group, criterion_main};
 use seqlab::base::rng::Purpose;
 use seqlab::config::Config;
-use seqlab::data::task::{Batch, Task};
+use seqlab::data::batch::Batch;
+use seqlab::data::task::Task;
 use seqlab::tensor::device;
 use seqlab::train::trainer::Trainer;
 use tch::nn::{self, Module, OptimizerConfig, RNN};
@@ -72,10 +73,10 @@ impl Plain {
         let vocab = self.config.vocab;
         let ids = |ids: &[i64]| Tensor::from_slice(ids).view([batch.size as i64, -1]);
         let one_hot = |values: &[i64]| ids(values).one_hot(vocab).to_kind(Kind::Float);
-        let (mut output, state) = self.encoder.seq(&one_hot(&batch.source));
+        let (mut output, state) = self.encoder.seq(&one_hot(batch.source.ids()));
         if let Some(decoder) = &self.decoder {
             output = match &batch.decoder_input {
-                Some(input) => decoder.seq_init(&one_hot(input), &state).0,
+                Some(input) => decoder.seq_init(&one_hot(input.ids()), &state).0,
                 None => {
                     let code = state.h().squeeze_dim(0).unsqueeze(1);
                     decoder.seq(&code.repeat([1, self.config.n_out, 1])).0
@@ -83,7 +84,7 @@ impl Plain {
             };
         }
         let logits = self.dense.forward(&output).view([-1, vocab]);
-        let target = ids(&batch.target).view([-1]);
+        let target = ids(batch.target.ids()).view([-1]);
         let loss = logits.cross_entropy_for_logits(&target);
         self.optimizer.backward_step(&loss);
         (loss.double_value(&[]), logits.accuracy_for_logits(&target).double_value(&[]))

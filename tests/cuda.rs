@@ -26,7 +26,7 @@ use seqlab::files::checksum::Checksum;
 use seqlab::files::directory::Directory;
 use seqlab::files::disk::parent;
 use seqlab::model::Model;
-use seqlab::model::network::{self, Network};
+use seqlab::model::network::Network;
 use seqlab::run::curves::{self, CurveRow};
 use seqlab::tensor::device::{self, download, host};
 use seqlab::tensor::parameters::Parameters;
@@ -350,7 +350,7 @@ fn what_a_gpu_trained_loads_and_evaluates_on_the_cpu() {
         let run = Directory::open(parent(&path)).unwrap();
         checkpoint::save(&run, &path, &mut trainer, Checksum::of(b"")).unwrap();
         let specs = Model::new(&config).parameters();
-        let kind = network::kind(config.dtype);
+        let kind = seqlab::tensor::device::kind(config.dtype);
         let parameters = Parameters::zeros(specs, config.replicas, kind, host()).unwrap();
         let saved = checkpoint::newest(&path).unwrap().whole.unwrap();
         saved.load_weights(Which::Last, &parameters, 0).unwrap();

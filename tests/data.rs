@@ -8,7 +8,8 @@ use rand::RngExt;
 use seqlab::base::rng::{Purpose, Stream};
 use seqlab::config::presets;
 use seqlab::config::{Config, Family, TaskKind};
-use seqlab::data::task::{Batch, Task};
+use seqlab::data::batch::{Batch, Sequences};
+use seqlab::data::task::Task;
 
 /// So many ids that one from a wrong place is not the right one by chance.
 const VOCAB: i64 = 1_000_000;
@@ -87,16 +88,18 @@ fn rows(ids: &[i64], width: i64) -> Vec<&[i64]> {
 
 /// Replica `k` of a batch as a batch of its own.
 fn replica(batch: &Batch, k: usize) -> Batch {
-    let part = |ids: &[i64]| {
+    let part = |of: &Sequences| -> Sequences {
+        let ids = of.ids();
         let size = ids.len() / batch.replicas;
-        ids[k * size..(k + 1) * size].to_vec()
+        ids[k * size..(k + 1) * size].to_vec().into()
     };
     Batch {
         replicas: 1,
         size: batch.size,
         source: part(&batch.source),
-        decoder_input: batch.decoder_input.as_deref().map(part),
+        decoder_input: batch.decoder_input.as_ref().map(part),
         target: part(&batch.target),
+        lengths: None,
     }
 }
 
@@ -119,9 +122,9 @@ proptest! {
         prop_assert_eq!(batch.size, more + 1);
         prop_assert_eq!(batch.decoder_input, None);
         let sources: Vec<_> = sequence.windows(n_in).collect();
-        prop_assert_eq!(rows(&batch.source, config.n_in), sources.clone());
+        prop_assert_eq!(rows(batch.source.ids(), config.n_in), sources.clone());
         let targets: Vec<_> = sources.iter().map(|source| &source[..n_out]).collect();
-        prop_assert_eq!(rows(&batch.target, config.n_out), targets);
+        prop_assert_eq!(rows(batch.target.ids(), config.n_out), targets);
     }
 
     #[test]
@@ -136,9 +139,9 @@ proptest! {
         let batch = training(&config, seed, number);
         prop_assert_eq!(batch.size, length - first);
         let sources: Vec<_> = (first..length).map(|t| &sequence[t + 1 - n_in..=t]).collect();
-        prop_assert_eq!(rows(&batch.source, config.n_in), sources);
+        prop_assert_eq!(rows(batch.source.ids(), config.n_in), sources);
         let targets: Vec<_> = (first..length).map(|t| sequence[t - back]).collect();
-        prop_assert_eq!(batch.target, targets);
+        prop_assert_eq!(batch.target, targets.into());
     }
 
     #[test]
@@ -151,13 +154,13 @@ proptest! {
         let batch = training(&config, seed, number);
         prop_assert_eq!(batch.size, samples);
         let decoder_input = batch.decoder_input.unwrap();
-        for (i, source) in rows(&batch.source, config.n_in).into_iter().enumerate() {
+        for (i, source) in rows(batch.source.ids(), config.n_in).into_iter().enumerate() {
             let position = number * samples as u64 + i as u64;
             prop_assert_eq!(source, drawn(&config, seed, position, config.n_in));
             let target: Vec<i64> = (0..n_out).map(|t| source[n_out - 1 - t]).collect();
-            prop_assert_eq!(rows(&batch.target, config.n_out)[i], &target);
+            prop_assert_eq!(rows(batch.target.ids(), config.n_out)[i], &target);
             let fed = [&[0], &target[..n_out - 1]].concat();
-            prop_assert_eq!(rows(&decoder_input, config.n_out)[i], fed);
+            prop_assert_eq!(rows(decoder_input.ids(), config.n_out)[i], fed);
         }
     }
 
@@ -217,12 +220,12 @@ proptest! {
         let seeds = [seed];
         let epoch = task.epoch(&seeds, Purpose::Training, number);
         let (alone, all) = (epoch.batch(i..i + 1), epoch.batch(0..20));
-        prop_assert_eq!(&alone.source, rows(&all.source, 6)[i]);
+        prop_assert_eq!(alone.source.ids(), rows(all.source.ids(), 6)[i]);
         // Nor, in the first epoch, on how many there are: an evaluation's samples are a prefix of
         // a longer one's.
         let first = training(&config, seed, 0);
         let longer = training(&reverse(20 + more, 6, 3), seed, 0);
-        prop_assert_eq!(&first.source, &longer.source[..20 * 6]);
+        prop_assert_eq!(first.source.ids(), &longer.source.ids()[..20 * 6]);
     }
 
     #[test]
@@ -256,7 +259,9 @@ fn sums(config: &Config, batch: &Batch) -> Vec<[usize; 3]> {
         let answer = text(&mut target.iter());
         [a, b, answer.trim_end_matches(' ')].map(number)
     };
-    let pairs = rows(&batch.source, config.n_in).into_iter().zip(rows(&batch.target, config.n_out));
+    let pairs = rows(batch.source.ids(), config.n_in)
+        .into_iter()
+        .zip(rows(batch.target.ids(), config.n_out));
     pairs.map(decode).collect()
 }
 
@@ -302,7 +307,7 @@ proptest! {
         prop_assert_eq!(all.size, 30);
         prop_assert_eq!(&all, &held_out_of(&config, Purpose::Validation, 1000));
         let some = held_out_of(&config, Purpose::Validation, few);
-        prop_assert_eq!(&some.source, &all.source[..few * 5]);
+        prop_assert_eq!(some.source.ids(), &all.source.ids()[..few * 5]);
         let task = Task::new(&config);
         let other = task.epoch(&[seed], Purpose::Evaluation, epoch).batch(0..30);
         prop_assert_eq!(all, other);
@@ -346,7 +351,7 @@ fn no_reversed_sample_occurs_in_two_epochs() {
     let mut seen = BTreeSet::new();
     for number in 0..10 {
         let batch = training(&config, 0, number);
-        seen.extend(rows(&batch.source, 6).into_iter().map(<[i64]>::to_vec));
+        seen.extend(rows(batch.source.ids(), 6).into_iter().map(<[i64]>::to_vec));
     }
     assert_eq!(seen.len(), 500);
 }
@@ -378,7 +383,7 @@ fn presets_have_the_designs_samples_and_id_ranges() {
             assert_eq!(batch.source.len(), batch.size * n_in, "{name}");
             assert_eq!(batch.target.len(), batch.size * n_out, "{name}");
             assert_eq!(batch.decoder_input.is_some(), name == "reverse");
-            ids.extend(batch.source.into_iter().chain(batch.target));
+            ids.extend(batch.source.ids().iter().chain(batch.target.ids()).copied());
         }
         assert_eq!(ids, (id_min..=id_max).collect(), "{name}");
     }
@@ -390,11 +395,11 @@ fn the_lag_presets_have_the_designs_samples() {
     let sequence = drawn(&config, 3, 8, 25);
     let batch = training(&config, 3, 8);
     for (i, t) in (5..25).enumerate() {
-        assert_eq!(rows(&batch.source, 5)[i], &sequence[t - 4..=t]);
-        assert_eq!(batch.target[i], sequence[t - 1]);
+        assert_eq!(rows(batch.source.ids(), 5)[i], &sequence[t - 4..=t]);
+        assert_eq!(batch.target.ids()[i], sequence[t - 1]);
     }
     let batch = training(&preset("echo-lag-no-context"), 3, 8);
-    assert_eq!((&batch.source[..], &batch.target[..]), (&sequence[1..], &sequence[..24]));
+    assert_eq!((batch.source.ids(), batch.target.ids()), (&sequence[1..], &sequence[..24]));
 }
 
 /// Bound of a χ² statistic: its mean and six standard deviations to either side. Far too even is
@@ -415,7 +420,8 @@ fn ids_are_uniform_and_independent() {
         let config = Config { id_max: id_min + ids - 1, replicas: 2, ..config };
         let id = |x: i64| (x - id_min) as usize;
         for number in 0..8000 {
-            let [now, next] = [2 * number, 2 * number + 1].map(|n| training(&config, 5, n).source);
+            let [now, next] =
+                [2 * number, 2 * number + 1].map(|n| training(&config, 5, n).source.ids().to_vec());
             let other = &now[now.len() / 2..];
             for (i, &x) in now[..now.len() / 2].iter().enumerate() {
                 single[id(x)] += 1.0;
@@ -437,9 +443,10 @@ fn concat_joins_samples_within_each_replica() {
     let batch = |size, source: &[i64], fed: &[i64], target: &[i64]| Batch {
         replicas: 2,
         size,
-        source: source.to_vec(),
-        decoder_input: Some(fed.to_vec()),
-        target: target.to_vec(),
+        source: source.to_vec().into(),
+        decoder_input: Some(fed.to_vec().into()),
+        target: target.to_vec().into(),
+        lengths: None,
     };
     let one = batch(1, &[1, 2, 51, 52], &[0, 50], &[3, 53]);
     let two = batch(2, &[4, 5, 6, 7, 54, 55, 56, 57], &[1, 2, 51, 52], &[8, 9, 58, 59]);
@@ -458,7 +465,7 @@ fn only_a_teacher_forced_family_gets_decoder_inputs() {
     let config = Config { family: Family::TeacherForced, id_min: 1, ..echo(25, 6, 4) };
     let batch = training(&config, 0, 0);
     let decoder_input = batch.decoder_input.unwrap();
-    for (fed, target) in rows(&decoder_input, 4).into_iter().zip(rows(&batch.target, 4)) {
+    for (fed, target) in rows(decoder_input.ids(), 4).into_iter().zip(rows(batch.target.ids(), 4)) {
         assert_eq!(fed, [0, target[0], target[1], target[2]]);
     }
 }

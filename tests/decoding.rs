@@ -12,7 +12,7 @@ use seqlab::base::rng::{Purpose, Stream};
 use seqlab::config::{Config, Dtype, Feedback, presets};
 use seqlab::model::Model;
 use seqlab::model::layers::twin::Input;
-use seqlab::model::network::{self, Network};
+use seqlab::model::network::Network;
 use seqlab::tensor::device::{download, host, upload};
 use seqlab::tensor::parameters::Parameters;
 use seqlab::train::decode::{Found, Hypothesis, Search, free_running};
@@ -37,7 +37,7 @@ fn configs(dtype: Dtype) -> Vec<Config> {
 /// A model with weights that `scale` multiplies, so that it prefers some ids to others.
 fn model(config: &Config, scale: f64) -> Network {
     let specs = Model::new(config).parameters();
-    let kind = network::kind(config.dtype);
+    let kind = seqlab::tensor::device::kind(config.dtype);
     let mut parameters = Parameters::zeros(specs, config.replicas, kind, host()).unwrap();
     parameters.initialise(&config.seeds(), 1, &|_| Ok(())).unwrap();
     let _ = parameters.flat().shallow_clone().f_mul_scalar_(scale).unwrap();
@@ -58,7 +58,7 @@ fn search(width: i64, length_penalty: f64, end: Option<i64>) -> Search {
 }
 
 fn run(network: &Network, source: &Tensor, search: &Search) -> Found {
-    let run = || search.run(network, source, &network.zero_state(ROWS).unwrap());
+    let run = || search.run(network, Input::Ids(source, None), &network.zero_state(ROWS).unwrap());
     tch::no_grad(run).unwrap().0
 }
 
@@ -66,15 +66,15 @@ fn run(network: &Network, source: &Tensor, search: &Search) -> Found {
 fn after(network: &Network, source: &Tensor, before: &[i64]) -> Tensor {
     let zero = network.zero_state(ROWS).unwrap();
     let logits = if network.has_decoder() {
-        let (mut outputs, _) = network.encode(source, &zero).unwrap();
-        let mut logits = network.step(source, Input::Zeros(ROWS), &mut outputs).unwrap();
+        let (mut outputs, _) = network.encode(Input::Ids(source, None), &zero).unwrap();
+        let mut logits = network.step(Input::Zeros(ROWS), &mut outputs).unwrap();
         for &id in before {
             let ids = Tensor::full([source.size()[0], ROWS, 1], id, (Kind::Int64, host()));
-            logits = network.step(source, Input::Ids(&ids), &mut outputs).unwrap();
+            logits = network.step(Input::Ids(&ids, None), &mut outputs).unwrap();
         }
         logits
     } else {
-        let (logits, _) = network.forward(source, None, &zero).unwrap();
+        let (logits, _) = network.forward(Input::Ids(source, None), None, &zero).unwrap();
         logits.select(1, before.len() as i64)
     };
     logits.log_softmax(-1, Kind::Double)
@@ -213,7 +213,8 @@ fn a_beam_of_one_is_greedy() {
         for config in configs(dtype) {
             let (network, source) = (&model(&config, 3.0), &source(&config));
             let zero = network.zero_state(ROWS).unwrap();
-            let greedy = || free_running(network, Some(Feedback::Argmax), source, &zero);
+            let greedy =
+                || free_running(network, Some(Feedback::Argmax), Input::Ids(source, None), &zero);
             let greedy = most_probable(&tch::no_grad(greedy).unwrap().0).unwrap();
             let found = run(network, source, &search(1, 0.0, None));
             assert_eq!(found.best().unwrap(), greedy, "{}", layers_of(&config));

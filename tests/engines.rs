@@ -13,8 +13,9 @@ use rand_chacha::ChaCha8Rng;
 use seqlab::base::rng::{Purpose, Stream};
 use seqlab::config::presets;
 use seqlab::config::{Config, Dtype, EngineChoice, Family, GateActivation, LearningRateSchedule};
+use seqlab::data::batch::Batch;
 use seqlab::data::loader::{Batches, Prefetch};
-use seqlab::data::task::{Batch, Task};
+use seqlab::data::task::Task;
 use seqlab::model::layers::twin::LstmState;
 use seqlab::model::network::State;
 use seqlab::run::curves::CurveRow;
@@ -136,9 +137,10 @@ impl Case {
         Batch {
             replicas: replicas as usize,
             size,
-            source: ids(n_in),
-            decoder_input: (family == Family::TeacherForced).then(|| ids(n_out)),
-            target: ids(n_out),
+            source: ids(n_in).into(),
+            decoder_input: (family == Family::TeacherForced).then(|| ids(n_out).into()),
+            target: ids(n_out).into(),
+            lengths: None,
         }
     }
 

@@ -12,12 +12,13 @@ use rand_chacha::ChaCha8Rng;
 use seqlab::base::rng::{Purpose, Stream};
 use seqlab::config::presets;
 use seqlab::config::{Attention, Config, Dtype, EngineChoice, Family, Feedback, GateActivation};
-use seqlab::data::task::Batch;
+use seqlab::data::batch::{Batch, Sequences};
 use seqlab::model::layers::Spec;
 use seqlab::model::layers::lstm::torch;
 use seqlab::model::layers::lstm::{InputKind, Lstm};
 use seqlab::model::layers::twin::LstmState;
 use seqlab::model::layers::twin::{Input, Twin};
+use seqlab::model::losses::Target;
 use seqlab::model::losses::cross_entropy::torch as loss;
 use seqlab::model::network::{Network, State};
 use seqlab::tensor::device::{download, host, upload};
@@ -123,9 +124,10 @@ impl Case {
         let batch = Batch {
             replicas: config.replicas as usize,
             size: config.batch_size as usize,
-            source: ids(config.n_in),
-            decoder_input: forced.then(|| ids(config.n_out)),
-            target: ids(config.n_out),
+            source: ids(config.n_in).into(),
+            decoder_input: forced.then(|| ids(config.n_out).into()),
+            target: ids(config.n_out).into(),
+            lengths: None,
         };
         Self { trainer, batch, state }
     }
@@ -136,17 +138,22 @@ impl Case {
 
     /// Logits `(R, Tout, B, V)` and the state behind them.
     fn forward(&self) -> (Tensor, State) {
-        let decoder_input = self.batch.decoder_input.as_ref().map(|ids| self.ids(ids));
-        let source = self.ids(&self.batch.source);
+        let fed = self.batch.decoder_input.as_ref().map(|fed| self.ids(fed.ids()));
+        let source = self.ids(self.batch.source.ids());
+        let fed = fed.as_ref().map(|fed| Input::Ids(fed, None));
         tch::no_grad(|| {
             let model = self.trainer.evaluator().network;
-            model.forward(&source, decoder_input.as_ref(), &self.state).unwrap()
+            model.forward(Input::Ids(&source, None), fed, &self.state).unwrap()
         })
     }
 
     /// Each replica's loss.
     fn losses(&self) -> Vec<f64> {
-        let score = loss::score(&self.forward().0, &self.ids(&self.batch.target)).unwrap();
+        let score = loss::score(
+            &self.forward().0,
+            Target { steps: &self.ids(self.batch.target.ids()), valid: None },
+        )
+        .unwrap();
         download(&score.loss).unwrap()
     }
 }
@@ -363,8 +370,8 @@ impl<'a> Reference<'a> {
             };
             let place = |t: &Tensor| download(&t.get(k as i64).get(b as i64)).unwrap();
             let state: Vec<Memory> = state.0.iter().map(|s| (place(&s.h), place(&s.c))).collect();
-            let fed = batch.decoder_input.as_deref().map(of).unwrap_or_default();
-            self.logits(k, &of(&batch.source), &fed, &state)
+            let fed = batch.decoder_input.as_ref().map(Sequences::ids).map(of).unwrap_or_default();
+            self.logits(k, &of(batch.source.ids()), &fed, &state)
         };
         (0..batch.size).map(row).collect()
     }
@@ -451,12 +458,15 @@ fn free_running_feeds_zeros_and_then_what_was_put_out() {
         for feedback in [Feedback::Softmax, Feedback::Argmax] {
             let config = Config { feedback: Some(feedback), ..config.clone() };
             let case = Case::new(&config);
-            let source = case.ids(&case.batch.source);
+            let source = case.ids(case.batch.source.ids());
             let model = case.trainer.evaluator().network;
-            let said = || free_running(model, Some(feedback), &source, &case.state);
+            let said =
+                || free_running(model, Some(feedback), Input::Ids(&source, None), &case.state);
             let (probabilities, _) = tch::no_grad(said).unwrap();
             let reference = Reference::new(&config, &case.trainer.parameters);
-            for (row, source) in case.batch.source.chunks_exact(config.n_in as usize).enumerate() {
+            for (row, source) in
+                case.batch.source.ids().chunks_exact(config.n_in as usize).enumerate()
+            {
                 let (k, b) = (row / case.batch.size, row % case.batch.size);
                 let got = download(&probabilities.get(k as i64).select(1, b as i64)).unwrap();
                 let expected = reference.free_run(k, source).concat();
@@ -533,7 +543,7 @@ fn looking_ids_up_is_the_product_with_their_one_hot_vectors() {
         let count = replicas * batch * steps;
         let ids: Vec<i64> = (0..count).map(|_| generator.random_range(0..vocab)).collect();
         let ids = upload(&ids, &[replicas, batch, steps], host()).unwrap();
-        let projected = lstm.project(&Input::Ids(&ids)).unwrap();
+        let projected = lstm.project(&Input::Ids(&ids, None)).unwrap();
         assert_eq!(projected.size(), [steps, replicas, batch, 4 * units]);
         for t in 0..steps {
             let one_hot = ids.select(2, t).one_hot(vocab).to_kind(Kind::Double);
@@ -564,8 +574,8 @@ fn repeating_a_vectors_projection_is_feeding_it_at_every_step() {
             layer("encoder", vocab, InputKind::Ids),
             layer("decoder", units, InputKind::OneVector),
         );
-        let source = case.ids(&case.batch.source);
-        let code = encoder.run(&[Input::Ids(&source)], Some(&case.state.0[0])).unwrap();
+        let source = case.ids(case.batch.source.ids());
+        let code = encoder.run(&[Input::Ids(&source, None)], Some(&case.state.0[0])).unwrap();
         let code = code.last.unwrap().h;
         let mut state = case.state.0[1].shallow_clone();
         for _ in 0..config.n_out {
@@ -606,7 +616,7 @@ fn a_score_is_the_mean_cross_entropy_and_the_share_of_right_ids() {
         }
     }
     let target = upload(&target, &[replicas as i64, batch as i64, -1], host()).unwrap();
-    let score = loss::score(&logits, &target).unwrap();
+    let score = loss::score(&logits, Target { steps: &target, valid: None }).unwrap();
     assert_close(&download(&score.loss).unwrap(), &loss, 1e-14, "loss");
     assert_close(&download(&score.metrics[0]).unwrap(), &accuracy, 1e-15, "accuracy");
     assert_eq!(score.metrics[0].kind(), Kind::Double);
@@ -617,6 +627,7 @@ fn teacher_forcing_without_decoder_inputs_is_an_error() {
     let config = models().into_iter().find(|c| c.family == Family::TeacherForced).unwrap();
     let case = Case::new(&config);
     let model = Network::new(&config, &case.trainer.parameters).unwrap();
-    let error = model.forward(&case.ids(&case.batch.source), None, &case.state).unwrap_err();
+    let source = case.ids(case.batch.source.ids());
+    let error = model.forward(Input::Ids(&source, None), None, &case.state).unwrap_err();
     assert!(error.to_string().contains("decoder inputs"), "{error}");
 }

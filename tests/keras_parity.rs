@@ -13,7 +13,9 @@ use seqlab::config::presets;
 use seqlab::config::{
     Attention, Config, Dtype, EngineChoice, Family, Feedback, GateActivation, OptimizerKind,
 };
-use seqlab::data::task::Batch;
+use seqlab::data::batch::{Batch, Lengths};
+use seqlab::data::loader::UploadedBatch;
+use seqlab::model::layers::twin::{Input, Mask};
 use seqlab::model::network::{Network, State};
 use seqlab::tensor::device;
 use seqlab::train::decode::free_running;
@@ -168,6 +170,7 @@ impl Case {
             momentum: settings["momentum"].as_f64(),
             nesterov: settings["nesterov"].as_bool(),
             weight_decay: settings["weight_decay"].as_f64(),
+            n_in_min: json["lengths"].as_bool().unwrap_or(false).then_some(1),
             embedding: json["embedding"].as_i64().unwrap_or(0),
             layers: json["layers"].as_i64().unwrap_or(1),
             bidirectional: json["bidirectional"].as_bool().unwrap_or(false),
@@ -212,14 +215,37 @@ impl Case {
         Ok(others.chain(ids.clone()).collect())
     }
 
+    /// Lengths, likewise.
+    fn lengths(&self, name: &str, step: usize) -> Result<Vec<i64>> {
+        let own: Vec<i64> = Vec::try_from(find(&self.data, name)?.get(step as i64))?;
+        let others = (1..self.config.replicas).flat_map(|_| own.iter().rev().copied());
+        Ok(others.chain(own.iter().copied()).collect())
+    }
+
+    /// The mask of the sources of `batch`.
+    fn mask(&self, batch: &Batch) -> Result<Option<Mask>> {
+        let batch = UploadedBatch::of(batch, device::host(), Kind::Double)?;
+        Ok(batch.valid.map(|valid| Mask::new(&valid.source)).transpose()?)
+    }
+
     fn batch(&self, step: usize) -> Result<Batch> {
         let forced = self.config.family == Family::TeacherForced;
         Ok(Batch {
             replicas: self.config.replicas as usize,
             size: self.config.batch_size as usize,
-            source: self.ids("inputs", step)?,
-            decoder_input: forced.then(|| self.ids("decoder_inputs", step)).transpose()?,
-            target: self.ids("targets", step)?,
+            source: self.ids("inputs", step)?.into(),
+            decoder_input: match forced {
+                true => Some(self.ids("decoder_inputs", step)?.into()),
+                false => None,
+            },
+            target: self.ids("targets", step)?.into(),
+            lengths: match self.config.n_in_min {
+                Some(_) => Some(Lengths {
+                    source: self.lengths("source_lengths", step)?,
+                    target: self.lengths("target_lengths", step)?,
+                }),
+                None => None,
+            },
         })
     }
 
@@ -242,7 +268,7 @@ fn unknown(json: &serde_json::Value) -> Option<String> {
         serde_json::Value::Null | serde_json::Value::Bool(false) => true,
         number => number.as_f64() == Some(0.0),
     };
-    ["lengths", "dropout", "label_smoothing"].into_iter().find(|f| !off(f)).map(str::to_owned)
+    ["dropout", "label_smoothing"].into_iter().find(|f| !off(f)).map(str::to_owned)
 }
 
 /// Replays a case as the last of `replicas`; or tells what it has that no model here has.
@@ -302,10 +328,12 @@ fn compare(case: &Case, trainer: &Trainer, prefix: &str, values: &[Tensor]) -> R
 
 fn probabilities_before(case: &Case, trainer: &Trainer) -> Result<f64> {
     let batch = case.batch(0)?;
-    let decoder_input = batch.decoder_input.as_ref().map(|ids| case.source(ids)).transpose()?;
+    let fed = batch.decoder_input.as_ref().map(|fed| case.source(fed.ids())).transpose()?;
+    let (source, mask) = (case.source(batch.source.ids())?, case.mask(&batch)?);
+    let fed = fed.as_ref().map(|fed| Input::Ids(fed, None));
     let model = trainer.evaluator().network;
     let zero = model.zero_state(case.config.batch_size)?;
-    let (logits, _) = model.forward(&case.source(&batch.source)?, decoder_input.as_ref(), &zero)?;
+    let (logits, _) = model.forward(Input::Ids(&source, mask.as_ref()), fed, &zero)?;
     let probabilities = samples_first(&logits.softmax(-1, Kind::Double), case);
     Ok(difference(&probabilities, case.expect("probs0")?))
 }
@@ -318,7 +346,9 @@ fn predictions(case: &Case, trainer: &Trainer) -> Result<f64> {
     if case.config.family == Family::TeacherForced {
         for feedback in [Feedback::Softmax, Feedback::Argmax] {
             let model = trainer.evaluator().network;
-            let (got, _) = free_running(model, Some(feedback), &source(inputs), &zero(model)?)?;
+            let (source, mask) = (source(inputs), case.mask(&case.batch(0)?)?);
+            let source = Input::Ids(&source, mask.as_ref());
+            let (got, _) = free_running(model, Some(feedback), source, &zero(model)?)?;
             let expected = case.expect(&format!("predict.{feedback}"))?;
             worst = max(worst, difference(&samples_first(&got, case), expected));
         }
@@ -326,7 +356,8 @@ fn predictions(case: &Case, trainer: &Trainer) -> Result<f64> {
         let model = trainer.evaluator().network;
         let mut state: State = zero(model)?;
         for batch in 0..inputs.size()[0] {
-            let (got, next) = free_running(model, None, &source(&inputs.get(batch)), &state)?;
+            let source = source(&inputs.get(batch));
+            let (got, next) = free_running(model, None, Input::Ids(&source, None), &state)?;
             let expected = case.expect("predict.probs")?.get(batch);
             worst = max(worst, difference(&samples_first(&got, case), &expected));
             state = if case.config.stateful { next } else { zero(model)? };

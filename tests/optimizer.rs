@@ -11,7 +11,6 @@ use seqlab::config::{Config, Dtype, EngineChoice, LearningRateSchedule, Optimize
 use seqlab::data::epochs::Epochs;
 use seqlab::data::task::Task;
 use seqlab::kernels::thread_pool::ThreadPool;
-use seqlab::model::network;
 use seqlab::optim::optimizer::Optimizer;
 use seqlab::run::curves::CurveRow;
 use seqlab::tensor::device::{download, host};
@@ -40,7 +39,7 @@ impl Bench {
             ParameterSpec::new("layer", "kernel", &[3, 2], Init::Zeros),
             ParameterSpec::new("layer", "bias", &[2], Init::Zeros),
         ];
-        let kind = network::kind(config.dtype);
+        let kind = seqlab::tensor::device::kind(config.dtype);
         let parameters = Parameters::zeros(specs, REPLICAS, kind, host()).unwrap();
         let optimizer = Optimizer::new(config, Epochs::of(config).steps(), &parameters).unwrap();
         let generator = Stream::new(4, Purpose::Evaluation).at(0);

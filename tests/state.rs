@@ -8,7 +8,9 @@ use rand::RngExt;
 use seqlab::base::rng::{Purpose, Stream};
 use seqlab::config::presets;
 use seqlab::config::{Config, Dtype, EngineChoice, Family, Feedback};
-use seqlab::data::task::{Batch, Task};
+use seqlab::data::batch::Batch;
+use seqlab::data::task::Task;
+use seqlab::model::layers::twin::Input;
 use seqlab::model::layers::twin::LstmState;
 use seqlab::model::network::{Network, State};
 use seqlab::run::curves::CurveRow;
@@ -94,11 +96,11 @@ fn rebuilt(state: &State, mut number: impl FnMut(f64) -> f64) -> State {
 }
 
 fn source(batch: &Batch) -> Tensor {
-    upload(&batch.source, &[batch.replicas as i64, batch.size as i64, -1], host()).unwrap()
+    upload(batch.source.ids(), &[batch.replicas as i64, batch.size as i64, -1], host()).unwrap()
 }
 
 fn predict(model: &Network, source: &Tensor, state: &State) -> (Tensor, State) {
-    tch::no_grad(|| free_running(model, None, source, state)).unwrap()
+    tch::no_grad(|| free_running(model, None, Input::Ids(source, None), state)).unwrap()
 }
 
 fn run(config: &Config) -> (Trainer, Vec<CurveRow>) {
@@ -169,7 +171,9 @@ fn row_i_of_a_batch_continues_row_i_of_the_batch_before() {
     let ids: Vec<i64> = (0..rows * 2 * steps).map(|_| generator.random_range(0..7)).collect();
     let whole = upload(&ids, &[config.replicas, config.batch_size, 2 * steps], host()).unwrap();
     let zero = model.zero_state(config.batch_size).unwrap();
-    let forward = |source: &Tensor, state: &State| model.forward(source, None, state).unwrap();
+    let forward = |source: &Tensor, state: &State| {
+        model.forward(Input::Ids(source, None), None, state).unwrap()
+    };
     let (expected, last) = forward(&whole, &zero);
     let (first, carried) = forward(&whole.narrow(2, 0, steps), &zero);
     let (second, end) = forward(&whole.narrow(2, steps, steps), &carried);
@@ -235,13 +239,15 @@ fn free_running_depends_on_the_source_alone() {
         let model = trainer.evaluator().network;
         let batch = &training(&config, 9)[0];
         let predict = |source: &Tensor, state: &State| {
-            tch::no_grad(|| free_running(model, Some(feedback), source, state)).unwrap()
+            tch::no_grad(|| free_running(model, Some(feedback), Input::Ids(source, None), state))
+                .unwrap()
         };
         let (source, none) = (source(batch), State(Vec::new()));
         let expected = bits(&predict(&source, &none).0);
         // Neither what was computed before nor a state plays a part.
-        let fed = upload(batch.decoder_input.as_ref().unwrap(), &[2, 4, -1], host()).unwrap();
-        let _ = model.forward(&source, Some(&fed), &none).unwrap();
+        let fed = upload(batch.decoder_input.as_ref().unwrap().ids(), &[2, 4, -1], host()).unwrap();
+        let _ =
+            model.forward(Input::Ids(&source, None), Some(Input::Ids(&fed, None)), &none).unwrap();
         let other = LstmState { h: source.ones_like(), c: source.ones_like() };
         assert_eq!(bits(&predict(&source, &State(vec![other])).0), expected);
         // Every id of the source does.
@@ -260,9 +266,13 @@ fn a_forced_decoder_sees_its_inputs_up_to_the_step_it_answers() {
     let trainer = new(&config);
     let model = trainer.evaluator().network;
     let batch = &training(&config, 0)[0];
-    let fed = upload(batch.decoder_input.as_ref().unwrap(), &[2, 4, -1], host()).unwrap();
+    let fed = upload(batch.decoder_input.as_ref().unwrap().ids(), &[2, 4, -1], host()).unwrap();
     let none = State(Vec::new());
-    let logits = |fed: &Tensor| model.forward(&source(batch), Some(fed), &none).unwrap().0;
+    let logits = |fed: &Tensor| {
+        let source = source(batch);
+        let fed = Some(Input::Ids(fed, None));
+        model.forward(Input::Ids(&source, None), fed, &none).unwrap().0
+    };
     let before = logits(&fed);
     for changed in 0..config.n_out {
         let other = fed.copy();
@@ -312,9 +322,9 @@ fn evaluate_by_hand(
             let (n_in, n_out) = (config.n_in as usize, config.n_out as usize);
             for row in 0..2 * batch.size {
                 let (k, b) = (row / batch.size, row % batch.size);
-                let expected = &batch.target[row * n_out..(row + 1) * n_out];
+                let expected = &batch.target.ids()[row * n_out..(row + 1) * n_out];
                 let got = &ids[row * n_out..(row + 1) * n_out];
-                let source = &batch.source[row * n_in..(row + 1) * n_in];
+                let source = &batch.source.ids()[row * n_in..(row + 1) * n_in];
                 said[k].push((source.to_vec(), got.to_vec()));
                 tokens[k] += n_out;
                 right[k] += expected.iter().zip(got).filter(|(a, b)| a == b).count();

@@ -105,7 +105,7 @@ fn lstm_gradient(choice: DeviceChoice) -> Result<Vec<f64>> {
     parameters.initialise(&[0], 1, &|_| Ok(()))?;
     let lstm = Layer::from(lstm).twin(&parameters, "lstm")?;
     let ids = device::upload(&[0, 1, 2, 3, 4, 0], &[1, 2, 3], device)?;
-    let output = lstm.run(&[Input::Ids(&ids)], lstm.zero_state(2)?.as_ref())?;
+    let output = lstm.run(&[Input::Ids(&ids, None)], lstm.zero_state(2)?.as_ref())?;
     let loss: Tensor = output.outputs.f_square()?.f_sum(tch::Kind::Double)?;
     parameters.backward(&loss)?;
     finite(device::download(parameters.gradient())?)

@@ -3,14 +3,15 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::base::error::UserError;
 use crate::config::{Config, DeviceChoice};
 use crate::data::epochs::Epochs;
 use crate::data::task::Task;
 use crate::model::Model;
-use crate::model::network::{self, Network, State};
+use crate::model::layers::twin::{Input, Mask};
+use crate::model::network::Network;
 use crate::resolve;
 use crate::run::progress::say;
 use crate::run::run_dir::RunDir;
@@ -130,7 +131,7 @@ impl Trained {
             config.replicas = 1;
         }
         device::set_threads(device::threads(&config));
-        let kind = network::kind(config.dtype);
+        let kind = device::kind(config.dtype);
         let parameters = Parameters::zeros(specs, config.replicas, kind, device)?;
         let first = replica.unwrap_or(0);
         checkpoint.load_weights(which, &parameters, first)?;
@@ -158,8 +159,10 @@ impl Trained {
             return Ok(Vec::new());
         }
         let _guard = tch::no_grad_guard();
-        let (source, zero) = self.read(sources)?;
-        let (probabilities, _) = free_running(&self.network, self.config.feedback, &source, &zero)?;
+        let zero = self.network.zero_state(sources.len() as i64)?;
+        let (steps, mask) = self.read(sources)?;
+        let source = Input::new(&steps, mask.as_ref());
+        let (probabilities, _) = free_running(&self.network, self.config.feedback, source, &zero)?;
         Ok(most_probable(&probabilities)?)
     }
 
@@ -178,16 +181,28 @@ impl Trained {
             return Ok(Vec::new());
         }
         let _guard = tch::no_grad_guard();
-        let (source, zero) = self.read(sources)?;
-        let (found, _) = search.run(&self.network, &source, &zero)?;
+        let zero = self.network.zero_state(sources.len() as i64)?;
+        let (steps, mask) = self.read(sources)?;
+        let (found, _) = search.run(&self.network, Input::new(&steps, mask.as_ref()), &zero)?;
         Ok(found.hypotheses(most)?)
     }
 
-    /// `sources` `(R, B, Tin)`, the same for every replica, and the zero state.
-    fn read(&self, sources: &[&[i64]]) -> Result<(Tensor, State)> {
-        let size = sources.len() as i64;
-        let source = device::upload(&sources.concat(), &[1, size, -1], self.device)?;
-        let source = source.f_expand([self.config.replicas, -1, -1], false)?;
-        Ok((source, self.network.zero_state(size)?))
+    /// `sources` `(R, B, Tin)`, the same for every replica, with their mask.
+    fn read(&self, sources: &[&[i64]]) -> Result<(Tensor, Option<Mask>)> {
+        let n_in = self.config.n_in as usize;
+        let padded = sources
+            .iter()
+            .flat_map(|ids| ids.iter().copied().chain(std::iter::repeat_n(0, n_in - ids.len())));
+        let padded: Vec<i64> = padded.collect();
+        let rows = sources.len() as i64;
+        let of_each = |steps: &Tensor| steps.f_expand([self.config.replicas, -1, -1], false);
+        let steps = of_each(&device::upload(&padded, &[1, rows, -1], self.device)?)?;
+        if self.config.n_in_min.is_none() {
+            return Ok((steps, None));
+        }
+        let lengths: Vec<i64> = sources.iter().map(|ids| ids.len() as i64).collect();
+        let lengths = device::upload(&lengths, &[1, rows, 1], self.device)?;
+        let valid = Tensor::f_arange(n_in as i64, (Kind::Int64, self.device))?;
+        Ok((steps, Some(Mask::new(&of_each(&valid.f_lt_tensor(&lengths)?)?)?)))
     }
 }

@@ -67,6 +67,15 @@ configuration! {
         n_in: i64;
         /// Ids in a target; follows --n-in where the LSTM answers every step.
         n_out: i64;
+        /// Ids in the shortest source, where sources have uniform lengths up to --n-in (reverse).
+        n_in_min: Option<i64> = None
+            => takes: Whole(1, MANY), scope: only_for("task", "task", &["reverse"]),
+            left_out: Some("--n-in");
+        /// Ids in the shortest target, where targets have uniform lengths up to --n-out, each with
+        /// id 0 as its end (reverse); with --n-in-min.
+        n_out_min: Option<i64> = None
+            => takes: Whole(2, MANY), scope: only_for("task", "task", &["reverse"]),
+            left_out: Some("--n-out");
         /// How many steps before the last source id the target lies (lag).
         lag: Option<i64> = None => scope: only_for("task", "task", &["lag"]), needed: true;
     }

@@ -108,6 +108,14 @@ impl Config {
                 );
                 Err(Invalid::new("attention", self.attention, "none").because(why))
             }
+            _ if self.n_in_min.is_some() && self.stateful => {
+                let why = ": a batch with other lengths (--n-in-min) does not go on with the last";
+                Err(Invalid::new("stateful", true, "false").because(why))
+            }
+            Some(true) if self.n_in_min.is_some() => {
+                let why = ": targets would have to be as long as sources (--n-in-min)";
+                Err(Invalid::new("return_sequences", true, "false").because(why))
+            }
             _ if forced && self.id_min == 0 => {
                 let why = ": id 0 starts the decoder of family teacher_forced";
                 let invalid = Invalid::new("id_min", 0, format!("1 to {}", self.vocab - 1));

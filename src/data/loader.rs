@@ -1,6 +1,7 @@
 //! The batches of a training: drawn when they are needed or, for a GPU, by a separate thread that
 //! uploads many at a time, ahead of their use.
 
+use std::borrow::Cow;
 use std::iter::once;
 use std::ops::Range;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -8,12 +9,13 @@ use std::thread::{Builder, JoinHandle};
 use std::vec::IntoIter;
 
 use anyhow::{Context, Result, anyhow};
-use tch::{Device, TchError, Tensor};
+use tch::{Device, Kind, TchError, Tensor};
 
 use crate::base::rng::Purpose;
 use crate::config::{Config, Family};
+use crate::data::batch::{Batch, Sequences};
 use crate::data::epochs::Epochs;
-use crate::data::task::{Batch, Task};
+use crate::data::task::Task;
 use crate::tensor::device;
 
 /// The most steps that are uploaded at a time.
@@ -54,63 +56,116 @@ impl Ids {
         }
     }
 
-    /// The ids on `device`. Waits for it if they are still on the host.
+    /// The batch on `device`, its numbers of `kind`. Waits for it if it is still on the host.
     ///
     /// # Errors
     /// If `device` is short of memory.
-    pub fn on_device(&self, device: Device) -> Result<UploadedBatch, TchError> {
+    pub fn on_device(&self, device: Device, kind: Kind) -> Result<UploadedBatch, TchError> {
         match self {
-            Self::Host(batch) => {
-                UploadedBatch::new(batch, |ids| device::upload(ids, &[-1], device))
-            }
+            Self::Host(batch) => UploadedBatch::of(batch, device, kind),
             Self::Uploaded(batch) => Ok(batch.shallow_clone()),
         }
     }
 }
 
-/// A [`Batch`] as int64 tensors.
+/// A [`Batch`] as tensors: ids int64, numbers of the models' dtype.
 #[derive(Debug)]
 pub struct UploadedBatch {
     /// B.
     pub size: usize,
-    /// `(R, B, Tin)`.
+    /// `(R, B, Tin)` ids, or `(R, B, Tin, features)` numbers.
     pub source: Tensor,
-    /// `(R, B, Tout)`, for models with a teacher-forced decoder.
+    /// `(R, B, Tout)` or `(R, B, Tout, features)`, for models with a teacher-forced decoder.
     pub decoder_input: Option<Tensor>,
-    /// `(R, B, Tout)`.
+    /// `(R, B, Tout)` or `(R, B, Tout, features)`.
+    pub target: Tensor,
+    /// Which steps are no padding; `None`: none is.
+    pub valid: Option<Valid>,
+}
+
+/// Which steps of a batch are no padding.
+#[derive(Debug)]
+pub struct Valid {
+    /// `(R, B, Tin)` bool.
+    pub source: Tensor,
+    /// `(R, B, Tout)` bool.
     pub target: Tensor,
 }
 
 impl UploadedBatch {
+    /// `batch` on `device`, its numbers of `kind`. Waits for it.
+    ///
+    /// # Errors
+    /// If `device` is short of memory.
+    pub fn of(batch: &Batch, device: Device, kind: Kind) -> Result<Self, TchError> {
+        Self::new(batch, kind, |ids| device::upload(ids, &[-1], device))
+    }
+
     /// `batch`, its parts uploaded by `upload` in the order of [`parts`].
     fn new(
         batch: &Batch,
+        kind: Kind,
         mut upload: impl FnMut(&[i64]) -> Result<Tensor, TchError>,
     ) -> Result<Self, TchError> {
-        let shape = [batch.replicas as i64, batch.size as i64, -1];
-        let mut part = |ids: &[i64]| upload(ids)?.f_view(shape);
-        Ok(Self {
-            size: batch.size,
-            source: part(&batch.source)?,
-            target: part(&batch.target)?,
-            decoder_input: batch.decoder_input.as_deref().map(part).transpose()?,
-        })
+        let (replicas, size) = (batch.replicas as i64, batch.size as i64);
+        let mut sequences = |of: &Sequences| {
+            let words = upload(&words(of))?;
+            match of {
+                Sequences::Ids(_) => words.f_view([replicas, size, -1]),
+                &Sequences::Numbers { features, .. } => {
+                    let numbers = words.f_view_dtype(Kind::Double)?.f_to_kind(kind)?;
+                    numbers.f_view([replicas, size, -1, features as i64])
+                }
+            }
+        };
+        let source = sequences(&batch.source)?;
+        let target = sequences(&batch.target)?;
+        let decoder_input = batch.decoder_input.as_ref().map(sequences).transpose()?;
+        let mut valid = |lengths: &[i64], steps: i64| {
+            let lengths = upload(lengths)?.f_view([replicas, size, 1])?;
+            Tensor::f_arange(steps, (Kind::Int64, lengths.device()))?.f_lt_tensor(&lengths)
+        };
+        let valid = match &batch.lengths {
+            Some(lengths) => Some(Valid {
+                source: valid(&lengths.source, source.size()[2])?,
+                target: valid(&lengths.target, target.size()[2])?,
+            }),
+            None => None,
+        };
+        Ok(Self { size: batch.size, source, target, decoder_input, valid })
     }
 
     /// The same batch by reference.
     fn shallow_clone(&self) -> Self {
+        let valid = self.valid.as_ref().map(|valid| Valid {
+            source: valid.source.shallow_clone(),
+            target: valid.target.shallow_clone(),
+        });
         Self {
             size: self.size,
             source: self.source.shallow_clone(),
             target: self.target.shallow_clone(),
             decoder_input: self.decoder_input.as_ref().map(Tensor::shallow_clone),
+            valid,
         }
     }
 }
 
-/// The ids of `batch`, part by part.
-fn parts(batch: &Batch) -> impl Iterator<Item = &[i64]> {
-    [batch.source.as_slice(), &batch.target].into_iter().chain(batch.decoder_input.as_deref())
+/// The ids of `of`, or the bits of its numbers, which so travel in the same transfer.
+fn words(of: &Sequences) -> Cow<'_, [i64]> {
+    match of {
+        Sequences::Ids(ids) => Cow::Borrowed(ids),
+        Sequences::Numbers { values, .. } => {
+            values.iter().map(|value| value.to_bits().cast_signed()).collect()
+        }
+    }
+}
+
+/// What is uploaded of `batch`, part by part.
+fn parts(batch: &Batch) -> impl Iterator<Item = Cow<'_, [i64]>> {
+    let sequences = [&batch.source, &batch.target].into_iter().chain(&batch.decoder_input);
+    let lengths = batch.lengths.iter().flat_map(|lengths| [&lengths.source, &lengths.target]);
+    sequences.map(words).chain(lengths.map(|lengths| Cow::Borrowed(lengths.as_slice())))
 }
 
 /// What one optimiser step learns from.
@@ -138,6 +193,7 @@ pub enum Prefetch {
 pub struct Batches {
     task: Task,
     seeds: Vec<u64>,
+    kind: Kind,
     batch_size: usize,
     epochs: Range<u64>,
     /// Batches of the first epoch that are left out.
@@ -152,6 +208,7 @@ impl Batches {
         Self {
             task: task.clone(),
             seeds: config.seeds(),
+            kind: device::kind(config.dtype),
             batch_size: config.batch_size as usize,
             epochs: epoch as u64..config.epochs as u64,
             skipped: batch as usize,
@@ -246,6 +303,8 @@ impl Drop for Ahead {
 pub fn ids_of_a_step(config: &Config) -> i64 {
     let forced = i64::from(config.family == Family::TeacherForced);
     let ids = config.n_in.saturating_add(config.n_out.saturating_mul(1 + forced));
+    let lengths = if config.n_in_min.is_some() { 2 } else { 0 };
+    let ids = ids.saturating_add(lengths);
     [config.batch_size, config.replicas].into_iter().fold(ids, i64::saturating_mul)
 }
 
@@ -263,9 +322,10 @@ pub fn ids_ahead(config: &Config) -> f64 {
 fn draw_ahead(source: &Batches, device: Device, sender: &SyncSender<Result<Vec<Step>, TchError>>) {
     let mut steps = source.steps();
     while let Some(first) = steps.next() {
-        let ids = first.ids.on_host().map_or(1, |batch| parts(batch).map(<[i64]>::len).sum());
+        let ids = first.ids.on_host().map_or(1, |batch| parts(batch).map(|part| part.len()).sum());
         let more = (IDS_AT_A_TIME / ids).clamp(1, STEPS_AT_A_TIME) - 1;
-        let uploaded = upload(once(first).chain(steps.by_ref().take(more)).collect(), device);
+        let uploaded =
+            upload(once(first).chain(steps.by_ref().take(more)).collect(), device, source.kind);
         let failed = uploaded.is_err();
         if sender.send(uploaded).is_err() || failed {
             return;
@@ -273,11 +333,11 @@ fn draw_ahead(source: &Batches, device: Device, sender: &SyncSender<Result<Vec<S
     }
 }
 
-/// The same steps with their ids uploaded to `device`, in one transfer.
-fn upload(steps: Vec<Step>, device: Device) -> Result<Vec<Step>, TchError> {
+/// The same steps uploaded to `device`, in one transfer.
+fn upload(steps: Vec<Step>, device: Device, kind: Kind) -> Result<Vec<Step>, TchError> {
     let batches: Vec<&Batch> =
         steps.iter().map(|step| step.ids.on_host()).collect::<Result<_, _>>()?;
-    let ids: Vec<&[i64]> = batches.iter().flat_map(|batch| parts(batch)).collect();
+    let ids: Vec<Cow<'_, [i64]>> = batches.iter().flat_map(|batch| parts(batch)).collect();
     let all = device::upload_ahead(&ids.concat(), device)?;
     let mut used = 0;
     let mut view = |ids: &[i64]| {
@@ -286,7 +346,7 @@ fn upload(steps: Vec<Step>, device: Device) -> Result<Vec<Step>, TchError> {
         all.f_narrow(0, first, ids.len() as i64)
     };
     let uploaded = |step: &Step| {
-        let ids = UploadedBatch::new(step.ids.on_host()?, &mut view)?;
+        let ids = UploadedBatch::new(step.ids.on_host()?, kind, &mut view)?;
         Ok(Step { ids: Ids::Uploaded(ids), ..*step })
     };
     steps.iter().map(uploaded).collect()
@@ -306,7 +366,7 @@ mod tests {
 
     /// Its parts' ids, its shape and whether it is its epoch's first or last.
     fn told(step: Step) -> (Vec<Vec<i64>>, Vec<i64>, [bool; 2]) {
-        let batch = step.ids.on_device(device::host()).unwrap();
+        let batch = step.ids.on_device(device::host(), Kind::Float).unwrap();
         let tensors = [Some(batch.source), Some(batch.target), batch.decoder_input];
         let ids = tensors.iter().flatten().map(|part| device::download_ids(part).unwrap());
         let shapes = tensors.iter().flatten().flat_map(Tensor::size).collect();

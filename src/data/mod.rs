@@ -9,4 +9,6 @@ pub mod epochs;
 
 pub mod task;
 
+pub mod batch;
+
 pub mod writing;

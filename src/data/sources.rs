@@ -24,6 +24,8 @@ pub struct Reads {
     task: Task,
     vocab: i64,
     n_in: i64,
+    /// The ids of the shortest source.
+    least: i64,
 }
 
 /// A source that the model can read.
@@ -38,8 +40,8 @@ pub struct Source {
 impl Reads {
     /// What a model of this configuration reads.
     pub fn new(config: &Config) -> Self {
-        let &Config { vocab, n_in, .. } = config;
-        Self { task: Task::new(config), vocab, n_in }
+        let &Config { vocab, n_in, n_in_min, .. } = config;
+        Self { task: Task::new(config), vocab, n_in, least: n_in_min.unwrap_or(n_in) }
     }
 
     /// What it is asked.
@@ -76,16 +78,24 @@ impl Reads {
             Ok(id) => Ok(id),
         };
         let ids: Vec<i64> = text.split_whitespace().map(id).collect::<Result<_, _>>()?;
-        if ids.len() as i64 != self.n_in {
-            return Err(format!("{} ids: the model reads {}", ids.len(), self.n_in));
+        if !(self.least..=self.n_in).contains(&(ids.len() as i64)) {
+            return Err(format!("{} ids: the model reads {}", ids.len(), self.lengths()));
         }
         Ok(ids)
+    }
+
+    /// How many ids a source has.
+    fn lengths(&self) -> String {
+        match self.least == self.n_in {
+            true => self.n_in.to_string(),
+            false => format!("{} to {}", self.least, self.n_in),
+        }
     }
 }
 
 impl std::fmt::Display for Reads {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (n, last) = (self.n_in, self.vocab - 1);
+        let (n, last) = (self.lengths(), self.vocab - 1);
         if let Some(question) = self.task.question() {
             write!(f, "{question}, or ")?;
         }

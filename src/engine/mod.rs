@@ -16,7 +16,8 @@ use crate::config::{Config, EngineChoice};
 use crate::data::loader::Step;
 use crate::engine::pace::Pace;
 use crate::kernels::thread_pool::ThreadPool;
-use crate::model::losses::Scores;
+use crate::model::layers::twin::{Input, Mask};
+use crate::model::losses::{Scores, Target};
 use crate::model::network::{Network, State};
 use crate::optim::optimizer::Optimizer;
 use crate::tensor::device;
@@ -133,10 +134,14 @@ impl Engine for Libtorch {
         let [step] = steps else {
             return Err(TchError::Shape(format!("{} steps at a time, expected 1", steps.len())));
         };
-        let batch = step.ids.on_device(self.device)?;
-        let decoder_input = batch.decoder_input.as_ref();
-        let (logits, next) = self.network.forward(&batch.source, decoder_input, &state)?;
-        let score = self.network.loss().of_tensors(&logits, &batch.target)?;
+        let batch = step.ids.on_device(self.device, parameters.flat().kind())?;
+        let mask = batch.valid.as_ref().map(|valid| Mask::new(&valid.source)).transpose()?;
+        let source = Input::new(&batch.source, mask.as_ref());
+        let decoder_input = batch.decoder_input.as_ref().map(|steps| Input::new(steps, None));
+        let (logits, next) = self.network.forward(source, decoder_input, &state)?;
+        let valid = batch.valid.as_ref().map(|valid| &valid.target);
+        let target = Target { steps: &batch.target, valid };
+        let score = self.network.loss().of_tensors(&logits, target)?;
         // Replicas share no parameter, so the gradient of the sum is each one's own.
         parameters.backward(&score.loss.f_sum(logits.kind())?)?;
         let grad_norm = optimizer.update(parameters, &self.pool)?;

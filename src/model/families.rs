@@ -7,7 +7,7 @@ use crate::model::layers::dense::{Activation, Dense};
 use crate::model::layers::embedding::Embedding;
 use crate::model::layers::lstm::{InputKind, Lstm};
 use crate::model::losses::Loss;
-use crate::model::{Model, Read, Start};
+use crate::model::{Along, Model, Read, Start};
 
 impl Model {
     /// The model of a validated configuration. With `layers` every LSTM is a stack of them: each
@@ -22,8 +22,14 @@ impl Model {
     /// teacher_forced  LSTM(H) → its h and c → LSTM(H) fed the target → Dense(V, softmax)
     /// ```
     pub fn new(config: &Config) -> Self {
-        let model = Self { nodes: Vec::new(), vocab: config.vocab, loss: Loss::CrossEntropy };
-        let mut family = Builder { config, model };
+        let model = Self {
+            nodes: Vec::new(),
+            vocab: config.vocab,
+            loss: Loss::CrossEntropy,
+            ragged: config.n_in_min.is_some(),
+        };
+        let (source, target) = ((Along::Source, config.n_in), (Along::Target, config.n_out));
+        let mut family = Builder { config, model, source, target };
         let top = match config.family {
             Family::Lstm => family.lstm_alone(),
             Family::RepeatVector => family.repeat_vector(),
@@ -38,14 +44,17 @@ impl Model {
 struct Builder<'a> {
     config: &'a Config,
     model: Model,
+    /// The time steps of the source, and how many there are.
+    source: (Along, i64),
+    /// Those of the target.
+    target: (Along, i64),
 }
 
 impl Builder<'_> {
     /// Returns what the dense layer reads.
     fn lstm_alone(&mut self) -> Read {
-        let n_in = self.config.n_in;
-        let source = self.embedded("source_embedding", Read::Source, n_in);
-        let lstms = self.stack("lstm", source, |_| Start::Carried, n_in);
+        let source = self.embedded("source_embedding", Read::Source, self.source);
+        let lstms = self.stack("lstm", source, |_| Start::Carried, self.source);
         let all = self.config.return_sequences == Some(true);
         if all { Read::Outputs(top(&lstms)) } else { Read::Last(top(&lstms)) }
     }
@@ -54,16 +63,15 @@ impl Builder<'_> {
     fn repeat_vector(&mut self) -> Read {
         let encoder = self.encoder(Start::Carried);
         let code = Read::Last(top(&encoder));
-        let decoder = self.stack("decoder", code, |_| Start::Carried, self.config.n_out);
+        let decoder = self.stack("decoder", code, |_| Start::Carried, self.target);
         Read::Outputs(top(&decoder))
     }
 
     /// Returns what the dense layer reads.
     fn teacher_forced(&mut self) -> Read {
-        let n_out = self.config.n_out;
         let encoder = self.encoder(Start::Zero);
-        let fed = self.embedded("decoder_embedding", Read::DecoderInput, n_out);
-        let decoder = self.stack("decoder", fed, |layer| Start::From(encoder[layer]), n_out);
+        let fed = self.embedded("decoder_embedding", Read::DecoderInput, self.target);
+        let decoder = self.stack("decoder", fed, |layer| Start::From(encoder[layer]), self.target);
         let outputs = Read::Outputs(top(&decoder));
         let score = match self.config.attention {
             config::Attention::None => return outputs,
@@ -77,28 +85,27 @@ impl Builder<'_> {
     /// Adds the attention of a decoder over an encoder, and the layer that makes its outputs as wide
     /// as the decoder's. Returns what the dense layer reads.
     fn attended(&mut self, score: ScoreMode, decoder: Read, encoder: Read) -> Read {
-        let &Config { n_in, n_out, .. } = self.config;
+        let (source_steps, steps) = (self.source.1, self.target);
         let (queries, keys) = (self.model.width(decoder), self.model.width(encoder));
-        let attention = Attention { score, queries, keys, source_steps: n_in };
+        let attention = Attention { score, queries, keys, source_steps };
         let reads = vec![decoder, encoder];
-        let both = Read::Outputs(self.model.add("attention", attention, reads, Start::Zero, n_out));
+        let both = Read::Outputs(self.model.add("attention", attention, reads, Start::Zero, steps));
         let inputs = self.model.width(both);
         let dense = Dense { inputs, units: queries, activation: Activation::Tanh };
-        Read::Outputs(self.model.add("attention_output", dense, vec![both], Start::Zero, n_out))
+        Read::Outputs(self.model.add("attention_output", dense, vec![both], Start::Zero, steps))
     }
 
     /// Adds the encoder. Returns the numbers of its layers, the lowest first.
     fn encoder(&mut self, start: Start) -> Vec<usize> {
-        let n_in = self.config.n_in;
-        let source = self.embedded("source_embedding", Read::Source, n_in);
+        let source = self.embedded("source_embedding", Read::Source, self.source);
         match self.config.bidirectional {
-            true => self.layers("encoder", source, |all, name, read, _| all.both(name, read, n_in)),
-            false => self.stack("encoder", source, |_| start, n_in),
+            true => self.layers("encoder", source, |all, name, read, _| all.both(name, read)),
+            false => self.stack("encoder", source, |_| start, self.source),
         }
     }
 
     /// An embedding of the ids of `read`, or the ids themselves where the configuration has none.
-    fn embedded(&mut self, name: &str, read: Read, steps: i64) -> Read {
+    fn embedded(&mut self, name: &str, read: Read, steps: (Along, i64)) -> Read {
         let &Config { vocab, embedding: units, .. } = self.config;
         if units == 0 {
             return read;
@@ -113,7 +120,7 @@ impl Builder<'_> {
         name: &str,
         read: Read,
         start: impl Fn(usize) -> Start,
-        steps: i64,
+        steps: (Along, i64),
     ) -> Vec<usize> {
         self.layers(name, read, |all, name, read, layer| {
             let start = start(layer);
@@ -145,8 +152,8 @@ impl Builder<'_> {
 
     /// Adds two LSTMs that read in opposite directions. Returns the number of the node that joins
     /// them.
-    fn both(&mut self, name: &str, read: Read, steps: i64) -> usize {
-        let units = self.config.units;
+    fn both(&mut self, name: &str, read: Read) -> usize {
+        let (units, steps) = (self.config.units, self.source);
         let parts = [("forward", false), ("backward", true)].map(|(part, backwards)| {
             let (name, lstm) = (format!("{name}.{part}"), self.lstm(read, units, backwards));
             Read::Outputs(self.model.add(&name, lstm, vec![read], Start::Zero, steps))
@@ -167,8 +174,11 @@ impl Builder<'_> {
 
     /// Adds the dense layer.
     fn dense(&mut self, read: Read) {
-        let &Config { n_out, vocab, .. } = self.config;
-        let steps = if matches!(read, Read::Last(_)) { 1 } else { n_out };
+        let vocab = self.config.vocab;
+        let steps = match read {
+            Read::Outputs(node) => (self.model.nodes[node].along, self.model.nodes[node].steps),
+            _ => (Along::Target, 1),
+        };
         let inputs = self.model.width(read);
         let dense = Dense { inputs, units: vocab, activation: Activation::Linear };
         self.model.add("dense", dense, vec![read], Start::Zero, steps);

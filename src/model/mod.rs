@@ -30,6 +30,8 @@ pub struct Model {
     pub vocab: i64,
     /// The loss that training minimises.
     pub loss: Loss,
+    /// Whether samples have lengths of their own.
+    pub ragged: bool,
 }
 
 /// A layer of a model.
@@ -43,8 +45,12 @@ pub struct Node {
     pub reads: Vec<Read>,
     /// Its initial state, if it has a state.
     pub start: Start,
-    /// T: its time steps.
+    /// T: its time steps, or the most of them where samples have lengths of their own.
     pub steps: i64,
+    /// Whose time steps these are.
+    pub along: Along,
+    /// Whether samples have lengths of their own.
+    pub ragged: bool,
     /// Whether another layer reads all its outputs.
     pub outputs_read: bool,
 }
@@ -61,6 +67,15 @@ pub enum Read {
     Outputs(usize),
     /// The last output of a node, the same at every step.
     Last(usize),
+}
+
+/// Whose time steps a layer has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Along {
+    /// The source's.
+    Source,
+    /// The target's.
+    Target,
 }
 
 /// The initial state of a layer.
@@ -82,7 +97,7 @@ impl Model {
         layer: impl Into<Layer>,
         reads: Vec<Read>,
         start: Start,
-        steps: i64,
+        (along, steps): (Along, i64),
     ) -> usize {
         for read in &reads {
             if let &Read::Outputs(node) = read {
@@ -90,7 +105,8 @@ impl Model {
             }
         }
         let (name, layer) = (name.to_owned(), layer.into());
-        self.nodes.push(Node { name, layer, reads, start, steps, outputs_read: false });
+        let (ragged, outputs_read) = (self.ragged, false);
+        self.nodes.push(Node { name, layer, reads, start, steps, along, ragged, outputs_read });
         self.nodes.len() - 1
     }
 
@@ -105,6 +121,22 @@ impl Model {
     /// Tout: the time steps of its outputs.
     pub fn output_steps(&self) -> i64 {
         self.nodes.last().map_or(0, |top| top.steps)
+    }
+
+    /// The width of its outputs.
+    pub fn output_width(&self) -> usize {
+        self.nodes.last().map_or(0, |top| top.layer.spec().width() as usize)
+    }
+
+    /// The most time steps along `along`.
+    pub fn steps(&self, along: Along) -> i64 {
+        let nodes = self.nodes.iter().filter(|node| node.along == along);
+        nodes.map(|node| node.steps).max().unwrap_or(0)
+    }
+
+    /// Whose time steps its outputs are.
+    pub fn outputs_along(&self) -> Along {
+        self.nodes.last().map_or(Along::Target, |top| top.along)
     }
 
     /// The numbers of the nodes whose state is carried from one batch to the next.

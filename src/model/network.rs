@@ -1,9 +1,9 @@
 //! A model as libtorch operations, on any device: from ids to logits, differentiable, or step by
 //! step for inference.
 
-use tch::{Kind, TchError, Tensor};
+use tch::{Device, TchError, Tensor};
 
-use crate::config::{Config, Dtype};
+use crate::config::Config;
 use crate::model::layers::twin::{Input, LstmState, Output, Twin};
 use crate::model::losses::Loss;
 use crate::model::{Model, Read, Start};
@@ -27,6 +27,9 @@ pub struct Network {
     layers: Vec<Box<dyn Twin>>,
     /// Which nodes run step by step in inference.
     decoder: Vec<bool>,
+    /// R.
+    replicas: i64,
+    device: Device,
 }
 
 /// The outputs of a network's layers, node by node; `None` for those that have not run.
@@ -67,7 +70,8 @@ impl Network {
         let model = Model::new(config);
         let layers = model.nodes.iter().map(|node| node.layer.twin(parameters, &node.name));
         let layers = layers.collect::<Result<_, _>>()?;
-        Ok(Self { layers, decoder: model.decoder(), model })
+        let (replicas, device) = (parameters.replicas(), parameters.flat().device());
+        Ok(Self { layers, decoder: model.decoder(), model, replicas, device })
     }
 
     /// The zero state for batches of `rows` rows.
@@ -76,26 +80,35 @@ impl Network {
         Ok(State(states.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect()))
     }
 
-    /// Training: `source` `(R, B, Tin)` int64 and, for teacher forcing, `decoder_input`
-    /// `(R, B, Tout)` int64. Returns logits `(R, Tout, B, V)` and the state after the batch.
+    /// Training: ids or numbers of `source` and, for teacher forcing, of `decoder_input`. Returns
+    /// logits `(R, Tout, B, V)` or numbers `(R, Tout, B, features)`, and the state after the batch.
     ///
     /// # Errors
     /// If `decoder_input` or part of `state` is missing, shapes do not match, or memory is short.
     pub fn forward(
         &self,
-        source: &Tensor,
-        decoder_input: Option<&Tensor>,
+        source: Input<'_>,
+        decoder_input: Option<Input<'_>>,
         state: &State,
     ) -> Result<(Tensor, State), TchError> {
         let mut outputs = Outputs(Vec::new());
         for node in 0..self.layers.len() {
-            let fed = decoder_input.map(Input::Ids);
-            let start = self.start(node, source.size3()?.1, state, &outputs)?;
-            let output = self.run(node, source, fed, start.as_ref(), &outputs)?;
+            let start = self.start(node, source.rows()?, state, &outputs)?;
+            let output = self.run(node, Some(source), decoder_input, start.as_ref(), &outputs)?;
             outputs.0.push(Some(output));
         }
         let top = outputs.get(self.layers.len() - 1)?;
         Ok((top.outputs.f_transpose(0, 1)?, self.next_state(&outputs)?))
+    }
+
+    /// R.
+    pub fn replicas(&self) -> i64 {
+        self.replicas
+    }
+
+    /// Where it computes.
+    pub fn device(&self) -> Device {
+        self.device
     }
 
     /// Whether it has a decoder, which in inference is fed its own outputs.
@@ -113,19 +126,19 @@ impl Network {
         self.model.loss
     }
 
-    /// Runs the layers that depend on the source `(R, B, Tin)` int64 alone. Returns their outputs
-    /// and the state after the batch.
+    /// Runs the layers that depend on the source alone. Returns their outputs and the state after the
+    /// batch.
     ///
     /// # Errors
     /// If part of `state` is missing, shapes do not match, or memory is short.
-    pub fn encode(&self, source: &Tensor, state: &State) -> Result<(Outputs, State), TchError> {
+    pub fn encode(&self, source: Input<'_>, state: &State) -> Result<(Outputs, State), TchError> {
         let mut outputs = Outputs(Vec::new());
         for (node, &decodes) in self.decoder.iter().enumerate() {
             let output = match decodes {
                 true => None,
                 false => {
-                    let start = self.start(node, source.size3()?.1, state, &outputs)?;
-                    Some(self.run(node, source, None, start.as_ref(), &outputs)?)
+                    let start = self.start(node, source.rows()?, state, &outputs)?;
+                    Some(self.run(node, Some(source), None, start.as_ref(), &outputs)?)
                 }
             };
             outputs.0.push(output);
@@ -140,13 +153,8 @@ impl Network {
     ///
     /// # Errors
     /// If `outputs` lack a layer that the decoder reads, or shapes do not match.
-    pub fn step(
-        &self,
-        source: &Tensor,
-        fed: Input<'_>,
-        outputs: &mut Outputs,
-    ) -> Result<Tensor, TchError> {
-        let rows = source.size3()?.1;
+    pub fn step(&self, fed: Input<'_>, outputs: &mut Outputs) -> Result<Tensor, TchError> {
+        let rows = fed.rows()?;
         for node in 0..self.layers.len() {
             if self.decoder[node] {
                 let before = outputs.0[node].take().and_then(|output| output.last);
@@ -154,7 +162,7 @@ impl Network {
                     Some(before) => Some(before),
                     None => self.start(node, rows, &State(Vec::new()), outputs)?,
                 };
-                let output = self.run(node, source, Some(fed), start.as_ref(), outputs)?;
+                let output = self.run(node, None, Some(fed), start.as_ref(), outputs)?;
                 outputs.0[node] = Some(output);
             }
         }
@@ -198,7 +206,7 @@ impl Network {
     fn run(
         &self,
         node: usize,
-        source: &Tensor,
+        source: Option<Input<'_>>,
         fed: Option<Input<'_>>,
         start: Option<&LstmState>,
         outputs: &Outputs,
@@ -207,7 +215,7 @@ impl Network {
         let last = |node| Ok::<_, TchError>(&outputs.last(node)?.h);
         let input = |read: &Read| {
             Ok(match *read {
-                Read::Source => Input::Ids(source),
+                Read::Source => source.ok_or_else(|| missing("a source"))?,
                 Read::DecoderInput => fed.ok_or_else(|| missing("decoder inputs"))?,
                 Read::Outputs(node) => Input::Outputs(outputs.get(node)?),
                 Read::Last(node) => Input::Repeated(last(node)?, steps),
@@ -226,12 +234,4 @@ impl Network {
 
 fn missing(what: &str) -> TchError {
     TchError::Shape(format!("the model needs {what}"))
-}
-
-/// The element type that `dtype` names.
-pub fn kind(dtype: Dtype) -> Kind {
-    match dtype {
-        Dtype::Float32 => Kind::Float,
-        Dtype::Float64 => Kind::Double,
-    }
 }

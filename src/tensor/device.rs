@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tch::{Cuda, Device, Kind, TchError, Tensor};
 
 use crate::base::error::UserError;
-use crate::config::{Config, DeviceChoice};
+use crate::config::{Config, DeviceChoice, Dtype};
 use crate::kernels::thread_pool::startable;
 
 /// A device, with the reason if `auto` passed over a GPU.
@@ -248,6 +248,14 @@ pub fn download(tensor: &Tensor) -> Result<Vec<f64>, TchError> {
 /// If `tensor` is not int64.
 pub fn download_ids(tensor: &Tensor) -> Result<Vec<i64>, TchError> {
     Vec::try_from(to_host(tensor)?.f_view([-1])?)
+}
+
+/// The element type that `dtype` names.
+pub fn kind(dtype: Dtype) -> Kind {
+    match dtype {
+        Dtype::Float32 => Kind::Float,
+        Dtype::Float64 => Kind::Double,
+    }
 }
 
 #[cfg(test)]

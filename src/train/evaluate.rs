@@ -5,8 +5,12 @@ use tch::{Device, TchError, Tensor};
 
 use crate::base::rng::Purpose;
 use crate::config::{Attention, Config};
-use crate::data::task::{Batch, Epoch, Task};
+use crate::data::batch::Batch;
+use crate::data::loader::{UploadedBatch, Valid};
+use crate::data::task::{Epoch, Task};
 use crate::data::writing::Writing;
+use crate::model::layers::twin::{Input, Mask};
+use crate::model::losses::Target;
 use crate::model::network::{Network, State};
 use crate::run::curves::PredictionRow;
 use crate::run::summary::Evaluation;
@@ -32,10 +36,18 @@ impl Prediction<'_> {
         PredictionRow {
             replica: self.replica,
             source: task.source(self.source, writing),
-            expected: task.target(self.expected, writing),
-            predicted: task.target(self.predicted, writing),
+            expected: task.target(without_end(self.expected, task), writing),
+            predicted: task.target(without_end(self.predicted, task), writing),
             correct: self.expected == self.predicted,
         }
+    }
+}
+
+/// `ids` without the end that they may have.
+fn without_end<'a>(ids: &'a [i64], task: &Task) -> &'a [i64] {
+    match ids.split_last() {
+        Some((&last, rest)) if task.end() == Some(last) => rest,
+        _ => ids,
     }
 }
 
@@ -87,13 +99,14 @@ impl Evaluator<'_> {
             for start in (0..per_epoch).step_by(stride) {
                 let range = start..per_epoch.min(start + stride);
                 let batches: Vec<Batch> = group.iter().map(|e| e.batch(range.clone())).collect();
-                let batch = Batch::concat(&batches);
+                // The target in another shape, which only training may see.
+                let batch = Batch { decoder_input: None, ..Batch::concat(&batches) };
                 let (predicted, losses, next) = self.predict(&batch, carried.take())?;
                 carried = self.config.stateful.then_some(next);
                 for (tally, loss) in tallies.iter_mut().zip(losses) {
                     *tally.loss.get_or_insert(0.0) += loss * batch.size as f64;
                 }
-                for prediction in batch.predictions(&predicted) {
+                for prediction in predictions(&batch, &predicted, self.task.end()) {
                     tallies[prediction.replica].add(&prediction);
                     each(prediction)?;
                 }
@@ -112,18 +125,23 @@ impl Evaluator<'_> {
         batch: &Batch,
         state: Option<State>,
     ) -> Result<(Vec<i64>, Vec<f64>, State), TchError> {
-        let (replicas, size) = (batch.replicas as i64, batch.size as i64);
-        let source = device::upload(&batch.source, &[replicas, size, -1], self.device)?;
-        let state = state.map_or_else(|| self.network.zero_state(size), Ok)?;
+        let uploaded = UploadedBatch::of(batch, self.device, device::kind(self.config.dtype))?;
+        let valid = uploaded.valid.as_ref();
+        // Every replica of an ensemble reads the same.
+        let replicas = self.network.replicas();
+        let steps = uploaded.source.f_expand([replicas, -1, -1], false)?;
+        let of_each = |valid: &Valid| valid.source.f_expand([replicas, -1, -1], false);
+        let mask = valid.map(|valid| Mask::new(&of_each(valid)?)).transpose()?;
+        let source = Input::new(&steps, mask.as_ref());
+        let state = state.map_or_else(|| self.network.zero_state(batch.size as i64), Ok)?;
         if let Some(search) = &self.search {
-            let source = source.f_expand([self.config.replicas, -1, -1], false)?;
-            let (found, next) = search.run(self.network, &source, &state)?;
+            let (found, next) = search.run(self.network, source, &state)?;
             return Ok((found.best()?, Vec::new(), next));
         }
         let feedback = self.config.feedback;
-        let (probabilities, next) = free_running(self.network, feedback, &source, &state)?;
-        let target = device::upload(&batch.target, &[replicas, size, -1], self.device)?;
-        let loss = self.network.loss().of_answers(&probabilities, &target)?;
+        let (probabilities, next) = free_running(self.network, feedback, source, &state)?;
+        let target = Target { steps: &uploaded.target, valid: valid.map(|valid| &valid.target) };
+        let loss = self.network.loss().of_answers(&probabilities, target)?;
         Ok((most_probable(&probabilities)?, device::download(&loss)?, next))
     }
 }
@@ -197,18 +215,37 @@ pub fn most_probable(probabilities: &Tensor) -> Result<Vec<i64>, TchError> {
     device::download_ids(&probabilities.f_argmax(-1, false)?.f_transpose(1, 2)?)
 }
 
-impl Batch {
-    /// Every sample beside the ids `(R, B, Tout)` predicted for it.
-    fn predictions<'a>(&'a self, predicted: &'a [i64]) -> impl Iterator<Item = Prediction<'a>> {
-        let rows = self.replicas * self.size;
-        let (n_in, n_out) = (self.source.len() / rows, self.target.len() / rows);
-        (0..rows).map(move |row| Prediction {
-            replica: row / self.size,
-            source: &self.source[row * n_in..(row + 1) * n_in],
-            expected: &self.target[row * n_out..(row + 1) * n_out],
-            predicted: &predicted[row * n_out..(row + 1) * n_out],
-        })
-    }
+/// Every sample of `batch` beside the ids `(R, B, Tout)` predicted for it, without padding and what
+/// is behind the `end` that is predicted.
+fn predictions<'a>(
+    batch: &'a Batch,
+    predicted: &'a [i64],
+    end: Option<i64>,
+) -> impl Iterator<Item = Prediction<'a>> {
+    let rows = batch.replicas * batch.size;
+    let (source, target) = (batch.source.ids(), batch.target.ids());
+    let row = move |all: &'a [i64], row: usize| {
+        let width = all.len() / rows;
+        &all[row * width..(row + 1) * width]
+    };
+    (0..rows).map(move |number| {
+        let (mut source, mut expected) = (row(source, number), row(target, number));
+        let mut predicted = row(predicted, number);
+        if let Some(lengths) = &batch.lengths {
+            source = &source[..lengths.source[number] as usize];
+            expected = &expected[..lengths.target[number] as usize];
+        }
+        if let Some(end) = end {
+            predicted = until(predicted, end);
+        }
+        Prediction { replica: number / batch.size, source, expected, predicted }
+    })
+}
+
+/// `ids` up to the first `end`, and with it.
+pub fn until(ids: &[i64], end: i64) -> &[i64] {
+    let place = ids.iter().position(|&id| id == end);
+    &ids[..place.map_or(ids.len(), |place| place + 1)]
 }
 
 /// One replica's running counts.
@@ -228,7 +265,7 @@ impl Counts {
         self.samples += 1;
         self.tokens += prediction.expected.len();
         self.right_tokens += right;
-        self.right_samples += usize::from(right == prediction.expected.len());
+        self.right_samples += usize::from(prediction.expected == prediction.predicted);
     }
 
     fn evaluation(&self) -> Evaluation {

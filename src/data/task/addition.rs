@@ -112,6 +112,7 @@ impl Kind for Addition {
             let [a, b] = questions[index];
             write(&format!("{a}+{b}"), source.iter_mut().rev());
             write(&(a + b).to_string(), target.iter_mut());
+            [source.len(), target.len()]
         })
     }
 

@@ -43,6 +43,7 @@ impl Kind for Echo {
         Box::new(move |index, source, target| {
             source.copy_from_slice(&sequence[index..index + source.len()]);
             target.copy_from_slice(&sequence[index..index + target.len()]);
+            [source.len(), target.len()]
         })
     }
 }

@@ -51,6 +51,7 @@ impl Kind for Lag {
             let t = self.first + index;
             source.copy_from_slice(&sequence[t + 1 - source.len()..=t]);
             target[0] = sequence[t - self.lag];
+            [source.len(), target.len()]
         })
     }
 }

@@ -18,53 +18,14 @@ use std::sync::Arc;
 
 use crate::base::rng::{Purpose, Stream};
 use crate::config::{Config, Family, Invalid, MANY, TaskKind};
+use crate::data::batch::{Batch, Lengths};
 use crate::data::writing::{Writing, spaced};
 
 /// The first input of a teacher-forced decoder, an id that no sequence contains.
 pub const START_ID: i64 = 0;
 
-/// Source and target ids of R replicas × B samples, replica-major.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Batch {
-    /// R.
-    pub replicas: usize,
-    /// B.
-    pub size: usize,
-    /// `(R, B, Tin)`.
-    pub source: Vec<i64>,
-    /// `(R, B, Tout)`: what a teacher-forced decoder is fed, the target shifted right behind
-    /// [`START_ID`]; `None` for models without such a decoder.
-    pub decoder_input: Option<Vec<i64>>,
-    /// `(R, B, Tout)`.
-    pub target: Vec<i64>,
-}
-
-impl Batch {
-    /// The samples of `batches` side by side: `(R, B₁ + B₂ + …, T)`. All have the same R and T.
-    pub fn concat(batches: &[Batch]) -> Batch {
-        let replicas = batches.first().map_or(0, |b| b.replicas);
-        let join = |field: fn(&Batch) -> &[i64]| -> Vec<i64> {
-            (0..replicas)
-                .flat_map(|r| {
-                    batches.iter().flat_map(move |b| {
-                        let all = field(b);
-                        let row = all.len() / replicas;
-                        &all[r * row..(r + 1) * row]
-                    })
-                })
-                .copied()
-                .collect()
-        };
-        let forced = batches.iter().all(|b| b.decoder_input.is_some());
-        Batch {
-            replicas,
-            size: batches.iter().map(|b| b.size).sum(),
-            source: join(|b| &b.source),
-            decoder_input: forced.then(|| join(|b| b.decoder_input.as_deref().unwrap_or_default())),
-            target: join(|b| &b.target),
-        }
-    }
-}
+/// The last id of a target that has a length of its own.
+pub const END_ID: i64 = 0;
 
 /// One task: first what it requires of configurations, then what it does with one.
 pub trait Kind: Debug + Send + Sync {
@@ -110,6 +71,11 @@ pub trait Kind: Debug + Send + Sync {
     /// Samples of each replica that are held out of training, where no others can be drawn.
     fn held_out(&self) -> Option<usize> {
         None
+    }
+
+    /// Whether samples have lengths of their own, of at most Tin and Tout steps.
+    fn lengths_vary(&self) -> bool {
+        false
     }
 
     /// Whether the task leaves no choice of this field.
@@ -255,8 +221,9 @@ impl Task {
     }
 }
 
-/// Writes sample `index` of one replica's epoch: `(index, source (Tin), target (Tout))`.
-pub type Draw<'a> = Box<dyn Fn(usize, &mut [i64], &mut [i64]) + 'a>;
+/// Writes sample `index` of one replica's epoch over zeros: `(index, source (Tin), target (Tout))`.
+/// Returns how many time steps source and target have.
+pub type Draw<'a> = Box<dyn Fn(usize, &mut [i64], &mut [i64]) -> [usize; 2] + 'a>;
 
 /// One epoch's data of every replica.
 pub struct Epoch<'a> {
@@ -273,15 +240,19 @@ impl Epoch<'_> {
         let mut target = vec![0; rows * n_out];
         let samples = self.replicas.iter().flat_map(|draw| range.clone().map(move |i| (draw, i)));
         let places = source.chunks_exact_mut(n_in).zip(target.chunks_exact_mut(n_out));
+        let mut lengths = Lengths { source: Vec::new(), target: Vec::new() };
         for ((draw, index), (source, target)) in samples.zip(places) {
-            draw(index, source, target);
+            let [of_source, of_target] = draw(index, source, target);
+            lengths.source.push(of_source as i64);
+            lengths.target.push(of_target as i64);
         }
         Batch {
             replicas: self.replicas.len(),
             size: range.len(),
-            decoder_input: teacher_forced.then(|| shift_right(&target, n_out)),
-            source,
-            target,
+            decoder_input: teacher_forced.then(|| shift_right(&target, n_out).into()),
+            source: source.into(),
+            target: target.into(),
+            lengths: self.task.lengths_vary().then_some(lengths),
         }
     }
 }

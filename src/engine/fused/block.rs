@@ -4,38 +4,55 @@ use std::ops::Range;
 
 use super::Context;
 use super::transposed::Transposed;
-use crate::data::task::Batch;
+use crate::data::batch::{Batch, Sequences};
 use crate::kernels::float::Real;
-use crate::model::layers::pass::{BlockIds, InputGradients, Inputs, Pass};
-use crate::model::losses::Score;
-use crate::model::{Model, Start};
+use crate::model::layers::pass::{BlockInputs, BlockSequence, InputGradients, Inputs, Pass};
+use crate::model::layers::rows::{Axis, Rows};
+use crate::model::losses::{Score, Targets};
+use crate::model::{Along, Model, Start};
 
 /// N rows of a batch with their buffers.
 pub struct Block<F> {
     /// The replica.
     pub replica: usize,
-    /// Which rows of the replica's batch.
+    /// Which rows of the replica's batch, in its order.
     pub rows: Range<usize>,
+    /// The same in the order of their lengths.
+    pub lengths: Rows,
     /// The passes of the model's layers over these rows.
     pub nodes: Vec<Box<dyn Pass<F>>>,
-    /// The ids that the model reads.
-    pub ids: BlockIds,
-    /// `(T, N)`: the target ids, step by step.
-    pub targets: Vec<i64>,
-    /// The loss and the accuracy, summed over the rows.
+    /// What the model reads.
+    pub inputs: BlockInputs<F>,
+    /// What it should say.
+    pub targets: BlockTargets<F>,
+    /// The loss and the accuracy, summed over the time steps of the targets.
     pub tally: Score,
+    /// How many time steps the targets have.
+    pub scored: usize,
+}
+
+/// Target ids or numbers of some rows, step by step.
+#[derive(Debug, Default)]
+pub struct BlockTargets<F> {
+    /// `(T, N)`; empty for numbers.
+    ids: Vec<i64>,
+    /// `(T, N, features)`; empty for ids.
+    numbers: Vec<F>,
 }
 
 impl<F: Real> Block<F> {
     /// Buffers for rows `rows` of replica `replica`.
     pub fn new(model: &Model, replica: usize, rows: Range<usize>) -> Self {
         let nodes = model.nodes.iter().map(|node| node.layer.pass(node, rows.len()));
+        let steps = [Along::Source, Along::Target].map(|along| model.steps(along) as usize);
         Self {
             replica,
             nodes: nodes.collect(),
-            ids: BlockIds::default(),
-            targets: Vec::with_capacity(rows.len() * model.output_steps() as usize),
+            lengths: Rows::uniform(rows.clone(), steps),
+            inputs: BlockInputs::default(),
+            targets: BlockTargets::default(),
             tally: Score::default(),
+            scored: 0,
             rows,
         }
     }
@@ -62,21 +79,20 @@ impl<F: Real> Block<F> {
     }
 
     fn forward(&mut self, context: &Context<'_, F>, transposed: &Transposed<F>) {
-        let batch = context.batch;
-        let mut ids = std::mem::take(&mut self.ids);
-        let all = [&batch.source[..], batch.decoder_input.as_deref().unwrap_or_default()];
-        for (own, all) in [&mut ids.source, &mut ids.decoder_input].into_iter().zip(all) {
-            own.clear();
-            own.extend(self.by_step(all, batch).map(|id| id as usize));
-        }
-        self.ids = ids;
+        self.read(context);
         for (number, node) in context.model.nodes.iter().enumerate() {
             let (below, here) = self.nodes.split_at_mut(number);
             let here = &mut here[0];
             match node.start {
                 Start::From(other) => {
+                    let width = node.layer.spec().width() as usize;
                     let states = here.initial().into_iter().zip(below[other].state());
-                    states.for_each(|(initial, last)| initial.copy_from_slice(last));
+                    for (initial, last) in states {
+                        let initial = initial.chunks_exact_mut(width);
+                        for (initial, row) in initial.zip(&self.lengths.source_row) {
+                            initial.copy_from_slice(&last[row * width..(row + 1) * width]);
+                        }
+                    }
                 }
                 Start::Carried => {}
                 Start::Zero => {
@@ -84,31 +100,47 @@ impl<F: Real> Block<F> {
                 }
             }
             let weights = context.weights(self.replica, number, transposed);
-            here.forward(Inputs { nodes: below, ids: &self.ids }, &weights);
+            let inputs = Inputs { nodes: below, read: &self.inputs, rows: &self.lengths };
+            here.forward(inputs, &weights);
         }
     }
 
-    /// This block's rows of `all` `(R, B, T)`, as `(T, N)`.
-    fn by_step<'a>(&self, all: &'a [i64], batch: &Batch) -> impl Iterator<Item = i64> + use<'a, F> {
-        let width = all.len() / (batch.replicas * batch.size);
-        let first = self.replica * batch.size + self.rows.start;
-        let own = &all[first * width..(first + self.rows.len()) * width];
-        (0..width).flat_map(move |t| own.iter().skip(t).step_by(width).copied())
+    /// Copies this block's rows of the batch, step by step.
+    fn read(&mut self, context: &Context<'_, F>) {
+        let Context { batch, model, orders, .. } = *context;
+        if let Some(lengths) = &batch.lengths {
+            let own = self.replica * batch.size..(self.replica + 1) * batch.size;
+            let order = &orders[self.replica][self.rows.clone()];
+            self.lengths.sort(order, &lengths.source[own.clone()], &lengths.target[own]);
+        }
+        let BlockInputs { source, decoder_input } = &mut self.inputs;
+        let Rows { source: along_source, target: along_target, .. } = &self.lengths;
+        let part = |of, axis| Part { of, batch, replica: self.replica, axis };
+        part(&batch.source, along_source).read(source);
+        if let Some(fed) = &batch.decoder_input {
+            part(fed, along_target).read(decoder_input);
+        }
+        let axis = self.lengths.along(model.outputs_along());
+        let target = part(&batch.target, axis);
+        let BlockTargets { ids, numbers } = &mut self.targets;
+        target.copy(batch.target.ids(), ids, |id| id);
+        target.copy(batch.target.numbers(), numbers, F::from_f64);
+        self.scored = axis.total();
     }
 
     /// Computes the loss, and replaces the outputs by their gradient.
     fn score(&mut self, context: &Context<'_, F>) {
         let Context { model, batch, .. } = context;
-        let mut targets = std::mem::take(&mut self.targets);
-        targets.clear();
-        targets.extend(self.by_step(&batch.target, batch));
-        self.targets = targets;
-        let scored = batch.target.len() / batch.replicas;
+        let scored = batch.target_steps(self.replica, model.output_steps() as usize);
         let scale = F::from(1.0) / F::from_f64(scored as f64);
         self.tally = Score::default();
-        let (top, width) = (self.nodes.len() - 1, model.vocab as usize);
+        let (top, width) = (self.nodes.len() - 1, model.output_width());
         let outputs = &mut self.nodes[top].gradient().outputs.values;
-        model.loss.score(outputs, width, &self.targets, scale, &mut self.tally);
+        let targets = match batch.target {
+            Sequences::Ids(_) => Targets::Ids(&self.targets.ids),
+            Sequences::Numbers { .. } => Targets::Numbers(&self.targets.numbers),
+        };
+        model.loss.score(outputs, width, targets, scale, &mut self.tally);
     }
 
     fn backward(&mut self, context: &Context<'_, F>, transposed: &Transposed<F>) {
@@ -117,11 +149,45 @@ impl<F: Real> Block<F> {
             let (below, here) = self.nodes.split_at_mut(number);
             let here = &mut here[0];
             let weights = context.weights(self.replica, number, transposed);
-            here.backward(InputGradients { nodes: below }, &weights);
+            here.backward(InputGradients { nodes: below, rows: &self.lengths }, &weights);
             if let Start::From(other) = node.start {
                 let (to, from) = (below[other].gradient(), here.gradient());
-                to.h.add(&from.h.values);
-                to.c.add(&from.c.values);
+                let (width, rows) = (node.layer.spec().width() as usize, &self.lengths.source_row);
+                to.h.add_to_rows(width, rows, &from.h.values);
+                to.c.add_to_rows(width, rows, &from.c.values);
+            }
+        }
+    }
+}
+
+/// A block's rows of a part of a batch.
+struct Part<'a> {
+    of: &'a Sequences,
+    batch: &'a Batch,
+    replica: usize,
+    axis: &'a Axis,
+}
+
+impl Part<'_> {
+    /// Copies ids or numbers.
+    fn read<F: Real>(&self, to: &mut BlockSequence<F>) {
+        self.copy(self.of.ids(), &mut to.ids, |id| id as usize);
+        self.copy(self.of.numbers(), &mut to.numbers, F::from_f64);
+    }
+
+    /// Replaces `to` by the rows of `all` `(R, B, T, features)`, step by step.
+    fn copy<T: Copy, U>(&self, all: &[T], to: &mut Vec<U>, convert: impl Fn(T) -> U) {
+        let features = match *self.of {
+            Sequences::Ids(_) => 1,
+            Sequences::Numbers { features, .. } => features,
+        };
+        let width = all.len() / (self.batch.replicas * self.batch.size);
+        let own = &all[self.replica * self.batch.size * width..];
+        to.clear();
+        for t in 0..self.axis.steps().min(width / features) {
+            for row in &self.axis.order[..self.axis.at(t).len()] {
+                let step = &own[row * width + t * features..][..features];
+                to.extend(step.iter().map(|&x| convert(x)));
             }
         }
     }

@@ -97,7 +97,8 @@ impl Rows {
     /// Sums the rows' gradient over a replica's blocks.
     fn sum<F: Real>(self, blocks: &[Block<F>], out: &mut [F]) {
         for (i, block) in blocks.iter().enumerate() {
-            let inputs = Inputs { nodes: &block.nodes[..self.node], ids: &block.ids };
+            let Block { nodes, inputs: read, lengths: rows, .. } = block;
+            let inputs = Inputs { nodes: &nodes[..self.node], read, rows };
             match block.nodes[self.node].factors(self.weight, inputs) {
                 Factors::Product(x, dy) => {
                     let onto = if i == 0 { Onto::Nothing } else { Onto::Sum };

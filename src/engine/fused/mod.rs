@@ -23,8 +23,8 @@ use std::time::Instant;
 use tch::{Kind, TchError, Tensor};
 
 use crate::config::Config;
+use crate::data::batch::Batch;
 use crate::data::loader::{self, Step};
-use crate::data::task::Batch;
 use crate::engine::pace::{self, Pace};
 use crate::engine::{Engine, Scored, StepResults};
 use crate::kernels::float::Real;
@@ -108,6 +108,9 @@ pub struct Context<'a, F> {
     pub memory: Memory<F>,
     /// The batch.
     pub batch: &'a Batch,
+    /// Replica by replica, the rows of the batch in the order in which blocks have them, where rows
+    /// have lengths of their own.
+    pub orders: &'a [Vec<usize>],
 }
 
 impl<'a, F: Real> Context<'a, F> {
@@ -261,11 +264,12 @@ impl<F: Real> Engine for Fused<F> {
         })?;
         let (memory, stopped) = (optimizer.memory(parameters)?, optimizer.rates.stopped().to_vec());
         let (model, layouts) = (self.model.clone(), Rc::clone(&self.layouts));
+        let batches = steps.iter().map(|step| step.ids.on_host()).collect::<Result<Vec<_>, _>>()?;
+        let orders: Vec<Vec<Vec<usize>>> = batches.iter().map(|batch| orders(batch)).collect();
         let mut inputs = Vec::with_capacity(steps.len());
-        for step in steps {
-            let batch = step.ids.on_host()?;
+        for ((step, batch), orders) in steps.iter().zip(batches).zip(&orders) {
             inputs.push(StepInput {
-                context: Context { model: &model, layouts: &layouts, memory, batch },
+                context: Context { model: &model, layouts: &layouts, memory, batch, orders },
                 from_zeros: step.starts_epoch || !self.config.stateful,
                 updates: if optimizer.clips() { Vec::new() } else { optimizer.begin() },
                 stopped: &stopped,
@@ -381,6 +385,28 @@ fn block_count(rows: usize) -> usize {
     }
 }
 
+/// Replica by replica, the rows of `batch` in the order in which blocks have them; none where rows
+/// have no lengths of their own.
+///
+/// Rows of similar lengths come together, so that few steps of a block have few rows; and either
+/// half of the blocks has every other length, so that two threads have equally much to do.
+fn orders(batch: &Batch) -> Vec<Vec<usize>> {
+    let Some(lengths) = &batch.lengths else { return Vec::new() };
+    let order = |replica: usize| {
+        let first = replica * batch.size;
+        let length = |row: &usize| (lengths.source[first + row], lengths.target[first + row]);
+        let mut rows: Vec<usize> = (0..batch.size).collect();
+        rows.sort_by_key(|row| std::cmp::Reverse(length(row)));
+        if block_count(batch.size) == 1 {
+            return rows;
+        }
+        let half = |which: usize| rows.iter().skip(which).step_by(2).copied();
+        // The first half of the blocks has the fewer rows, if any has.
+        half(1).chain(half(0)).collect()
+    };
+    (0..batch.replicas).map(order).collect()
+}
+
 /// The rows of each block of a replica's batch of `rows` rows.
 pub fn block_ranges(rows: usize) -> impl Iterator<Item = Range<usize>> {
     let blocks = block_count(rows);
@@ -417,7 +443,7 @@ fn score<F: Real>(blocks: &[Block<F>]) -> Score {
     let (mut sums, mut rows) = (Score::default(), 0);
     for block in blocks {
         sums.add(&block.tally, 1.0);
-        rows += block.targets.len();
+        rows += block.scored;
     }
     sums.over(rows as f64)
 }

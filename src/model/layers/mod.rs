@@ -11,6 +11,7 @@ pub mod embedding;
 pub mod lstm;
 
 pub mod pass;
+pub mod rows;
 pub mod twin;
 
 use tch::TchError;

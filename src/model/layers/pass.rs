@@ -2,13 +2,15 @@
 //! replica's batch, and the factors of its weights' gradients. Products, optimiser, transposed
 //! copies and threads are the same for every kind of layer.
 //!
-//! N rows, T time steps; everything is stored step by step, `(T, N, width)`.
+//! N rows, T time steps; everything is stored step by step, `(T, N, width)`, without the steps that a
+//! row has not ([`Rows`]).
 
 use crate::kernels::float::Real;
 use crate::kernels::product::{Matrix, Onto, Order, multiply};
 use crate::model::{Node, Read};
 
 use super::Spec;
+use super::rows::Rows;
 
 /// The most weights of any layer.
 pub const WEIGHTS: usize = 4;
@@ -27,9 +29,6 @@ pub trait Pass<F>: Send + Sync {
 
     /// Every output, `(T, N, width)`.
     fn outputs(&self) -> &[F];
-
-    /// The last output, `(N, width)`.
-    fn last(&self) -> &[F];
 
     /// The gradient of the outputs and of the last state, which the layers that read them add to.
     fn gradient(&mut self) -> &mut Gradient<F>;
@@ -53,8 +52,10 @@ pub trait Pass<F>: Send + Sync {
 pub struct Inputs<'a, F> {
     /// The layers before it.
     pub nodes: &'a [Box<dyn Pass<F>>],
-    /// The ids that the model reads.
-    pub ids: &'a BlockIds,
+    /// What the model reads.
+    pub read: &'a BlockInputs<F>,
+    /// The rows and their time steps.
+    pub rows: &'a Rows,
 }
 
 impl<'a, F> Inputs<'a, F> {
@@ -62,8 +63,18 @@ impl<'a, F> Inputs<'a, F> {
     pub fn vectors(self, read: Read) -> &'a [F] {
         match read {
             Read::Outputs(node) => self.nodes[node].outputs(),
-            Read::Last(node) => self.nodes[node].last(),
-            Read::Source | Read::DecoderInput => &[],
+            Read::Last(node) => self.nodes[node].state()[0],
+            Read::Source => &self.read.source.numbers,
+            Read::DecoderInput => &self.read.decoder_input.numbers,
+        }
+    }
+
+    /// The ids that `read` names; empty for vectors.
+    pub fn ids(self, read: Read) -> &'a [usize] {
+        match read {
+            Read::Source => &self.read.source.ids,
+            Read::DecoderInput => &self.read.decoder_input.ids,
+            Read::Outputs(_) | Read::Last(_) => &[],
         }
     }
 }
@@ -72,6 +83,8 @@ impl<'a, F> Inputs<'a, F> {
 pub struct InputGradients<'a, F> {
     /// The layers before it.
     pub nodes: &'a mut [Box<dyn Pass<F>>],
+    /// The rows and their time steps.
+    pub rows: &'a Rows,
 }
 
 impl<F> InputGradients<'_, F> {
@@ -85,24 +98,22 @@ impl<F> InputGradients<'_, F> {
     }
 }
 
-/// The ids of some rows, step by step, `(T, N)`.
+/// What a model reads of some rows.
 #[derive(Debug, Default)]
-pub struct BlockIds {
-    /// The source's.
-    pub source: Vec<usize>,
-    /// The decoder input's.
-    pub decoder_input: Vec<usize>,
+pub struct BlockInputs<F> {
+    /// The source.
+    pub source: BlockSequence<F>,
+    /// The decoder input.
+    pub decoder_input: BlockSequence<F>,
 }
 
-impl BlockIds {
-    /// Those that `read` names; empty for vectors.
-    pub fn of(&self, read: Read) -> &[usize] {
-        match read {
-            Read::Source => &self.source,
-            Read::DecoderInput => &self.decoder_input,
-            Read::Outputs(_) | Read::Last(_) => &[],
-        }
-    }
+/// Ids or numbers of some rows, step by step.
+#[derive(Debug, Default)]
+pub struct BlockSequence<F> {
+    /// `(T, N)`; empty for numbers.
+    pub ids: Vec<usize>,
+    /// `(T, N, features)`; empty for ids.
+    pub numbers: Vec<F>,
 }
 
 /// A layer's weights of one replica.
@@ -152,6 +163,13 @@ impl<F: Real> GradientSum<F> {
         Self { values, written: false }
     }
 
+    /// Makes room for `len` numbers, unless it has none at all.
+    pub fn resize(&mut self, len: usize) {
+        if self.values.capacity() > 0 {
+            self.values.resize(len, F::default());
+        }
+    }
+
     /// Starts again from an empty sum.
     pub fn clear(&mut self) {
         self.written = false;
@@ -168,6 +186,14 @@ impl<F: Real> GradientSum<F> {
     pub fn add(&mut self, more: &[F]) {
         let (values, onto) = self.onto();
         put(more, values, onto);
+    }
+
+    /// Adds rows of `width` numbers, each to the row of the sum that `rows` says, where each is once.
+    pub fn add_to_rows(&mut self, width: usize, rows: &[usize], more: &[F]) {
+        let (values, onto) = self.onto();
+        for (row, more) in rows.iter().zip(more.chunks_exact(width)) {
+            put(more, &mut values[row * width..(row + 1) * width], onto);
+        }
     }
 
     /// Adds `rows` of `width` numbers, one after the other.

@@ -69,7 +69,9 @@ pub fn choose_rows(numbers: &Tensor, rows: &Tensor) -> Result<Tensor, TchError> 
 pub enum Input<'a> {
     /// Ids `(R, B, T)` int64 below V, standing for one-hot vectors. They are not checked: others
     /// may select another replica's rows.
-    Ids(&'a Tensor),
+    Ids(&'a Tensor, Option<&'a Mask>),
+    /// Numbers `(R, B, T, features)`.
+    Numbers(&'a Tensor, Option<&'a Mask>),
     /// One vector for each row, `(R, B, I)`, at each of T steps.
     Repeated(&'a Tensor, i64),
     /// Zeros, for one step of so many rows.
@@ -78,13 +80,87 @@ pub enum Input<'a> {
     Outputs(&'a Output),
 }
 
+impl<'a> Input<'a> {
+    /// Ids `(R, B, T)` int64, or else numbers `(R, B, T, features)`.
+    pub fn new(steps: &'a Tensor, mask: Option<&'a Mask>) -> Self {
+        match steps.kind() {
+            Kind::Int64 => Self::Ids(steps, mask),
+            _ => Self::Numbers(steps, mask),
+        }
+    }
+
+    /// B.
+    ///
+    /// # Errors
+    /// If it has too few axes.
+    pub fn rows(&self) -> Result<i64, TchError> {
+        let size = match self {
+            Self::Zeros(rows) => return Ok(*rows),
+            Self::Ids(steps, _) | Self::Numbers(steps, _) => steps.size(),
+            Self::Repeated(x, _) => x.size(),
+            Self::Outputs(below) => below.outputs.size()[1..].to_vec(),
+        };
+        size.get(1).copied().ok_or_else(|| TchError::Shape("inputs without rows".to_owned()))
+    }
+
+    /// Which of its steps are no padding; `None`: none is.
+    pub fn mask(&self) -> Option<&Mask> {
+        match self {
+            Self::Ids(_, mask) | Self::Numbers(_, mask) => *mask,
+            Self::Outputs(below) => below.mask.as_ref(),
+            Self::Repeated(..) | Self::Zeros(_) => None,
+        }
+    }
+
+    /// A vector for each step, `(T, R, B, I)`; `None`: it has ids, or one vector for all.
+    ///
+    /// # Errors
+    /// If numbers have not four axes.
+    pub fn vectors(&self) -> Result<Option<Tensor>, TchError> {
+        match self {
+            Self::Outputs(below) => Ok(Some(below.outputs.shallow_clone())),
+            Self::Numbers(numbers, _) => numbers.f_permute([2, 0, 1, 3]).map(Some),
+            Self::Ids(..) | Self::Repeated(..) | Self::Zeros(_) => Ok(None),
+        }
+    }
+}
+
+/// Which of the steps of a source are no padding, which is at their end.
+#[derive(Debug)]
+pub struct Mask {
+    /// `(T, R, B, 1)` bool.
+    pub valid: Tensor,
+}
+
+impl Mask {
+    /// Of `valid` `(R, B, T)` bool.
+    ///
+    /// # Errors
+    /// If it has not three axes.
+    pub fn new(valid: &Tensor) -> Result<Self, TchError> {
+        Ok(Self { valid: valid.f_permute([2, 0, 1])?.f_unsqueeze(-1)? })
+    }
+
+    /// The same by reference.
+    pub fn shallow_clone(&self) -> Self {
+        Self { valid: self.valid.shallow_clone() }
+    }
+
+    /// That of other rows: see [`choose_rows`].
+    fn choose_rows(&self, rows: &Tensor) -> Result<Self, TchError> {
+        Ok(Self { valid: choose_rows(&self.valid, rows)? })
+    }
+}
+
 /// The result of a layer.
 #[derive(Debug)]
 pub struct Output {
-    /// Every output, `(T, R, B, width)`.
+    /// Every output, `(T, R, B, width)`; zeros where it read padding.
     pub outputs: Tensor,
     /// The state after the last step, where it has one.
     pub last: Option<LstmState>,
+    /// That of what it read.
+    pub mask: Option<Mask>,
     /// Of an attention, the weights α, `(Tout, R, B, Tin)`.
     pub weights: Option<Tensor>,
     /// What an attention over these outputs makes of them, once for all steps of a decoder.
@@ -94,7 +170,7 @@ pub struct Output {
 impl Output {
     /// That of a layer that is no attention.
     pub fn new(outputs: Tensor, last: Option<LstmState>) -> Self {
-        Self { outputs, last, weights: None, keys: OnceCell::new() }
+        Self { outputs, last, mask: None, weights: None, keys: OnceCell::new() }
     }
 
     /// That of other rows: see [`choose_rows`].
@@ -102,7 +178,8 @@ impl Output {
         let last = self.last.as_ref().map(|last| last.choose_rows(rows)).transpose()?;
         let choose = |numbers: &Tensor| choose_rows(numbers, rows);
         let weights = self.weights.as_ref().map(choose).transpose()?;
-        Ok(Self { weights, ..Self::new(choose(&self.outputs)?, last) })
+        let mask = self.mask.as_ref().map(|mask| mask.choose_rows(rows)).transpose()?;
+        Ok(Self { weights, mask, ..Self::new(choose(&self.outputs)?, last) })
     }
 }
 

@@ -3,7 +3,7 @@
 
 pub mod cross_entropy;
 
-use tch::{TchError, Tensor};
+use tch::{Kind, TchError, Tensor};
 
 use crate::kernels::float::Real;
 use crate::tensor::device;
@@ -44,41 +44,80 @@ impl Loss {
 
     /// Scores `outputs`, rows of `width` numbers, against `targets`, adds to `tally`, and replaces the
     /// outputs by `scale` times the gradient.
+    ///
+    /// # Panics
+    /// If the targets are not of the loss's kind.
     pub fn score<F: Real>(
         self,
         outputs: &mut [F],
         width: usize,
-        targets: &[i64],
+        targets: Targets<'_, F>,
         scale: F,
         tally: &mut Score,
     ) {
-        match self {
-            Self::CrossEntropy => {
+        match (self, targets) {
+            (Self::CrossEntropy, Targets::Ids(targets)) => {
                 cross_entropy::fused::cross_entropy(outputs, width, targets, scale, tally);
             }
+            (Self::CrossEntropy, Targets::Numbers(_)) => unreachable!("ids have cross-entropy"),
         }
     }
 
-    /// The same as libtorch operations: `outputs` `(R, Tout, B, width)` against `target`
-    /// `(R, B, Tout)`.
+    /// The same as libtorch operations: `outputs` `(R, Tout, B, width)` against `target`.
     ///
     /// # Errors
     /// libtorch's.
-    pub fn of_tensors(self, outputs: &Tensor, target: &Tensor) -> Result<BatchScore, TchError> {
+    pub fn of_tensors(self, outputs: &Tensor, target: Target<'_>) -> Result<BatchScore, TchError> {
         match self {
             Self::CrossEntropy => cross_entropy::torch::score(outputs, target),
         }
     }
 
     /// Each replica's loss `(R)` in inference: of `answers` `(R, Tout, B, width)`, what the model says
-    /// alone, against `target` `(R, B, Tout)`.
+    /// alone, against `target`.
     ///
     /// # Errors
     /// libtorch's.
-    pub fn of_answers(self, answers: &Tensor, target: &Tensor) -> Result<Tensor, TchError> {
+    pub fn of_answers(self, answers: &Tensor, target: Target<'_>) -> Result<Tensor, TchError> {
         match self {
             Self::CrossEntropy => cross_entropy::torch::of_answers(answers, target),
         }
+    }
+}
+
+/// What some rows should be.
+#[derive(Debug, Clone, Copy)]
+pub enum Targets<'a, F> {
+    /// An id each.
+    Ids(&'a [i64]),
+    /// As many numbers each as the model's outputs have.
+    Numbers(&'a [F]),
+}
+
+/// What a batch's outputs should be.
+#[derive(Debug, Clone, Copy)]
+pub struct Target<'a> {
+    /// `(R, B, Tout)` int64 ids, or `(R, B, Tout, features)` numbers.
+    pub steps: &'a Tensor,
+    /// `(R, B, Tout)` bool: which of the steps count; `None`: all.
+    pub valid: Option<&'a Tensor>,
+}
+
+impl Target<'_> {
+    /// Each replica's mean `(R)` of `values` `(R · Tout · B)`, one for each step that counts.
+    ///
+    /// # Errors
+    /// libtorch's.
+    pub fn mean(self, values: &Tensor, kind: Kind) -> Result<Tensor, TchError> {
+        let size = self.steps.size();
+        let values = values.f_view([size[0], -1])?;
+        let Some(valid) = self.valid else {
+            return values.f_mean_dim([-1].as_slice(), false, kind);
+        };
+        let valid = valid.f_transpose(1, 2)?.f_reshape([size[0], -1])?;
+        let counted = values.f_to_kind(kind)?.f_masked_fill(&valid.f_logical_not()?, 0.0)?;
+        let sum = |of: &Tensor| of.f_sum_dim_intlist([-1].as_slice(), false, kind);
+        sum(&counted)?.f_div(&sum(&valid)?)
     }
 }
 

@@ -4,9 +4,9 @@
 //! K rows for each source, side by side; a model without a decoder gives the log-probabilities of
 //! every position at once, and the search is over sequences of them.
 
-use tch::{Kind, TchError, Tensor};
+use tch::{Device, Kind, TchError, Tensor};
 
-use crate::model::layers::twin::{Input, choose_rows};
+use crate::model::layers::twin::Input;
 use crate::model::network::{Network, Outputs, State};
 use crate::tensor::device;
 
@@ -41,21 +41,20 @@ pub struct Hypothesis {
 }
 
 impl Search {
-    /// Searches what `network` says to `source` `(R, B, Tin)` int64. Returns that, and the state
-    /// after the batch. A decoder is fed a zero vector first and then the ids of its hypothesis.
+    /// Searches what `network` says to `source`. Returns that, and the state after the batch. A decoder is fed a zero vector first and then the ids of its hypothesis.
     ///
     /// # Errors
     /// If `state` is not the network's, shapes do not match, or memory is short.
     pub fn run(
         &self,
         network: &Network,
-        source: &Tensor,
+        source: Input<'_>,
         state: &State,
     ) -> Result<(Found, State), TchError> {
-        let (replicas, rows, _) = source.size3()?;
+        let (replicas, rows) = (network.replicas(), source.rows()?);
         let searches = if self.ensemble.is_some() { 1 } else { replicas };
         let (mut speaker, next) = Speaker::new(network, source, state, self.width)?;
-        let mut beam = Beam::new([searches, rows, self.width], source)?;
+        let mut beam = Beam::new([searches, rows, self.width], network.device())?;
         for step in 0..network.output_steps() {
             let logits = speaker.logits(step, beam.steps.last())?;
             beam.grow(&self.log_probabilities(&logits)?, self)?;
@@ -91,9 +90,9 @@ enum Speaker<'a> {
     /// A decoder.
     StepByStep {
         network: &'a Network,
-        /// `(R, B · K, Tin)`.
-        source: Tensor,
-        /// Of B · K rows.
+        /// B · K.
+        rows: i64,
+        /// Of so many rows.
         outputs: Outputs,
         /// K.
         width: i64,
@@ -101,10 +100,10 @@ enum Speaker<'a> {
 }
 
 impl<'a> Speaker<'a> {
-    /// One that has read `source` `(R, B, Tin)`, for K = `width` hypotheses, and the state after it.
+    /// One that has read `source`, for K = `width` hypotheses, and the state after it.
     fn new(
         network: &'a Network,
-        source: &Tensor,
+        source: Input<'_>,
         state: &State,
         width: i64,
     ) -> Result<(Self, State), TchError> {
@@ -113,29 +112,28 @@ impl<'a> Speaker<'a> {
             return Ok((Self::AtOnce(logits), next));
         }
         let (outputs, next) = network.encode(source, state)?;
-        let (replicas, rows, _) = source.size3()?;
-        let all = Tensor::f_arange(replicas * rows, (Kind::Int64, source.device()))?;
+        let rows = network.replicas() * source.rows()?;
+        let all = Tensor::f_arange(rows, (Kind::Int64, network.device()))?;
         let all = all.f_repeat_interleave_self_int(width, 0, None)?;
-        let (source, outputs) = (choose_rows(source, &all)?, outputs.choose_rows(&all)?);
-        Ok((Self::StepByStep { network, source, outputs, width }, next))
+        let (rows, outputs) = (width * source.rows()?, outputs.choose_rows(&all)?);
+        Ok((Self::StepByStep { network, rows, outputs, width }, next))
     }
 
     /// The logits `(R, B, K, V)` of step `step`, or `(R, B, 1, V)` where they are the same for every
     /// hypothesis; `before` is the step before.
     fn logits(&mut self, step: i64, before: Option<&Step>) -> Result<Tensor, TchError> {
-        let (network, source, outputs, width) = match self {
+        let (network, rows, outputs, width) = match self {
             Self::AtOnce(logits) => return logits.f_select(1, step)?.f_unsqueeze(2),
-            Self::StepByStep { network, source, outputs, width } => {
-                (network, source, outputs, *width)
-            }
+            Self::StepByStep { network, rows, outputs, width } => (network, *rows, outputs, *width),
         };
-        let (replicas, rows, _) = source.size3()?;
+        let replicas = network.replicas();
         let logits = match before {
-            None => network.step(source, Input::Zeros(rows), outputs)?,
+            None => network.step(Input::Zeros(rows), outputs)?,
             Some(Step { parents, ids }) => {
                 network.choose_states(outputs, &rows_of(parents, replicas)?)?;
                 let ids = ids.f_expand([replicas, -1, -1], false)?;
-                network.step(source, Input::Ids(&ids.f_reshape([replicas, rows, 1])?), outputs)?
+                let ids = ids.f_reshape([replicas, rows, 1])?;
+                network.step(Input::Ids(&ids, None), outputs)?
             }
         };
         logits.f_unflatten(1, [-1, width])
@@ -170,11 +168,10 @@ struct Beam {
 }
 
 impl Beam {
-    /// One hypothesis without ids for each of `(S, B)` sources, in a beam of K, on the device of
-    /// `source`.
-    fn new(size: [i64; 3], source: &Tensor) -> Result<Self, TchError> {
-        let of = |kind| Tensor::f_zeros(size, (kind, source.device()));
-        let others = Tensor::f_arange(size[2], (Kind::Int64, source.device()))?.f_gt(0)?;
+    /// One hypothesis without ids for each of `(S, B)` sources, in a beam of K, on `device`.
+    fn new(size: [i64; 3], device: Device) -> Result<Self, TchError> {
+        let of = |kind| Tensor::f_zeros(size, (kind, device));
+        let others = Tensor::f_arange(size[2], (Kind::Int64, device))?.f_gt(0)?;
         Ok(Self {
             totals: of(Kind::Double)?.f_masked_fill(&others, f64::NEG_INFINITY)?,
             lengths: of(Kind::Double)?,

@@ -6,7 +6,7 @@ use crate::config::Feedback;
 use crate::model::layers::twin::Input;
 use crate::model::network::{Network, State};
 
-/// The probabilities `(R, Tout, B, V)` of the outputs for `source` `(R, B, Tin)` int64, and the
+/// The probabilities `(R, Tout, B, V)` of the outputs for `source`, and the
 /// state after the batch.
 ///
 /// A decoder is fed a zero vector first and then its own outputs, as `feedback` says; `None` is for
@@ -17,7 +17,7 @@ use crate::model::network::{Network, State};
 pub fn free_running(
     network: &Network,
     feedback: Option<Feedback>,
-    source: &Tensor,
+    source: Input<'_>,
     state: &State,
 ) -> Result<(Tensor, State), TchError> {
     if !network.has_decoder() {
@@ -34,11 +34,11 @@ pub fn free_running(
             _ => None,
         };
         let fed = match (said.last(), &ids) {
-            (None, _) => Input::Zeros(source.size3()?.1),
-            (Some(_), Some(ids)) => Input::Ids(ids),
+            (None, _) => Input::Zeros(source.rows()?),
+            (Some(_), Some(ids)) => Input::Ids(ids, None),
             (Some(last), None) => Input::Repeated(last, 1),
         };
-        let logits = network.step(source, fed, &mut outputs)?;
+        let logits = network.step(fed, &mut outputs)?;
         said.push(logits.f_softmax(-1, None::<Kind>)?);
     }
     Ok((Tensor::f_stack(&said, 1)?, next))

@@ -1,6 +1,8 @@
 //! The pass of an attention over some rows of a batch: queries and keys of all of them are
 //! multiplied by their kernels, then attention is computed sequence by sequence.
 
+use std::ops::Range;
+
 use super::sequence::Sequence;
 use super::{Attention, ScoreMode};
 use crate::kernels::float::Real;
@@ -8,6 +10,7 @@ use crate::kernels::product::{Matrix, Onto, Order, multiply};
 use crate::model::layers::pass::{
     Buffers, Factors, Gradient, GradientSum, InputGradients, Inputs, Pass, Weights, put,
 };
+use crate::model::layers::rows::{Axis, Rows};
 use crate::model::{Node, Read};
 
 /// The weight of queries, of general and of additive scores.
@@ -23,10 +26,8 @@ pub struct AttentionPass<F> {
     encoder: usize,
     /// Hd and He.
     widths: [usize; 2],
-    /// Tout and Tin.
-    steps: [usize; 2],
-    /// N.
-    rows: usize,
+    /// Tout · Tin, of the longest sequences.
+    most_weights: usize,
     /// `(Tout, N, He + Hd)`.
     outputs: Vec<F>,
     gradient: Gradient<F>,
@@ -39,13 +40,14 @@ pub struct AttentionPass<F> {
     /// `(N, Hd)`: the gradient of the scale of additive scores.
     d_scale: Vec<F>,
     sequence: Sequence<F>,
+    places: Places,
 }
 
 /// The pass of `layer` for `rows` rows.
 pub fn pass<F: Real>(
     layer: &Attention,
     node: &Node,
-    rows: usize,
+    _: usize,
     buffers: &mut Buffers,
 ) -> AttentionPass<F> {
     let of = |read: &Read| match *read {
@@ -60,8 +62,7 @@ pub fn pass<F: Real>(
         decoder: of(&node.reads[0]),
         encoder: of(&node.reads[1]),
         widths: [layer.queries, layer.keys].map(|width| width as usize),
-        steps: [node.steps, layer.source_steps].map(|steps| steps as usize),
-        rows,
+        most_weights: (node.steps * layer.source_steps) as usize,
         outputs,
         gradient: Gradient { outputs: d_outputs, ..Gradient::default() },
         weights: buffers.take(),
@@ -69,14 +70,21 @@ pub fn pass<F: Real>(
         keys: buffers.take(),
         d_scale: buffers.take(),
         sequence: Sequence::new(layer, buffers),
+        places: Places::default(),
     }
 }
 
 impl<F: Real> AttentionPass<F> {
-    /// Where the steps of sequence `row` lie among those of the decoder and of the encoder.
-    fn positions(&self, row: usize) -> [impl Iterator<Item = usize> + Clone + use<F>; 2] {
-        let rows = self.rows;
-        self.steps.map(|steps| (0..steps).map(move |t| t * rows + row))
+    /// Makes room for `rows`.
+    fn resize(&mut self, rows: &Rows) {
+        let [target, source] = [&rows.target, &rows.source].map(Axis::total);
+        let width: usize = self.widths.iter().sum();
+        self.outputs.resize(target * width, F::default());
+        self.gradient.outputs.resize(target * width);
+        self.queries.resize(target * self.sequence.compared, F::default());
+        if self.score == ScoreMode::Additive {
+            self.keys.resize(source * self.sequence.compared, F::default());
+        }
     }
 
     /// Multiplies all queries and keys by their kernels.
@@ -98,9 +106,9 @@ impl<F: Real> AttentionPass<F> {
         }
     }
 
-    /// Copies what sequence `row` compares and reads side by side.
-    fn gather(&mut self, row: usize, encoder: &[F]) {
-        let [target, source] = self.positions(row);
+    /// Copies what the sequence whose steps lie at `places` compares and reads side by side.
+    fn gather(&mut self, places: &Places, encoder: &[F]) {
+        let [target, source] = places.iter();
         let Sequence { compared, width, queries, keys, values, .. } = &mut self.sequence;
         copy_rows(&self.queries, *compared, *compared, target, queries);
         copy_rows(encoder, *width, *width, source.clone(), values);
@@ -109,22 +117,23 @@ impl<F: Real> AttentionPass<F> {
         }
     }
 
-    /// The place of the weights of sequence `row`.
-    fn weights_of(&self, row: usize) -> std::ops::Range<usize> {
-        let [target, source] = self.steps;
-        row * target * source..(row + 1) * target * source
+    /// The place of the weights of the sequence at `places`.
+    fn weights_of(&self, places: &Places) -> Range<usize> {
+        let first = places.row * self.most_weights;
+        first..first + places.target.len() * places.source.len()
     }
 
-    /// The backward pass of sequence `row`; adds to or overwrites the gradient of the encoder.
-    fn backward_of(&mut self, row: usize, scale: &[F], encoder: &mut dyn Pass<F>, onto: Onto) {
-        self.gather(row, encoder.outputs());
-        let ([target, source], weights) = (self.positions(row), self.weights_of(row));
+    /// The backward pass of the sequence at `places`; adds to or overwrites the gradient of the
+    /// encoder.
+    fn backward_of(&mut self, places: &Places, scale: &[F], encoder: &mut dyn Pass<F>, onto: Onto) {
+        self.gather(places, encoder.outputs());
+        let ([target, source], weights) = (places.iter(), self.weights_of(places));
         let [query_width, key_width] = self.widths;
         let own = &mut self.sequence;
         let d_outputs = &self.gradient.outputs.values;
         let stride = key_width + query_width;
         copy_rows(d_outputs, stride, key_width, target.clone(), &mut own.contexts);
-        let d_scale = &mut self.d_scale[row * scale.len()..][..scale.len()];
+        let d_scale = &mut self.d_scale[places.row * scale.len()..][..scale.len()];
         own.backward(scale, &self.weights[weights], d_scale);
         let compared = own.compared;
         put_rows(&own.d_queries, compared, target, &mut self.queries, Onto::Nothing);
@@ -136,15 +145,46 @@ impl<F: Real> AttentionPass<F> {
     }
 }
 
+/// Where the steps of a sequence lie among those of the decoder and of the encoder.
+#[derive(Debug, Default)]
+struct Places {
+    /// The sequence's row.
+    row: usize,
+    target: Vec<usize>,
+    source: Vec<usize>,
+}
+
+impl Places {
+    /// Makes these those of the sequence whose target is row `row`.
+    fn set(&mut self, rows: &Rows, row: usize) {
+        let Self { target, source, .. } = self;
+        self.row = row;
+        let sides = [(target, &rows.target, row), (source, &rows.source, rows.source_row[row])];
+        for (places, axis, row) in sides {
+            places.clear();
+            let own = (0..axis.steps()).map(|t| axis.at(t)).take_while(|step| row < step.len());
+            places.extend(own.map(|step| step.start + row));
+        }
+    }
+
+    /// Those of the decoder and of the encoder.
+    fn iter(&self) -> [impl Iterator<Item = usize> + Clone; 2] {
+        [self.target.iter().copied(), self.source.iter().copied()]
+    }
+}
+
 impl<F: Real> Pass<F> for AttentionPass<F> {
     fn forward(&mut self, inputs: Inputs<'_, F>, weights: &Weights<'_, F>) {
         let [decoder, encoder] =
             [self.decoder, self.encoder].map(|node| inputs.nodes[node].outputs());
         let [query_width, key_width] = self.widths;
+        self.resize(inputs.rows);
         self.project(decoder, encoder, weights);
-        for row in 0..self.rows {
-            self.gather(row, encoder);
-            let ([target, _], of_row) = (self.positions(row), self.weights_of(row));
+        let mut places = std::mem::take(&mut self.places);
+        for row in 0..inputs.rows.target.rows() {
+            places.set(inputs.rows, row);
+            self.gather(&places, encoder);
+            let ([target, _], of_row) = (places.iter(), self.weights_of(&places));
             self.sequence.forward(weights.values[SCALE], &mut self.weights[of_row]);
             for (place, context) in target.zip(self.sequence.contexts.chunks_exact(key_width)) {
                 let width = key_width + query_width;
@@ -153,6 +193,7 @@ impl<F: Real> Pass<F> for AttentionPass<F> {
                 output[key_width..].copy_from_slice(&decoder[place * query_width..][..query_width]);
             }
         }
+        self.places = places;
     }
 
     fn backward(&mut self, gradients: InputGradients<'_, F>, weights: &Weights<'_, F>) {
@@ -160,10 +201,13 @@ impl<F: Real> Pass<F> for AttentionPass<F> {
         self.gradient.outputs.or_zeros();
         self.d_scale.fill(F::default());
         let (_, onto) = gradients.nodes[self.encoder].gradient().outputs.onto();
-        for row in 0..self.rows {
+        let mut places = std::mem::take(&mut self.places);
+        for row in 0..gradients.rows.target.rows() {
+            places.set(gradients.rows, row);
             let encoder = &mut *gradients.nodes[self.encoder];
-            self.backward_of(row, weights.values[SCALE], encoder, onto);
+            self.backward_of(&places, weights.values[SCALE], encoder, onto);
         }
+        self.places = places;
         let d_outputs = self.gradient.outputs.values.chunks_exact(key_width + query_width);
         let decoder = &mut gradients.nodes[self.decoder].gradient().outputs;
         decoder.add_rows(query_width, d_outputs.map(|row| &row[key_width..]));
@@ -198,11 +242,6 @@ impl<F: Real> Pass<F> for AttentionPass<F> {
 
     fn outputs(&self) -> &[F] {
         &self.outputs
-    }
-
-    fn last(&self) -> &[F] {
-        let n = self.rows * self.widths.iter().sum::<usize>();
-        &self.outputs[self.outputs.len() - n..]
     }
 
     fn gradient(&mut self) -> &mut Gradient<F> {

@@ -138,7 +138,7 @@ fn resize<F: Real>(buffer: &mut Vec<F>, length: usize) {
 mod tests {
     use super::*;
     use crate::model::layers::Spec;
-    use crate::model::{Node, Read, Start};
+    use crate::model::{Along, Node, Read, Start};
 
     const STEPS: [usize; 2] = [3, 5];
 
@@ -168,6 +168,8 @@ mod tests {
                 reads: vec![Read::Outputs(1), Read::Outputs(0)],
                 start: Start::Zero,
                 steps: steps as i64,
+                along: Along::Target,
+                ragged: false,
                 outputs_read: true,
             };
             let mut buffers = Buffers::new(&layer, &node, 1);

@@ -63,6 +63,14 @@ impl Twin for AttentionTwin {
         let (_, replicas, rows, _) = encoder.outputs.size4()?;
         let values = by_sequence(&encoder.outputs)?;
         let scores = self.scores(&decoder.outputs, encoder, &values)?;
+        // Padding of the source has no weight.
+        let scores = match &encoder.mask {
+            Some(mask) => {
+                let padding = by_sequence(&mask.valid)?.f_transpose(1, 2)?.f_logical_not()?;
+                scores.f_masked_fill(&padding, f64::NEG_INFINITY)?
+            }
+            None => scores,
+        };
         let weights = scores.f_softmax(-1, None::<Kind>)?;
         // `(R·B, Tout, …)` → `(Tout, R, B, …)`.
         let by_step = |x: &Tensor| x.f_transpose(0, 1)?.f_unflatten(1, [replicas, rows]);

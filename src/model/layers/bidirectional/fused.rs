@@ -59,9 +59,15 @@ impl<F: Real> BidirectionalPass<F> {
 
 impl<F: Real> Pass<F> for BidirectionalPass<F> {
     fn forward(&mut self, inputs: Inputs<'_, F>, _: &Weights<'_, F>) {
+        let read = self.outputs.capacity() > 0;
+        let total = inputs.nodes[self.nodes[0]].outputs().len();
+        if read {
+            self.outputs.resize(2 * total, F::default());
+        }
+        self.gradient.outputs.resize(2 * total);
         for (half, node) in self.nodes.into_iter().enumerate() {
             let node = &inputs.nodes[node];
-            if !self.outputs.is_empty() {
+            if read {
                 Self::write_half(self.units, half, node.outputs(), &mut self.outputs);
             }
             for (last, of_node) in self.state.iter_mut().zip(node.state()) {
@@ -85,10 +91,6 @@ impl<F: Real> Pass<F> for BidirectionalPass<F> {
 
     fn outputs(&self) -> &[F] {
         &self.outputs
-    }
-
-    fn last(&self) -> &[F] {
-        &self.state[0]
     }
 
     fn gradient(&mut self) -> &mut Gradient<F> {

@@ -3,8 +3,7 @@
 use tch::{TchError, Tensor};
 
 use super::Bidirectional;
-use crate::model::layers::twin::LstmState;
-use crate::model::layers::twin::{Input, Output, Twin};
+use crate::model::layers::twin::{Input, LstmState, Mask, Output, Twin};
 use crate::tensor::parameters::Parameters;
 
 /// The concatenated outputs of two layers.
@@ -26,6 +25,8 @@ impl Twin for BidirectionalTwin {
             (Some(a), Some(b)) => Some(LstmState { h: join(&a.h, &b.h)?, c: join(&a.c, &b.c)? }),
             _ => None,
         };
-        Ok(Output::new(join(&forward.outputs, &backward.outputs)?, last))
+        let mask = forward.mask.as_ref().map(Mask::shallow_clone);
+        let outputs = join(&forward.outputs, &backward.outputs)?;
+        Ok(Output { mask, ..Output::new(outputs, last) })
     }
 }

@@ -6,7 +6,7 @@ use crate::kernels::product::{Matrix, Order, multiply};
 use crate::model::layers::pass::{
     Buffers, Factors, Gradient, GradientSum, InputGradients, Inputs, Pass, Weights, affine,
 };
-use crate::model::{Node, Read};
+use crate::model::{Along, Node, Read};
 
 const KERNEL: usize = 0;
 const BIAS: usize = 1;
@@ -15,11 +15,10 @@ const BIAS: usize = 1;
 /// share a buffer: the loss replaces the outputs by the gradient.
 pub struct DensePass<F> {
     read: Read,
+    along: Along,
     inputs: usize,
     units: usize,
     activation: Activation,
-    /// N · O: the numbers of a step.
-    n: usize,
     /// `outputs`, `(T, N, O)`: their gradient, after `backward` that of x·kernel + bias; for the loss
     /// the outputs themselves.
     gradient: Gradient<F>,
@@ -28,20 +27,15 @@ pub struct DensePass<F> {
 }
 
 /// The pass of `layer` for `rows` rows.
-pub fn pass<F: Real>(
-    layer: &Dense,
-    node: &Node,
-    rows: usize,
-    buffers: &mut Buffers,
-) -> DensePass<F> {
+pub fn pass<F: Real>(layer: &Dense, node: &Node, _: usize, buffers: &mut Buffers) -> DensePass<F> {
     let units = layer.units as usize;
     let gradient = Gradient { outputs: GradientSum::new(buffers.take()), ..Gradient::default() };
     DensePass {
         read: node.reads[0],
+        along: node.along,
         inputs: layer.inputs as usize,
         units,
         activation: layer.activation,
-        n: rows * units,
         gradient,
         outputs: buffers.take(),
     }
@@ -49,10 +43,15 @@ pub fn pass<F: Real>(
 
 impl<F: Real> Pass<F> for DensePass<F> {
     fn forward(&mut self, inputs: Inputs<'_, F>, weights: &Weights<'_, F>) {
+        let total = inputs.rows.along(self.along).total() * self.units;
+        self.gradient.outputs.resize(total);
         let x = Matrix::new(inputs.vectors(self.read), self.inputs);
-        let outputs = match self.outputs.is_empty() {
-            true => &mut self.gradient.outputs.values,
-            false => &mut self.outputs,
+        let outputs = match self.outputs.capacity() {
+            0 => &mut self.gradient.outputs.values,
+            _ => {
+                self.outputs.resize(total, F::default());
+                &mut self.outputs
+            }
         };
         affine(x, weights.values[KERNEL], weights.values[BIAS], outputs);
         if self.activation == Activation::Tanh {
@@ -82,12 +81,7 @@ impl<F: Real> Pass<F> for DensePass<F> {
     }
 
     fn outputs(&self) -> &[F] {
-        if self.outputs.is_empty() { &self.gradient.outputs.values } else { &self.outputs }
-    }
-
-    fn last(&self) -> &[F] {
-        let outputs = self.outputs();
-        &outputs[outputs.len() - self.n..]
+        if self.outputs.capacity() == 0 { &self.gradient.outputs.values } else { &self.outputs }
     }
 
     fn gradient(&mut self) -> &mut Gradient<F> {

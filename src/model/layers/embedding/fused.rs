@@ -6,16 +6,15 @@ use crate::kernels::float::Real;
 use crate::model::layers::pass::{
     Buffers, Factors, Gradient, GradientSum, InputGradients, Inputs, Pass, Weights,
 };
-use crate::model::{Node, Read};
+use crate::model::{Along, Node, Read};
 
 const EMBEDDINGS: usize = 0;
 
 /// An embedding of T ids of N rows.
 pub struct EmbeddingPass<F> {
     read: Read,
+    along: Along,
     units: usize,
-    /// N · E: the numbers of a step.
-    n: usize,
     /// `(T, N, E)`.
     outputs: Vec<F>,
     gradient: Gradient<F>,
@@ -25,19 +24,22 @@ pub struct EmbeddingPass<F> {
 pub fn pass<F: Real>(
     layer: &Embedding,
     node: &Node,
-    rows: usize,
+    _: usize,
     buffers: &mut Buffers,
 ) -> EmbeddingPass<F> {
     let units = layer.units as usize;
     let (read, outputs) = (node.reads[0], buffers.take());
     let gradient = Gradient { outputs: GradientSum::new(buffers.take()), ..Gradient::default() };
-    EmbeddingPass { read, units, n: rows * units, outputs, gradient }
+    EmbeddingPass { read, along: node.along, units, outputs, gradient }
 }
 
 impl<F: Real> Pass<F> for EmbeddingPass<F> {
     fn forward(&mut self, inputs: Inputs<'_, F>, weights: &Weights<'_, F>) {
         let table = weights.values[EMBEDDINGS];
-        let ids = inputs.ids.of(self.read);
+        let total = inputs.rows.along(self.along).total();
+        self.outputs.resize(total * self.units, F::default());
+        self.gradient.outputs.resize(total * self.units);
+        let ids = inputs.ids(self.read);
         for (vector, id) in self.outputs.chunks_exact_mut(self.units).zip(ids) {
             vector.copy_from_slice(&table[id * self.units..][..self.units]);
         }
@@ -48,15 +50,11 @@ impl<F: Real> Pass<F> for EmbeddingPass<F> {
     }
 
     fn factors<'a>(&'a self, _: usize, inputs: Inputs<'a, F>) -> Factors<'a, F> {
-        Factors::Rows(inputs.ids.of(self.read), &self.gradient.outputs.values)
+        Factors::Rows(inputs.ids(self.read), &self.gradient.outputs.values)
     }
 
     fn outputs(&self) -> &[F] {
         &self.outputs
-    }
-
-    fn last(&self) -> &[F] {
-        &self.outputs[self.outputs.len() - self.n..]
     }
 
     fn gradient(&mut self) -> &mut Gradient<F> {

@@ -3,8 +3,7 @@
 use tch::{TchError, Tensor};
 
 use super::Embedding;
-use crate::model::layers::twin::LstmState;
-use crate::model::layers::twin::{Input, Output, Table, Twin};
+use crate::model::layers::twin::{Input, LstmState, Mask, Output, Table, Twin};
 use crate::tensor::parameters::Parameters;
 
 /// An embedding of R replicas.
@@ -28,8 +27,9 @@ pub fn twin(_: &Embedding, parameters: &Parameters, name: &str) -> Result<Embedd
 
 impl Twin for EmbeddingTwin {
     fn run(&self, inputs: &[Input<'_>], _: Option<&LstmState>) -> Result<Output, TchError> {
+        let mask = inputs.iter().find_map(Input::mask).map(Mask::shallow_clone);
         let outputs = match *inputs {
-            [Input::Ids(ids)] => self.embeddings.look_up(ids)?,
+            [Input::Ids(ids, _)] => self.embeddings.look_up(ids)?,
             // Probabilities of ids: the mean of the vectors, weighted by them.
             [Input::Repeated(x, steps)] => {
                 let vector = x.f_bmm(&self.embeddings.weight)?.f_unsqueeze(0)?;
@@ -42,6 +42,6 @@ impl Twin for EmbeddingTwin {
             }
             _ => return Err(TchError::Shape("an embedding reads ids".to_owned())),
         };
-        Ok(Output::new(outputs, None))
+        Ok(Output { mask, ..Output::new(outputs, None) })
     }
 }

@@ -1,15 +1,16 @@
 //! The pass of an LSTM over some rows of a batch: first the projection of its inputs, then its
 //! steps.
 
-use super::Lstm;
 use super::steps::Steps;
+use super::{InputKind, Lstm};
 use crate::kernels::float::Real;
 use crate::kernels::product::{Matrix, Order, multiply};
 use crate::kernels::rows::sum_rows;
 use crate::model::layers::pass::{
     Buffers, Factors, Gradient, InputGradients, Inputs, Pass, Weights, affine,
 };
-use crate::model::{Node, Read, Start};
+use crate::model::layers::rows::Rows;
+use crate::model::{Along, Node, Read, Start};
 
 const KERNEL: usize = 0;
 const RECURRENT: usize = 1;
@@ -18,6 +19,8 @@ const BIAS: usize = 2;
 /// An LSTM over T steps of N rows.
 pub struct LstmPass<F> {
     read: Read,
+    reads: InputKind,
+    along: Along,
     inputs: usize,
     units: usize,
     steps: Steps<F>,
@@ -31,9 +34,11 @@ pub struct LstmPass<F> {
 pub fn pass<F: Real>(layer: &Lstm, node: &Node, rows: usize, buffers: &mut Buffers) -> LstmPass<F> {
     LstmPass {
         read: node.reads[0],
+        reads: layer.reads,
+        along: node.along,
         inputs: layer.inputs as usize,
         units: layer.units as usize,
-        steps: Steps::new(layer, node.steps as usize, rows, buffers),
+        steps: Steps::new(layer, rows, buffers),
         repeated: buffers.take(),
         wants_state: matches!(node.start, Start::From(_)),
     }
@@ -53,11 +58,24 @@ impl<F: Real> LstmPass<F> {
     }
 
     /// Projects a vector that is read at every step.
-    fn repeat(&mut self, x: &[F], weights: &Weights<'_, F>) {
+    fn repeat(&mut self, x: &[F], rows: &Rows, weights: &Weights<'_, F>) {
         let (kernel, bias) = (weights.values[KERNEL], weights.values[BIAS]);
         affine(Matrix::new(x, self.inputs), kernel, bias, &mut self.repeated);
-        let gates = self.steps.gates.chunks_exact_mut(self.repeated.len());
-        gates.for_each(|step| step.copy_from_slice(&self.repeated));
+        let width = bias.len();
+        let gates = self.steps.gates.chunks_exact_mut(width);
+        for (gates, row) in gates.zip(source_rows(rows, self.along)) {
+            gates.copy_from_slice(&self.repeated[row * width..(row + 1) * width]);
+        }
+    }
+
+    /// Sums the gradient of the projection of such a vector over the steps.
+    fn sum_repeated(&mut self, rows: &Rows) {
+        self.repeated.fill(F::default());
+        let width = 4 * self.units;
+        let gates = self.steps.gates.chunks_exact(width);
+        for (gates, row) in gates.zip(source_rows(rows, self.along)) {
+            sum_rows(&mut self.repeated[row * width..(row + 1) * width], gates);
+        }
     }
 
     /// Projects vectors, one for each step.
@@ -68,26 +86,38 @@ impl<F: Real> LstmPass<F> {
 
     /// The gradient of the input projections: of each step, or, for a repeated vector, their sum.
     fn d_projected(&self) -> &[F] {
-        if matches!(self.read, Read::Last(_)) { &self.repeated } else { &self.steps.gates }
+        if self.reads == InputKind::OneVector { &self.repeated } else { &self.steps.gates }
     }
+}
+
+/// Of every step's rows along `along`, which rows of the source they are.
+fn source_rows(rows: &Rows, along: Along) -> impl Iterator<Item = usize> {
+    let axis = rows.along(along);
+    (0..axis.steps()).flat_map(move |t| {
+        let own = 0..axis.at(t).len();
+        own.map(move |row| if along == Along::Source { row } else { rows.source_row[row] })
+    })
 }
 
 impl<F: Real> Pass<F> for LstmPass<F> {
     fn forward(&mut self, inputs: Inputs<'_, F>, weights: &Weights<'_, F>) {
-        match self.read {
-            Read::Source | Read::DecoderInput => self.look_up(inputs.ids.of(self.read), weights),
-            Read::Last(_) => self.repeat(inputs.vectors(self.read), weights),
-            Read::Outputs(_) => self.project(inputs.vectors(self.read), weights),
+        let axis = inputs.rows.along(self.along);
+        self.steps.resize(axis);
+        match self.reads {
+            InputKind::Ids => self.look_up(inputs.ids(self.read), weights),
+            InputKind::OneVector => self.repeat(inputs.vectors(self.read), inputs.rows, weights),
+            InputKind::Vectors => self.project(inputs.vectors(self.read), weights),
         }
-        self.steps.forward(weights.matrix(RECURRENT, 4 * self.units));
+        self.steps.forward(axis, weights.matrix(RECURRENT, 4 * self.units));
     }
 
     fn backward(&mut self, mut gradients: InputGradients<'_, F>, weights: &Weights<'_, F>) {
-        self.steps.backward(weights.transposed(RECURRENT, self.units), self.wants_state);
+        let rows = gradients.rows;
+        let recurrent = weights.transposed(RECURRENT, self.units);
+        self.steps.backward(rows.along(self.along), recurrent, self.wants_state);
         let Some(gradient) = gradients.get(self.read) else { return };
-        if !self.repeated.is_empty() {
-            self.repeated.fill(F::default());
-            sum_rows(&mut self.repeated, &self.steps.gates);
+        if self.reads == InputKind::OneVector {
+            self.sum_repeated(rows);
         }
         let (d_x, onto) = gradient.onto();
         let d_projected = Matrix::new(self.d_projected(), 4 * self.units);
@@ -95,16 +125,14 @@ impl<F: Real> Pass<F> for LstmPass<F> {
     }
 
     fn factors<'a>(&'a self, weight: usize, inputs: Inputs<'a, F>) -> Factors<'a, F> {
-        match (weight, self.read) {
-            (KERNEL, Read::Source | Read::DecoderInput) => {
-                Factors::Rows(inputs.ids.of(self.read), &self.steps.gates)
-            }
-            (KERNEL, Read::Outputs(_) | Read::Last(_)) => {
+        match (weight, self.reads) {
+            (KERNEL, InputKind::Ids) => Factors::Rows(inputs.ids(self.read), &self.steps.gates),
+            (KERNEL, InputKind::Vectors | InputKind::OneVector) => {
                 let x = Matrix::new(inputs.vectors(self.read), self.inputs);
                 Factors::Product(x, self.d_projected())
             }
             (RECURRENT, _) => {
-                let (h, d_gates) = self.steps.recurrent_rows();
+                let (h, d_gates) = self.steps.recurrent_rows(inputs.rows.along(self.along));
                 Factors::Product(Matrix::new(h, self.units), d_gates)
             }
             _ => Factors::Sum(&self.steps.gates),
@@ -113,10 +141,6 @@ impl<F: Real> Pass<F> for LstmPass<F> {
 
     fn outputs(&self) -> &[F] {
         self.steps.outputs()
-    }
-
-    fn last(&self) -> &[F] {
-        self.steps.last()[0]
     }
 
     fn gradient(&mut self) -> &mut Gradient<F> {

@@ -4,6 +4,7 @@ mod cells;
 pub mod fused;
 mod native;
 mod recurrence;
+mod states;
 pub mod steps;
 pub mod torch;
 
@@ -77,8 +78,9 @@ impl Spec for Lstm {
         let (steps, units) = (node.steps, self.units);
         let outputs = if node.outputs_read { steps * units } else { 0 };
         let repeated = if self.reads == InputKind::OneVector { 4 * units } else { 0 };
-        let states = (steps + 1) * units;
-        vec![4 * steps * units, states, states, steps * units, outputs, units, units, repeated]
+        let states = states::numbers(steps, units, node.ragged, self.backwards);
+        let (gates, tanh_c) = (4 * steps * units, steps * units);
+        [&[gates], &states[..], &states, &[tanh_c, outputs, units, units, repeated]].concat()
     }
 
     fn costs(&self, steps: i64) -> Costs {

@@ -9,6 +9,8 @@ use crate::model::layers::twin::LstmState;
 /// i, f, g, o), the recurrent kernel `(R, H, 4H)` and the state before the first step. Returns all
 /// outputs `(T, R, B, H)` and the state after the last step. Differentiable in every input.
 ///
+/// Steps that are not `valid`, `(T, R, B, 1)` bool, leave the state as it is, and their output is zero.
+///
 /// # Errors
 /// If shapes do not match, or memory is short.
 pub fn recurrence(
@@ -16,11 +18,13 @@ pub fn recurrence(
     recurrent_kernel: &Tensor,
     state: &LstmState,
     activation: GateActivation,
+    valid: Option<&Tensor>,
 ) -> Result<(Tensor, LstmState), TchError> {
     let units = recurrent_kernel.size3()?.1;
     let mut state = state.shallow_clone();
     let mut outputs = Vec::new();
-    for step in projected.f_unbind(0)? {
+    let valid = valid.map(|valid| valid.f_unbind(0)).transpose()?;
+    for (t, step) in projected.f_unbind(0)?.into_iter().enumerate() {
         let z = step.f_baddbmm(&state.h, recurrent_kernel, 1.0, 1.0)?;
         // Input and forget gate are adjacent: one operation activates both.
         let blocks = z.f_split_with_sizes([2 * units, units, units], -1)?;
@@ -28,8 +32,14 @@ pub fn recurrence(
         let new = gates[0].f_mul(&blocks[1].f_tanh()?)?;
         let c = new.f_addcmul(&gates[1], &state.c)?;
         let h = gate(&blocks[2], activation)?.f_mul(&c.f_tanh()?)?;
-        outputs.push(h.shallow_clone());
-        state = LstmState { h, c };
+        let Some(valid) = &valid else {
+            outputs.push(h.shallow_clone());
+            state = LstmState { h, c };
+            continue;
+        };
+        outputs.push(h.f_masked_fill(&valid[t].f_logical_not()?, 0.0)?);
+        let h = h.f_where_self(&valid[t], &state.h)?;
+        state = LstmState { h, c: c.f_where_self(&valid[t], &state.c)? };
     }
     let outputs = match outputs.is_empty() {
         true => projected.f_narrow(-1, 0, units)?,
@@ -64,12 +74,14 @@ mod tests {
         let state =
             LstmState { h: random(&[replicas, rows, units]), c: random(&[replicas, rows, units]) };
         for activation in [GateActivation::Sigmoid, GateActivation::HardSigmoid] {
-            let (outputs, last) = recurrence(&projected, &kernel, &state, activation).unwrap();
+            let (outputs, last) =
+                recurrence(&projected, &kernel, &state, activation, None).unwrap();
             assert_eq!(outputs.size(), [0, replicas, rows, units]);
             assert_eq!(outputs.kind(), Kind::Double);
             assert!(last.h.equal(&state.h) && last.c.equal(&state.c));
         }
-        let (_, last) = recurrence(&projected, &kernel, &state, GateActivation::Sigmoid).unwrap();
+        let (_, last) =
+            recurrence(&projected, &kernel, &state, GateActivation::Sigmoid, None).unwrap();
         (last.h * 3.0 + last.c * 5.0).sum(Kind::Double).backward();
         assert!(state.h.grad().equal(&state.h.full_like(3.0)));
         assert!(state.c.grad().equal(&state.c.full_like(5.0)));

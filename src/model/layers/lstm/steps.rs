@@ -2,32 +2,28 @@
 
 use super::Lstm;
 use super::cells::{self, CellGradient, CellStep};
+use super::states::{States, scaled};
 use crate::config::GateActivation;
 use crate::kernels::float::Real;
 use crate::kernels::product::{Matrix, Onto, Order, multiply};
 use crate::model::layers::pass::{Buffers, Gradient, GradientSum};
+use crate::model::layers::rows::Axis;
 
 /// T time steps of an LSTM over N rows, with all that the backward pass and the weights' gradients
 /// need.
 #[derive(Debug)]
 pub struct Steps<F> {
-    steps: usize,
     units: usize,
-    /// One time step's numbers of width H.
-    n: usize,
     activation: GateActivation,
     backwards: bool,
-    /// How many steps need no product with the recurrent kernel: 1 where `forward` found an initial
-    /// h of zeros.
-    without_product: usize,
+    /// Whether the recurrence's first step needs no product with the recurrent kernel, since `forward`
+    /// found an initial h of zeros.
+    without_product: bool,
     /// `(T, N, 4H)`. In: the input projections. After `forward`: σ(i), σ(f), tanh(g), σ(o). After
     /// `backward`: the gradient of the input projections.
     pub gates: Vec<F>,
-    /// `(T + 1, N, H)`: the initial h, set by the caller, then h after each step; for a layer that
-    /// reads backwards h of each step in the order of the source, then the initial h.
-    h: Vec<F>,
-    /// `(T + 1, N, H)`: c, likewise.
-    c: Vec<F>,
+    h: States<F>,
+    c: States<F>,
     /// `(T, N, H)`.
     tanh_c: Vec<F>,
     /// In: the gradients of the outputs, if any layer reads them, and of the last h and c. After
@@ -36,19 +32,18 @@ pub struct Steps<F> {
 }
 
 impl<F: Real> Steps<F> {
-    /// `steps` steps of `rows` rows.
-    pub fn new(layer: &Lstm, steps: usize, rows: usize, buffers: &mut Buffers) -> Self {
+    /// Those of `rows` rows.
+    pub fn new(layer: &Lstm, rows: usize, buffers: &mut Buffers) -> Self {
         let units = layer.units as usize;
-        let mut take = || buffers.take();
-        let (gates, h, c, tanh_c) = (take(), take(), take(), take());
-        let [outputs, d_h, d_c] = [(); 3].map(|()| GradientSum::new(take()));
+        let gates = buffers.take();
+        let [h, c] = [(); 2].map(|()| States::new(units, rows, layer.backwards, buffers));
+        let tanh_c = buffers.take();
+        let [outputs, d_h, d_c] = [(); 3].map(|()| GradientSum::new(buffers.take()));
         Self {
-            steps,
             units,
-            n: rows * units,
             activation: layer.gate_activation,
             backwards: layer.backwards,
-            without_product: 0,
+            without_product: false,
             gates,
             h,
             c,
@@ -57,88 +52,84 @@ impl<F: Real> Steps<F> {
         }
     }
 
-    /// Every step's output, `(T, N, H)`.
-    pub fn outputs(&self) -> &[F] {
-        let end = self.steps * self.n;
-        if self.backwards { &self.h[..end] } else { &self.h[self.n..] }
+    /// Makes room for the steps of `axis`.
+    pub fn resize(&mut self, axis: &Axis) {
+        let total = axis.total() * self.units;
+        self.gates.resize(4 * total, F::default());
+        self.tanh_c.resize(total, F::default());
+        self.gradient.outputs.resize(total);
     }
 
-    /// The offsets of the initial and of the last state.
-    fn ends(&self) -> [usize; 2] {
-        let end = self.steps * self.n;
-        if self.backwards { [end, 0] } else { [0, end] }
+    /// Every step's output, `(T, N, H)`.
+    pub fn outputs(&self) -> &[F] {
+        self.h.outputs(self.tanh_c.len() / self.units)
     }
 
     /// The last h and c, `(N, H)` each.
     pub fn last(&self) -> [&[F]; 2] {
-        let [_, last] = self.ends();
-        [&self.h[last..last + self.n], &self.c[last..last + self.n]]
+        [self.h.last(), self.c.last()]
     }
 
     /// The initial h and c, `(N, H)` each.
     pub fn initial(&mut self) -> [&mut [F]; 2] {
-        let [initial, _] = self.ends();
-        [&mut self.h[initial..initial + self.n], &mut self.c[initial..initial + self.n]]
+        [self.h.initial(), self.c.initial()]
     }
 
     /// Makes the last h and c the initial ones.
     pub fn carry(&mut self) {
-        let [initial, last] = self.ends();
-        for states in [&mut self.h, &mut self.c] {
-            states.copy_within(last..last + self.n, initial);
-        }
+        self.h.carry();
+        self.c.carry();
     }
 
     /// The factors of the recurrent kernel's gradient: h before each step, `(T · N, H)`, and the
     /// gradient of its gates, `(T · N, 4H)`, without a first step whose h is zero.
-    pub fn recurrent_rows(&self) -> (&[F], &[F]) {
-        let (n, zero) = (self.n, self.n * self.without_product);
-        let end = n * self.steps;
-        match self.backwards {
-            false => (&self.h[zero..end], &self.gates[4 * zero..]),
-            true => (&self.h[n..n + end - zero], &self.gates[..4 * (end - zero)]),
-        }
+    pub fn recurrent_rows(&self, axis: &Axis) -> (&[F], &[F]) {
+        let (h, rows) = self.h.all_before(axis, self.without_product);
+        (h, &self.gates[scaled(rows, 4 * self.units)])
     }
 
     /// The steps in the order of the recurrence: their number in it, and their index in the
     /// buffers.
-    fn order(&self) -> impl DoubleEndedIterator<Item = (usize, usize)> + use<F> {
-        let (steps, backwards) = (self.steps, self.backwards);
+    fn order(&self, axis: &Axis) -> impl DoubleEndedIterator<Item = (usize, usize)> + use<F> {
+        let (steps, backwards) = (axis.steps(), self.backwards);
         (0..steps).map(move |k| (k, if backwards { steps - 1 - k } else { k }))
     }
 
     /// Runs all steps with the recurrent kernel `(H, 4H)`.
-    pub fn forward(&mut self, recurrent: Matrix<'_, F>) {
-        let (n, backwards) = (self.n, self.backwards);
-        let zero = self.initial()[0].iter().all(|&x| x == F::default());
-        self.without_product = usize::from(zero).min(self.steps);
-        for (k, t) in self.order() {
-            let (h_before, h) = around(&mut self.h, n, t, backwards);
-            let (c_before, c) = around(&mut self.c, n, t, backwards);
-            let gates = &mut self.gates[4 * n * t..4 * n * (t + 1)];
-            if k >= self.without_product {
+    pub fn forward(&mut self, axis: &Axis, recurrent: Matrix<'_, F>) {
+        let zero = self.h.initial().iter().all(|&x| x == F::default());
+        self.without_product = zero && axis.steps() > 0;
+        for (k, t) in self.order(axis) {
+            let now = scaled(axis.at(t), self.units);
+            let (h_before, h) = self.h.around(axis, t);
+            let (c_before, c) = self.c.around(axis, t);
+            let gates = &mut self.gates[4 * now.start..4 * now.end];
+            if k > 0 || !self.without_product {
                 let h_before = Matrix::new(h_before, self.units);
                 multiply(h_before, recurrent, gates, Onto::Sum, Order::of(k));
             }
-            let tanh_c = &mut self.tanh_c[n * t..n * (t + 1)];
+            let tanh_c = &mut self.tanh_c[now];
             let mut step = CellStep { gates, c_before, c, tanh_c, h };
             cells::forward(&mut step, self.units, self.activation);
         }
+        self.h.end(axis);
+        self.c.end(axis);
     }
 
     /// The backward pass of all steps, with the transposed recurrent kernel, `(4H, H)`. With
     /// `wants_state`, the gradient of the initial state replaces that of the last one.
-    pub fn backward(&mut self, transposed: Matrix<'_, F>, wants_state: bool) {
-        let (n, order) = (self.n, self.order());
+    pub fn backward(&mut self, axis: &Axis, transposed: Matrix<'_, F>, wants_state: bool) {
+        let (order, units) = (self.order(axis), self.units);
         let Gradient { outputs, h, c } = &mut self.gradient;
         let (d_outputs, d_h, d_c) = (outputs.get(), h.or_zeros(), c.or_zeros());
         for (k, t) in order.rev() {
-            let now = n * t..n * (t + 1);
-            let before = n * (t + usize::from(self.backwards));
-            let gates = &mut self.gates[4 * n * t..4 * n * (t + 1)];
+            let now = scaled(axis.at(t), units);
+            // Rows that have no such step are behind the others, and stay as they are.
+            let (d_h, d_c) = (&mut d_h[..now.len()], &mut d_c[..now.len()]);
+            let gates = &mut self.gates[4 * now.start..4 * now.end];
             let mut step = CellGradient {
                 gates,
-                c_before: &self.c[before..before + n],
+                c_before: self.c.before(axis, t),
                 tanh_c: &self.tanh_c[now.clone()],
                 d_output: d_outputs.map(|d| &d[now]),
                 d_h,
@@ -153,17 +144,12 @@ impl<F: Real> Steps<F> {
     }
 }
 
-/// The `n` numbers of the state before step `t` and those of the state after it.
-fn around<F>(states: &mut [F], n: usize, t: usize, backwards: bool) -> (&[F], &mut [F]) {
-    let (first, second) = states[n * t..n * (t + 2)].split_at_mut(n);
-    if backwards { (second, first) } else { (first, second) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::model::layers::lstm::InputKind;
-    use crate::model::{Node, Read, Start};
+    use crate::model::layers::rows::Rows;
+    use crate::model::{Along, Node, Read, Start};
 
     const UNITS: usize = 5;
 
@@ -175,11 +161,18 @@ mod tests {
         numbers(4 * UNITS * UNITS, 9)
     }
 
-    fn forward(steps: &mut Steps<f64>) {
-        steps.forward(Matrix::new(&kernel(), 4 * UNITS));
+    /// Steps with the rows that they are of.
+    struct Case {
+        steps: Steps<f64>,
+        axis: Axis,
     }
 
-    fn backward(steps: &mut Steps<f64>, d_outputs: Option<&[f64]>, wants_state: bool) {
+    fn forward(case: &mut Case) {
+        case.steps.forward(&case.axis, Matrix::new(&kernel(), 4 * UNITS));
+    }
+
+    fn backward(case: &mut Case, d_outputs: Option<&[f64]>, wants_state: bool) {
+        let Case { steps, axis } = case;
         steps.gradient.outputs = GradientSum::new(vec![0.0; steps.outputs().len()]);
         if let Some(d_outputs) = d_outputs {
             steps.gradient.outputs.add(d_outputs);
@@ -187,16 +180,17 @@ mod tests {
         let transposed: Vec<f64> = (0..4 * UNITS)
             .flat_map(|j| (0..UNITS).map(move |i| kernel()[i * 4 * UNITS + j]))
             .collect();
-        steps.backward(Matrix::in_panels(&transposed, UNITS), wants_state);
+        steps.backward(axis, Matrix::in_panels(&transposed, UNITS), wants_state);
     }
 
     /// That of h and c.
-    fn gradient(steps: &Steps<f64>) -> [Vec<f64>; 2] {
+    fn gradient(case: &Case) -> [Vec<f64>; 2] {
+        let steps = &case.steps;
         [steps.gradient.h.values.clone(), steps.gradient.c.values.clone()]
     }
 
     /// Steps whose inputs and outermost gradients are set.
-    fn steps(t: usize, rows: usize) -> Steps<f64> {
+    fn steps(t: usize, rows: usize) -> Case {
         let layer = Lstm {
             inputs: 1,
             reads: InputKind::Ids,
@@ -210,32 +204,36 @@ mod tests {
             reads: vec![Read::Source],
             start: Start::Zero,
             steps: t as i64,
+            along: Along::Source,
+            ragged: false,
             outputs_read: true,
         };
         let mut buffers = Buffers::new(&layer, &node, rows);
-        let mut steps = Steps::new(&layer, t, rows, &mut buffers);
+        let mut steps = Steps::new(&layer, rows, &mut buffers);
         let n = rows * UNITS;
         steps.gates = numbers(t * 4 * n, 1);
-        steps.h[..n].copy_from_slice(&numbers(n, 2));
-        steps.c[..n].copy_from_slice(&numbers(n, 3));
+        for (initial, salt) in steps.initial().into_iter().zip(2..) {
+            initial.copy_from_slice(&numbers(n, salt));
+        }
         steps.gradient.h.add(&numbers(n, 4));
         steps.gradient.c.add(&numbers(n, 5));
-        steps
+        Case { steps, axis: Rows::uniform(0..rows, [t, 0]).source }
     }
 
     #[test]
     fn no_steps_pass_the_state_and_its_gradient_through() {
         let mut steps = steps(0, 3);
-        let (h, c) = (steps.h.clone(), steps.c.clone());
+        let [h, c] = steps.steps.initial().map(|state| state.to_vec());
         forward(&mut steps);
-        assert_eq!(steps.last(), [&h[..], &c[..]]);
-        assert!(steps.outputs().is_empty() && steps.recurrent_rows().0.is_empty());
+        assert_eq!(steps.steps.last(), [&h[..], &c[..]]);
+        assert!(steps.steps.outputs().is_empty());
+        assert!(steps.steps.recurrent_rows(&steps.axis).0.is_empty());
         let [d_h, d_c] = gradient(&steps);
         for d_outputs in [None, Some(&[][..])] {
             backward(&mut steps, d_outputs, true);
             assert_eq!(gradient(&steps), [d_h.clone(), d_c.clone()]);
         }
-        assert!(steps.gates.is_empty());
+        assert!(steps.steps.gates.is_empty());
     }
 
     #[test]
@@ -244,8 +242,8 @@ mod tests {
             let mut steps = steps(t, 0);
             forward(&mut steps);
             backward(&mut steps, Some(&[]), true);
-            assert!(steps.outputs().is_empty() && steps.last()[0].is_empty());
-            assert!(gradient(&steps)[0].is_empty() && steps.gates.is_empty());
+            assert!(steps.steps.outputs().is_empty() && steps.steps.last()[0].is_empty());
+            assert!(gradient(&steps)[0].is_empty() && steps.steps.gates.is_empty());
         }
     }
 
@@ -259,23 +257,23 @@ mod tests {
         forward(&mut whole);
         let mut below = steps(first, rows);
         let mut above = steps(t - first, rows);
-        above.gates = numbers(t * 4 * n, 1).split_off(first * 4 * n);
+        above.steps.gates = numbers(t * 4 * n, 1).split_off(first * 4 * n);
         forward(&mut below);
-        for (initial, last) in above.initial().into_iter().zip(below.last()) {
+        for (initial, last) in above.steps.initial().into_iter().zip(below.steps.last()) {
             initial.copy_from_slice(last);
         }
         forward(&mut above);
-        assert_eq!([below.outputs(), above.outputs()].concat(), whole.outputs());
-        assert_eq!(above.last(), whole.last());
+        assert_eq!([below.steps.outputs(), above.steps.outputs()].concat(), whole.steps.outputs());
+        assert_eq!(above.steps.last(), whole.steps.last());
 
         backward(&mut whole, Some(&d_outputs), true);
         backward(&mut above, Some(&d_outputs[first * n..]), true);
         let [d_h, d_c] = gradient(&above);
-        below.gradient.clear();
-        below.gradient.h.add(&d_h);
-        below.gradient.c.add(&d_c);
+        below.steps.gradient.clear();
+        below.steps.gradient.h.add(&d_h);
+        below.steps.gradient.c.add(&d_c);
         backward(&mut below, Some(&d_outputs[..first * n]), true);
-        assert_eq!([below.gates.clone(), above.gates].concat(), whole.gates);
+        assert_eq!([below.steps.gates.clone(), above.steps.gates].concat(), whole.steps.gates);
         assert_eq!(gradient(&below), gradient(&whole));
     }
 
@@ -286,7 +284,7 @@ mod tests {
             let mut steps = steps(4, 3);
             forward(&mut steps);
             backward(&mut steps, None, wants_state);
-            steps.gates
+            steps.steps.gates
         });
         assert_eq!(std::mem::take(&mut both[0]), both[1]);
     }

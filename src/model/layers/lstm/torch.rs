@@ -4,7 +4,7 @@ use tch::{TchError, Tensor};
 
 use super::{InputKind, Lstm, native, recurrence};
 use crate::config::GateActivation;
-use crate::model::layers::twin::{Input, LstmState, Output, Table, Twin};
+use crate::model::layers::twin::{Input, LstmState, Mask, Output, Table, Twin};
 use crate::tensor::parameters::Parameters;
 
 /// An LSTM of R replicas.
@@ -56,7 +56,8 @@ impl Twin for LstmTwin {
             return Err(TchError::Shape("an LSTM reads one input from a state".to_owned()));
         };
         let (outputs, last) = self.steps(input, start)?;
-        Ok(Output::new(outputs, Some(last)))
+        let mask = input.mask().map(Mask::shallow_clone);
+        Ok(Output { mask, ..Output::new(outputs, Some(last)) })
     }
 
     fn zero_state(&self, rows: i64) -> Result<Option<LstmState>, TchError> {
@@ -71,14 +72,16 @@ impl LstmTwin {
     /// Runs all steps of `input` from `state`. Returns every output, `(T, R, B, H)`, and the state
     /// after the last step.
     fn steps(&self, input: &Input<'_>, state: &LstmState) -> Result<(Tensor, LstmState), TchError> {
-        let (outputs, last) = match self.native {
-            true => {
+        let mask = input.mask().map(|mask| self.flip(mask.valid.shallow_clone())).transpose()?;
+        let (outputs, last) = match (self.native, mask) {
+            (true, None) => {
                 let weights = [&self.kernel.weight, &self.recurrent_kernel, &self.bias];
                 native::lstm(&self.flip(self.vectors(input)?)?, weights, state)?
             }
-            false => {
+            (_, mask) => {
                 let projected = self.flip(self.project(input)?)?;
-                recurrence::recurrence(&projected, &self.recurrent_kernel, state, self.activation)?
+                let kernel = &self.recurrent_kernel;
+                recurrence::recurrence(&projected, kernel, state, self.activation, mask.as_ref())?
             }
         };
         Ok((self.flip(outputs)?, last))
@@ -96,16 +99,17 @@ impl LstmTwin {
     /// If vectors are not of width I.
     pub fn project(&self, input: &Input<'_>) -> Result<Tensor, TchError> {
         match input {
-            Input::Ids(ids) => self.kernel.look_up(ids)?.f_add(&self.bias),
+            Input::Ids(ids, _) => self.kernel.look_up(ids)?.f_add(&self.bias),
             Input::Repeated(x, steps) => {
                 let projected =
                     self.bias.f_baddbmm(x, &self.kernel.weight, 1.0, 1.0)?.f_unsqueeze(0)?;
                 projected.f_expand([*steps, -1, -1, -1], false)
             }
             Input::Zeros(rows) => self.bias.f_expand([-1, *rows, -1], false)?.f_unsqueeze(0),
-            Input::Outputs(below) => {
+            Input::Outputs(_) | Input::Numbers(..) => {
+                let x = input.vectors()?.ok_or_else(|| TchError::Shape("vectors".to_owned()))?;
                 // `(R, T, B, I)`: one product for each replica.
-                let x = below.outputs.f_transpose(0, 1)?;
+                let x = x.f_transpose(0, 1)?;
                 let flat = x.f_flatten(1, 2)?;
                 let projected = self.bias.f_baddbmm(&flat, &self.kernel.weight, 1.0, 1.0)?;
                 projected.f_unflatten(1, &x.size()[1..3])?.f_transpose(0, 1)
@@ -117,7 +121,7 @@ impl LstmTwin {
     fn vectors(&self, input: &Input<'_>) -> Result<Tensor, TchError> {
         let unread = || TchError::Shape("this LSTM reads no ids".to_owned());
         match input {
-            Input::Ids(ids) => Tensor::f_embedding(
+            Input::Ids(ids, _) => Tensor::f_embedding(
                 self.identity.as_ref().ok_or_else(unread)?,
                 &ids.f_select(0, 0)?.f_transpose(0, 1)?,
                 -1,
@@ -129,7 +133,9 @@ impl LstmTwin {
                 let options = (self.bias.kind(), self.bias.device());
                 Tensor::f_zeros([1, *rows, self.kernel.weight.size3()?.1], options)
             }
-            Input::Outputs(below) => below.outputs.f_select(1, 0),
+            Input::Outputs(_) | Input::Numbers(..) => {
+                input.vectors()?.ok_or_else(unread)?.f_select(1, 0)
+            }
         }
     }
 }
@@ -156,7 +162,7 @@ mod tests {
         let ids = kernel.remainder(inputs).view([1, rows, steps]);
         let wide = Tensor::linspace(-1.0, 1.0, rows * inputs, (Kind::Double, device::host()));
         let wide = wide.view([1, rows, inputs]);
-        for input in [Input::Ids(&ids), Input::Repeated(&wide, steps), Input::Zeros(rows)] {
+        for input in [Input::Ids(&ids, None), Input::Repeated(&wide, steps), Input::Zeros(rows)] {
             let results = [true, false].map(|native| {
                 let mut lstm = twin(&layer, &parameters, "lstm").unwrap();
                 let identity = Tensor::eye(inputs, (Kind::Double, device::host()));

@@ -1,0 +1,139 @@
+//! Which rows of a batch a block has, and how many time steps each of them has.
+//!
+//! What a layer stores of a block it stores step by step, without padding: of step t the first n_t
+//! rows, those that have so many steps, for the longest come first.
+
+use std::ops::Range;
+
+use crate::model::Along;
+
+/// The rows of a block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rows {
+    /// By the lengths of their sources.
+    pub source: Axis,
+    /// By those of their targets.
+    pub target: Axis,
+    /// For each row of `target`, which row of `source` it is.
+    pub source_row: Vec<usize>,
+}
+
+/// Rows in the order of their lengths, with their time steps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Axis {
+    /// Which row of the replica's batch each is, the longest first.
+    pub order: Vec<usize>,
+    /// Where each step begins in what is stored, in rows, and where the last one ends.
+    offsets: Vec<usize>,
+}
+
+impl Axis {
+    /// The rows in `order`, all of `steps` steps.
+    fn uniform(order: Range<usize>, steps: usize) -> Self {
+        let offsets = (0..=steps).map(|t| t * order.len()).collect();
+        Self { order: order.collect(), offsets }
+    }
+
+    /// Makes these the rows in the order of `lengths`, of which there is one for each row of
+    /// the replica's batch.
+    fn sort(&mut self, lengths: &[i64]) {
+        let Self { order, offsets } = self;
+        order.sort_by_key(|&row| std::cmp::Reverse(lengths[row]));
+        offsets.clear();
+        offsets.push(0);
+        let mut rows = order.len();
+        for t in 0.. {
+            while rows > 0 && lengths[order[rows - 1]] <= t {
+                rows -= 1;
+            }
+            if rows == 0 {
+                break;
+            }
+            offsets.push(offsets[t as usize] + rows);
+        }
+    }
+
+    /// N.
+    pub fn rows(&self) -> usize {
+        self.order.len()
+    }
+
+    /// The time steps of the longest row.
+    pub fn steps(&self) -> usize {
+        self.offsets.len() - 1
+    }
+
+    /// Rows of all steps.
+    pub fn total(&self) -> usize {
+        self.offsets[self.steps()]
+    }
+
+    /// Where the rows of step `t` are stored.
+    pub fn at(&self, t: usize) -> Range<usize> {
+        self.offsets[t]..self.offsets[t + 1]
+    }
+
+    /// How many steps row `row` has.
+    pub fn length(&self, row: usize) -> usize {
+        (0..self.steps()).take_while(|&t| row < self.at(t).len()).count()
+    }
+}
+
+impl Rows {
+    /// Rows `rows` of a batch whose sources and targets all have so many steps.
+    pub fn uniform(rows: Range<usize>, [source, target]: [usize; 2]) -> Self {
+        Self {
+            source: Axis::uniform(rows.clone(), source),
+            target: Axis::uniform(rows.clone(), target),
+            source_row: (0..rows.len()).collect(),
+        }
+    }
+
+    /// Makes these `rows` of the replica's batch, whose sources and targets have so many steps.
+    pub fn sort(&mut self, rows: &[usize], source: &[i64], target: &[i64]) {
+        for (axis, lengths) in [(&mut self.source, source), (&mut self.target, target)] {
+            axis.order.clear();
+            axis.order.extend(rows);
+            axis.sort(lengths);
+        }
+        let place = |row| self.source.order.iter().position(|other| other == row).unwrap_or(0);
+        self.source_row.clear();
+        self.source_row.extend(self.target.order.iter().map(place));
+    }
+
+    /// The time steps along `along`.
+    pub fn along(&self, along: Along) -> &Axis {
+        match along {
+            Along::Source => &self.source,
+            Along::Target => &self.target,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_without_lengths_are_stored_step_by_step() {
+        let rows = Rows::uniform(3..6, [4, 2]);
+        assert_eq!((rows.source.rows(), rows.source.steps(), rows.source.total()), (3, 4, 12));
+        assert_eq!((rows.target.at(1), rows.target.length(2)), (3..6, 2));
+        assert_eq!((rows.source.order, rows.source_row), (vec![3, 4, 5], vec![0, 1, 2]));
+    }
+
+    #[test]
+    fn the_longest_rows_come_first_and_no_padding_is_stored() {
+        let mut rows = Rows::uniform(0..4, [9, 9]);
+        let (source, target) = ([2, 7, 1, 3, 2], [1, 9, 4, 2, 4]);
+        rows.sort(&[0, 2, 3, 4], &source, &target);
+        assert_eq!(rows.source.order, [3, 0, 4, 2]);
+        assert_eq!(rows.source.offsets, [0, 4, 7, 8]);
+        assert_eq!((0..4).map(|row| rows.source.length(row)).collect::<Vec<_>>(), [3, 2, 2, 1]);
+        assert_eq!(rows.target.order, [2, 4, 3, 0]);
+        assert_eq!((rows.target.steps(), rows.target.total()), (4, 11));
+        assert_eq!(rows.source_row, [3, 2, 0, 1]);
+        rows.sort(&[1], &source, &target);
+        assert_eq!((rows.source.rows(), rows.source.steps(), rows.source.total()), (1, 7, 7));
+    }
+}
