@@ -117,7 +117,7 @@ impl Pieces {
             multiply(read, dense, logits, Onto::Nothing, Order::Up);
             let rows = logits.len() / self.vocab;
             let (targets, mut tally) = (vec![0; rows], Score::default());
-            cross_entropy(logits, self.vocab, &targets, 1.0, &mut tally);
+            cross_entropy(logits, self.vocab, &targets, 0.0, 1.0, &mut tally);
             let mut d_read = vec![0.0; rows * self.units];
             let d_logits = Matrix::new(logits, self.vocab);
             multiply(d_logits, transposed, &mut d_read, Onto::Nothing, Order::Down);

@@ -330,7 +330,7 @@ fn refuses_an_unknown_word_and_lists_the_choices() {
         ("gate-activation", "hard_sigmoid or sigmoid"),
         ("task", "echo, lag, reverse or addition"),
         ("family", "lstm, repeat_vector or teacher_forced"),
-        ("feedback", "softmax or argmax"),
+        ("feedback", "softmax, argmax or values"),
         ("learning-rate-schedule", "constant, cosine, exponential or plateau"),
         ("dtype", "float32 or float64"),
         ("engine", "auto, libtorch or fused"),

@@ -12,8 +12,10 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use seqlab::base::rng::{Purpose, Stream};
 use seqlab::config::presets;
-use seqlab::config::{Config, Dtype, EngineChoice, Family, GateActivation, LearningRateSchedule};
-use seqlab::data::batch::Batch;
+use seqlab::config::{
+    Config, Dtype, EngineChoice, Family, GateActivation, LearningRateSchedule, LossKind,
+};
+use seqlab::data::batch::{Batch, Sequences};
 use seqlab::data::loader::{Batches, Prefetch};
 use seqlab::data::task::Task;
 use seqlab::model::layers::twin::LstmState;
@@ -46,20 +48,37 @@ fn base(kind: usize, [n_in, n_out]: [i64; 2]) -> Config {
     Config { n_in, n_out, epsilon: 1e-2, learning_rate: 0.05, ..config }
 }
 
+/// `config` with the loss that the number names; numbers, which no embedding reads, for some.
+fn with_loss(config: Config, loss: usize) -> Config {
+    let of_numbers = |loss| Config {
+        loss,
+        features_in: Some(3),
+        features_out: Some(2),
+        embedding: 0,
+        ..config.clone()
+    };
+    match loss {
+        0 => config,
+        1 => Config { label_smoothing: Some(0.2), ..config },
+        2 => of_numbers(LossKind::Mse),
+        _ => of_numbers(LossKind::Mae),
+    }
+}
+
 fn cases(dtype: Dtype) -> impl Strategy<Value = Case> {
     let lengths = [1..5i64, 1..5];
     let sizes = [1..41i64, 2..41];
     let gates = prop_oneof![Just(GateActivation::Sigmoid), Just(GateActivation::HardSigmoid)];
     let side_by_side = [1..5i64, 1..4];
     let batches = (1..41usize, 1..4usize, any::<prop::sample::Index>());
-    let models = (0..4usize, any::<prop::sample::Index>());
+    let models = (0..4usize, any::<prop::sample::Index>(), 0..4usize);
     (models, lengths, sizes, gates, any::<bool>(), side_by_side, batches, any::<u64>()).prop_map(
         move |(model, lengths, sizes, gate_activation, stateful, side_by_side, batches, seed)| {
             let base = base(model.0, lengths);
             let base =
                 Config { stateful: stateful && base.family != Family::TeacherForced, ..base };
             let mut bases = with_more_layers(&base);
-            let base = bases.swap_remove(model.1.index(bases.len()));
+            let base = with_loss(bases.swap_remove(model.1.index(bases.len())), model.2);
             let [replicas, threads] = side_by_side;
             let config = Config {
                 units: sizes[0],
@@ -89,7 +108,8 @@ fn weights(generator: &mut ChaCha8Rng, config: &Config, spec: &ParameterSpec) ->
     // Ids choose one row; vectors are multiplied with all.
     let first = ["lstm.", "encoder."].iter().any(|layer| spec.name.starts_with(layer))
         || spec.name.starts_with("decoder.") && config.family == Family::TeacherForced;
-    let reads_ids = config.embedding == 0 && first && spec.name.ends_with(".kernel");
+    let ids = config.embedding == 0 && config.features().is_none();
+    let reads_ids = ids && first && spec.name.ends_with(".kernel");
     let one_row = reads_ids || ["embeddings", "bias"].iter().any(|end| spec.name.ends_with(end));
     let rows = if one_row { 1.0 } else { spec.shape[0] as f64 };
     if hard && config.dtype == Dtype::Float32 && !spec.name.starts_with("dense") {
@@ -130,16 +150,26 @@ impl Case {
         let Config { replicas, n_in, n_out, vocab, family, .. } = self.config;
         let size = self.sizes[number];
         let mut generator = self.generator(Purpose::Training, number);
-        let mut ids = |steps: i64| -> Vec<i64> {
+        let features = self.config.features();
+        let mut all = |steps: i64, features: Option<i64>| {
             let count = replicas * size as i64 * steps;
-            (0..count).map(|_| generator.random_range(0..vocab)).collect()
+            match features {
+                None => {
+                    (0..count).map(|_| generator.random_range(0..vocab)).collect::<Vec<_>>().into()
+                }
+                Some(n) => {
+                    let values = uniform(&mut generator, count * n, 1.0);
+                    Sequences::Numbers { values, features: n as usize }
+                }
+            }
         };
+        let (source, target) = (features.map(|of| of.source), features.map(|of| of.target));
         Batch {
             replicas: replicas as usize,
             size,
-            source: ids(n_in).into(),
-            decoder_input: (family == Family::TeacherForced).then(|| ids(n_out).into()),
-            target: ids(n_out).into(),
+            source: all(n_in, source),
+            decoder_input: (family == Family::TeacherForced).then(|| all(n_out, target)),
+            target: all(n_out, target),
             lengths: None,
         }
     }

@@ -152,6 +152,7 @@ impl Case {
         let score = loss::score(
             &self.forward().0,
             Target { steps: &self.ids(self.batch.target.ids()), valid: None },
+            0.0,
         )
         .unwrap();
         download(&score.loss).unwrap()
@@ -616,7 +617,7 @@ fn a_score_is_the_mean_cross_entropy_and_the_share_of_right_ids() {
         }
     }
     let target = upload(&target, &[replicas as i64, batch as i64, -1], host()).unwrap();
-    let score = loss::score(&logits, Target { steps: &target, valid: None }).unwrap();
+    let score = loss::score(&logits, Target { steps: &target, valid: None }, 0.0).unwrap();
     assert_close(&download(&score.loss).unwrap(), &loss, 1e-14, "loss");
     assert_close(&download(&score.metrics[0]).unwrap(), &accuracy, 1e-15, "accuracy");
     assert_eq!(score.metrics[0].kind(), Kind::Double);

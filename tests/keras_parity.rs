@@ -11,9 +11,10 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use safetensors::SafeTensors;
 use seqlab::config::presets;
 use seqlab::config::{
-    Attention, Config, Dtype, EngineChoice, Family, Feedback, GateActivation, OptimizerKind,
+    Attention, Config, Dtype, EngineChoice, Family, Feedback, GateActivation, LossKind,
+    OptimizerKind,
 };
-use seqlab::data::batch::{Batch, Lengths};
+use seqlab::data::batch::{Batch, Lengths, Sequences};
 use seqlab::data::loader::UploadedBatch;
 use seqlab::model::layers::twin::{Input, Mask};
 use seqlab::model::network::{Network, State};
@@ -147,8 +148,21 @@ impl Case {
             Some("sgd") => OptimizerKind::Sgd,
             other => bail!("case.json: optimizer {other:?}"),
         };
+        let loss = match json["loss"].as_str() {
+            None | Some("categorical_crossentropy") => LossKind::CrossEntropy,
+            Some("mse") => LossKind::Mse,
+            Some("mae") => LossKind::Mae,
+            other => bail!("case.json: loss {other:?}"),
+        };
+        let numbers = loss != LossKind::CrossEntropy;
+        let base = presets::find(preset).context("preset")?.config;
         let config = Config {
             family,
+            loss,
+            label_smoothing: json["label_smoothing"].as_f64(),
+            features_in: json["features_in"].as_i64().filter(|_| numbers),
+            features_out: json["features_out"].as_i64().filter(|_| numbers),
+            return_sequences: base.return_sequences.map(|every_step| every_step && !numbers),
             vocab: int("vocab")?,
             units: int("units")?,
             batch_size: int("batch")?,
@@ -183,7 +197,7 @@ impl Case {
             },
             dtype: Dtype::Float64,
             replicas,
-            ..presets::find(preset).context("preset")?.config
+            ..base
         };
         Ok(Ok(Self {
             config,
@@ -204,15 +218,26 @@ impl Case {
         parameter.replace("lstm", "encoder")
     }
 
-    /// The ids called `name`, `(S, B, T)`, of step `step`, as the last of R replicas. The others
-    /// get other ids, so that replicas that mix cannot go unseen.
-    fn ids(&self, name: &str, step: usize) -> Result<Vec<i64>> {
-        let ids: Vec<i64> = Vec::try_from(find(&self.data, name)?.get(step as i64).reshape([-1]))?;
+    /// The ids or numbers called `name`, `(S, B, T, …)`, of step `step`, as the last of R replicas. The
+    /// others get other ones, so that replicas that mix cannot go unseen.
+    fn sequences(&self, name: &str, step: usize) -> Result<Sequences> {
+        let all = find(&self.data, name)?.get(step as i64);
+        if self.config.features().is_some() {
+            let features = *all.size().last().context("no axes")? as usize;
+            let own: Vec<f64> = Vec::try_from(all.reshape([-1]))?;
+            let others = (1..self.config.replicas).flat_map(|k| {
+                let other = own.iter().rev().map(move |x| x * k as f64 - 0.5);
+                other.collect::<Vec<_>>()
+            });
+            let values = others.chain(own.iter().copied()).collect();
+            return Ok(Sequences::Numbers { values, features });
+        }
+        let ids: Vec<i64> = Vec::try_from(all.reshape([-1]))?;
         let others = (1..self.config.replicas).flat_map(|k| {
             let other = ids.iter().rev().map(move |id| (id + k) % self.config.vocab);
             other.collect::<Vec<_>>()
         });
-        Ok(others.chain(ids.clone()).collect())
+        Ok(Sequences::Ids(others.chain(ids.iter().copied()).collect()))
     }
 
     /// Lengths, likewise.
@@ -228,17 +253,23 @@ impl Case {
         Ok(batch.valid.map(|valid| Mask::new(&valid.source)).transpose()?)
     }
 
+    /// `source` `(B, Tin, …)` for every replica.
+    fn for_each(&self, source: &Tensor) -> Tensor {
+        let shape = [vec![self.config.replicas], source.size()].concat();
+        source.unsqueeze(0).expand(shape, false)
+    }
+
     fn batch(&self, step: usize) -> Result<Batch> {
         let forced = self.config.family == Family::TeacherForced;
         Ok(Batch {
             replicas: self.config.replicas as usize,
             size: self.config.batch_size as usize,
-            source: self.ids("inputs", step)?.into(),
+            source: self.sequences("inputs", step)?,
             decoder_input: match forced {
-                true => Some(self.ids("decoder_inputs", step)?.into()),
+                true => Some(self.sequences("decoder_inputs", step)?),
                 false => None,
             },
-            target: self.ids("targets", step)?.into(),
+            target: self.sequences("targets", step)?,
             lengths: match self.config.n_in_min {
                 Some(_) => Some(Lengths {
                     source: self.lengths("source_lengths", step)?,
@@ -248,27 +279,15 @@ impl Case {
             },
         })
     }
-
-    fn source(&self, ids: &[i64]) -> Result<Tensor> {
-        let shape = [self.config.replicas, self.config.batch_size, -1];
-        Ok(device::upload(ids, &shape, device::host())?)
-    }
 }
 
 /// What the case of `case.json` has that no model here has, if anything.
 fn unknown(json: &serde_json::Value) -> Option<String> {
-    let none = [("loss", ["", "categorical_crossentropy"])];
-    for (field, known) in none {
-        let found = json[field].as_str().unwrap_or_default();
-        if !known.contains(&found) {
-            return Some(format!("{field} {found}"));
-        }
-    }
     let off = |field: &&str| match &json[*field] {
         serde_json::Value::Null | serde_json::Value::Bool(false) => true,
         number => number.as_f64() == Some(0.0),
     };
-    ["dropout", "label_smoothing"].into_iter().find(|f| !off(f)).map(str::to_owned)
+    ["dropout"].into_iter().find(|f| !off(f)).map(str::to_owned)
 }
 
 /// Replays a case as the last of `replicas`; or tells what it has that no model here has.
@@ -304,7 +323,9 @@ fn errors(mut case: Case, engine: EngineChoice) -> Result<Errors> {
             Ok((got - case.expect(name)?.double_value(&[step as i64])).abs())
         };
         errors.loss = max(errors.loss, of("loss", score.loss)?);
-        errors.accuracy = max(errors.accuracy, of("accuracy", score.values[0])?);
+        if case.config.features().is_none() {
+            errors.accuracy = max(errors.accuracy, of("accuracy", score.values[0])?);
+        }
         if step == 0 {
             let gradients = trainer.parameters.split(trainer.parameters.gradient())?;
             errors.gradients = compare(&case, &trainer, "grad", &gradients)?;
@@ -328,26 +349,29 @@ fn compare(case: &Case, trainer: &Trainer, prefix: &str, values: &[Tensor]) -> R
 
 fn probabilities_before(case: &Case, trainer: &Trainer) -> Result<f64> {
     let batch = case.batch(0)?;
-    let fed = batch.decoder_input.as_ref().map(|fed| case.source(fed.ids())).transpose()?;
-    let (source, mask) = (case.source(batch.source.ids())?, case.mask(&batch)?);
-    let fed = fed.as_ref().map(|fed| Input::Ids(fed, None));
+    let mask = case.mask(&batch)?;
+    let batch = UploadedBatch::of(&batch, device::host(), Kind::Double)?;
+    let fed = batch.decoder_input.as_ref().map(|fed| Input::new(fed, None));
     let model = trainer.evaluator().network;
     let zero = model.zero_state(case.config.batch_size)?;
-    let (logits, _) = model.forward(Input::Ids(&source, mask.as_ref()), fed, &zero)?;
-    let probabilities = samples_first(&logits.softmax(-1, Kind::Double), case);
+    let (outputs, _) = model.forward(Input::new(&batch.source, mask.as_ref()), fed, &zero)?;
+    let probabilities = samples_first(&model.loss().answers(&outputs)?, case);
     Ok(difference(&probabilities, case.expect("probs0")?))
 }
 
 fn predictions(case: &Case, trainer: &Trainer) -> Result<f64> {
     let inputs = find(&case.data, "predict_inputs")?;
     let zero = |model: &Network| model.zero_state(case.config.batch_size);
-    let source = |ids: &Tensor| ids.unsqueeze(0).expand([case.config.replicas, -1, -1], false);
+    let (fed_back, of_source) = match case.config.features() {
+        None => (&[Feedback::Softmax, Feedback::Argmax][..], "probs"),
+        Some(_) => (&[Feedback::Values][..], "values"),
+    };
     let mut worst = 0.0;
     if case.config.family == Family::TeacherForced {
-        for feedback in [Feedback::Softmax, Feedback::Argmax] {
+        for &feedback in fed_back {
             let model = trainer.evaluator().network;
-            let (source, mask) = (source(inputs), case.mask(&case.batch(0)?)?);
-            let source = Input::Ids(&source, mask.as_ref());
+            let (source, mask) = (case.for_each(inputs), case.mask(&case.batch(0)?)?);
+            let source = Input::new(&source, mask.as_ref());
             let (got, _) = free_running(model, Some(feedback), source, &zero(model)?)?;
             let expected = case.expect(&format!("predict.{feedback}"))?;
             worst = max(worst, difference(&samples_first(&got, case), expected));
@@ -356,9 +380,9 @@ fn predictions(case: &Case, trainer: &Trainer) -> Result<f64> {
         let model = trainer.evaluator().network;
         let mut state: State = zero(model)?;
         for batch in 0..inputs.size()[0] {
-            let source = source(&inputs.get(batch));
-            let (got, next) = free_running(model, None, Input::Ids(&source, None), &state)?;
-            let expected = case.expect("predict.probs")?.get(batch);
+            let source = case.for_each(&inputs.get(batch));
+            let (got, next) = free_running(model, None, Input::new(&source, None), &state)?;
+            let expected = case.expect(&format!("predict.{of_source}"))?.get(batch);
             worst = max(worst, difference(&samples_first(&got, case), &expected));
             state = if case.config.stateful { next } else { zero(model)? };
         }

@@ -33,11 +33,14 @@ use super::declare::Takes::{Fraction, Whole};
 use super::declare::{self, COUNT, Field, MANY, Scope, configuration, only_for};
 use super::{
     Attention, CUSTOM, CheckpointEvery, CurveMetric, DeviceChoice, Direction, Dtype, EngineChoice,
-    Family, Feedback, GateActivation, LearningRateSchedule, OptimizerKind, TaskKind,
+    Family, Feedback, GateActivation, LearningRateSchedule, LossKind, OptimizerKind, TaskKind,
 };
 
 /// What Adam alone has.
 const OF_ADAM: Option<Scope> = only_for("optimizers", "optimizer", &["adam", "adamw"]);
+
+/// For sequences of numbers.
+const OF_NUMBERS: Option<Scope> = only_for("losses", "loss", &["mse", "mae"]);
 
 /// For a learning rate that is lowered where a metric no longer gains.
 const PLATEAU: Option<Scope> =
@@ -76,6 +79,10 @@ configuration! {
         n_out_min: Option<i64> = None
             => takes: Whole(2, MANY), scope: only_for("task", "task", &["reverse"]),
             left_out: Some("--n-out");
+        /// Numbers in a time step of a source (mse, mae).
+        features_in: Option<i64> = None => scope: OF_NUMBERS, silent: true, left_out: Some("1");
+        /// Numbers in a time step of a target (mse, mae).
+        features_out: Option<i64> = None => scope: OF_NUMBERS, silent: true, left_out: Some("1");
         /// How many steps before the last source id the target lies (lag).
         lag: Option<i64> = None => scope: only_for("task", "task", &["lag"]), needed: true;
     }
@@ -112,6 +119,15 @@ configuration! {
             => scope: only_for("family", "family", &["teacher_forced"]), needed: true;
     }
     "Training" {
+        /// What training makes small: cross_entropy of ids, or the mean squared or absolute error of
+        /// numbers.
+        loss: LossKind = LossKind::CrossEntropy
+            => silent: true, left_out: Some("cross_entropy");
+        /// The part ε of every target in training that is spread evenly over all V ids; validation
+        /// and evaluation have the plain loss (cross_entropy).
+        label_smoothing: Option<f64> = None
+            => takes: Fraction, scope: only_for("loss", "loss", &["cross_entropy"]), silent: true,
+            left_out: Some("0");
         /// Samples in a batch of one replica.
         batch_size: i64;
         /// Passes over fresh data, or over the same in a new order (addition).

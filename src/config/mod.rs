@@ -110,6 +110,20 @@ words! {
         Softmax = "softmax",
         /// The most probable id.
         Argmax = "argmax",
+        /// The numbers that it has said, for losses on numbers.
+        Values = "values",
+    }
+}
+
+words! {
+    /// What training makes small; `crate::model::losses` defines each.
+    LossKind {
+        /// Categorical cross-entropy, against ids.
+        CrossEntropy = "cross_entropy",
+        /// The mean squared error, against numbers.
+        Mse = "mse",
+        /// The mean absolute error, against numbers.
+        Mae = "mae",
     }
 }
 
@@ -252,6 +266,20 @@ impl std::str::FromStr for DeviceChoice {
     }
 }
 
+/// How many numbers a time step has, where sequences are of numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Features {
+    /// Of a source.
+    pub source: i64,
+    /// Of a target.
+    pub target: i64,
+}
+
+impl Features {
+    /// Where a time step is an id.
+    pub const OF_IDS: Self = Self { source: 1, target: 1 };
+}
+
 /// The `preset` of a configuration that started from none.
 pub const CUSTOM: &str = "custom";
 
@@ -259,5 +287,12 @@ impl Config {
     /// The seed of each replica.
     pub fn seeds(&self) -> Vec<u64> {
         (0..self.replicas).map(|k| (self.seed + k) as u64).collect()
+    }
+
+    /// The numbers of a time step, where the loss is one on numbers; `None`: sequences are of ids.
+    pub fn features(&self) -> Option<Features> {
+        let of = |features: Option<i64>| features.unwrap_or(1);
+        let features = Features { source: of(self.features_in), target: of(self.features_out) };
+        (self.loss != LossKind::CrossEntropy).then_some(features)
     }
 }

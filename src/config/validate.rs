@@ -4,8 +4,8 @@ use thiserror::Error;
 use toml::{Table, Value};
 
 use super::{
-    Attention, Config, CurveMetric, Dtype, FIELDS, Family, Field, LearningRateSchedule, Takes,
-    written,
+    Attention, Config, CurveMetric, Dtype, FIELDS, Family, Feedback, Field, LearningRateSchedule,
+    LossKind, Takes, written,
 };
 
 /// A value that no run can have.
@@ -116,6 +116,11 @@ impl Config {
                 let why = ": targets would have to be as long as sources (--n-in-min)";
                 Err(Invalid::new("return_sequences", true, "false").because(why))
             }
+            _ if self.features().is_some() => self.validate_numbers(),
+            _ if self.feedback == Some(Feedback::Values) => {
+                let why = ": numbers are fed back where the loss is on numbers (--loss)";
+                Err(Invalid::new("feedback", Feedback::Values, "softmax or argmax").because(why))
+            }
             _ if forced && self.id_min == 0 => {
                 let why = ": id 0 starts the decoder of family teacher_forced";
                 let invalid = Invalid::new("id_min", 0, format!("1 to {}", self.vocab - 1));
@@ -125,10 +130,30 @@ impl Config {
         }
     }
 
+    /// Checks what a model of numbers has no use for.
+    fn validate_numbers(&self) -> Result<(), Invalid> {
+        let loss = self.loss;
+        match self.feedback.filter(|feedback| *feedback != Feedback::Values) {
+            Some(feedback) => {
+                let why = format!(": what a decoder says are numbers (--loss {loss})");
+                Err(Invalid::new("feedback", feedback, "values").because(why))
+            }
+            None if self.embedding != 0 => {
+                let why = format!(": numbers are read as they are (--loss {loss})");
+                Err(Invalid::new("embedding", self.embedding, "0").because(why))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Checks the seeds, the optimiser, and how the learning rate changes in a run of so many
     /// optimiser steps.
     pub(crate) fn validate_training(&self, steps: i64) -> Result<(), Invalid> {
         within("seed", self.seed, 0, i64::MAX - self.replicas)?;
+        if self.loss != LossKind::CrossEntropy {
+            let why = format!(": the sequences of task {} are of ids", self.task);
+            return Err(Invalid::new("loss", self.loss, "cross_entropy").because(why));
+        }
         self.validate_optimizer()?;
         let field = "final_learning_rate";
         match (self.learning_rate_schedule, self.final_learning_rate) {

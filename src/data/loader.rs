@@ -12,7 +12,7 @@ use anyhow::{Context, Result, anyhow};
 use tch::{Device, Kind, TchError, Tensor};
 
 use crate::base::rng::Purpose;
-use crate::config::{Config, Family};
+use crate::config::{Config, Family, Features};
 use crate::data::batch::{Batch, Sequences};
 use crate::data::epochs::Epochs;
 use crate::data::task::Task;
@@ -299,10 +299,13 @@ impl Drop for Ahead {
     }
 }
 
-/// Ids of a step's batch, over all replicas.
+/// Ids or numbers of a step's batch, over all replicas.
 pub fn ids_of_a_step(config: &Config) -> i64 {
     let forced = i64::from(config.family == Family::TeacherForced);
-    let ids = config.n_in.saturating_add(config.n_out.saturating_mul(1 + forced));
+    let features = config.features().unwrap_or(Features::OF_IDS);
+    let source = config.n_in.saturating_mul(features.source);
+    let target = config.n_out.saturating_mul(features.target);
+    let ids = source.saturating_add(target.saturating_mul(1 + forced));
     let lengths = if config.n_in_min.is_some() { 2 } else { 0 };
     let ids = ids.saturating_add(lengths);
     [config.batch_size, config.replicas].into_iter().fold(ids, i64::saturating_mul)

@@ -1,12 +1,13 @@
 //! The families of models: what each is made of.
 
-use crate::config::{self, Config, Family};
+use crate::config::{self, Config, Family, LossKind};
 use crate::model::layers::attention::{Attention, ScoreMode};
 use crate::model::layers::bidirectional::Bidirectional;
 use crate::model::layers::dense::{Activation, Dense};
 use crate::model::layers::embedding::Embedding;
 use crate::model::layers::lstm::{InputKind, Lstm};
 use crate::model::losses::Loss;
+use crate::model::losses::mean_error::Power;
 use crate::model::{Along, Model, Read, Start};
 
 impl Model {
@@ -21,11 +22,14 @@ impl Model {
     /// repeat_vector   LSTM(H) → RepeatVector(Tout) → LSTM(H) → Dense(V, softmax)
     /// teacher_forced  LSTM(H) → its h and c → LSTM(H) fed the target → Dense(V, softmax)
     /// ```
+    ///
+    /// With a loss on numbers the dense layer is linear, and as wide as a time step of a target.
     pub fn new(config: &Config) -> Self {
         let model = Self {
             nodes: Vec::new(),
             vocab: config.vocab,
-            loss: Loss::CrossEntropy,
+            features: config.features(),
+            loss: loss(config),
             ragged: config.n_in_min.is_some(),
         };
         let (source, target) = ((Along::Source, config.n_in), (Along::Target, config.n_out));
@@ -165,8 +169,8 @@ impl Builder<'_> {
     fn lstm(&self, read: Read, units: i64, backwards: bool) -> Lstm {
         let gate_activation = self.config.gate_activation;
         let reads = match read {
-            Read::Source | Read::DecoderInput => InputKind::Ids,
-            Read::Outputs(_) => InputKind::Vectors,
+            Read::Source | Read::DecoderInput if self.model.features.is_none() => InputKind::Ids,
+            Read::Source | Read::DecoderInput | Read::Outputs(_) => InputKind::Vectors,
             Read::Last(_) => InputKind::OneVector,
         };
         Lstm { inputs: self.model.width(read), reads, backwards, units, gate_activation }
@@ -174,14 +178,25 @@ impl Builder<'_> {
 
     /// Adds the dense layer.
     fn dense(&mut self, read: Read) {
-        let vocab = self.config.vocab;
+        let units = self.model.features.map_or(self.model.vocab, |features| features.target);
         let steps = match read {
             Read::Outputs(node) => (self.model.nodes[node].along, self.model.nodes[node].steps),
             _ => (Along::Target, 1),
         };
         let inputs = self.model.width(read);
-        let dense = Dense { inputs, units: vocab, activation: Activation::Linear };
+        let dense = Dense { inputs, units, activation: Activation::Linear };
         self.model.add("dense", dense, vec![read], Start::Zero, steps);
+    }
+}
+
+/// What training makes small.
+fn loss(config: &Config) -> Loss {
+    match config.loss {
+        LossKind::CrossEntropy => {
+            Loss::CrossEntropy { label_smoothing: config.label_smoothing.unwrap_or(0.0) }
+        }
+        LossKind::Mse => Loss::MeanError(Power::Squared),
+        LossKind::Mae => Loss::MeanError(Power::Absolute),
     }
 }
 

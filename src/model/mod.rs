@@ -17,17 +17,20 @@ pub mod network;
 pub mod layers;
 pub mod losses;
 
+use crate::config::Features;
 use crate::tensor::parameters::ParameterSpec;
 use layers::{Costs, Layer};
 use losses::Loss;
 
 /// Layers and what each of them reads: only layers before it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Model {
     /// From the source up. The loss is computed from the outputs of the last one.
     pub nodes: Vec<Node>,
-    /// V: ids are below it.
+    /// V: ids are below it; 0 for numbers.
     pub vocab: i64,
+    /// The numbers of a time step; `None` for ids.
+    pub features: Option<Features>,
     /// The loss that training minimises.
     pub loss: Loss,
     /// Whether samples have lengths of their own.
@@ -58,9 +61,9 @@ pub struct Node {
 /// What a layer reads; nodes by their number in the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Read {
-    /// The source's ids.
+    /// The source's ids or numbers.
     Source,
-    /// The decoder input's ids: in training the target shifted right, in inference the model's own
+    /// The decoder input's ids or numbers: in training the target shifted right, in inference the model's own
     /// outputs.
     DecoderInput,
     /// Every output of a node.
@@ -111,9 +114,10 @@ impl Model {
     }
 
     /// The width of what `read` names; V for ids.
-    fn width(&self, read: Read) -> i64 {
+    pub fn width(&self, read: Read) -> i64 {
         match read {
-            Read::Source | Read::DecoderInput => self.vocab,
+            Read::Source => self.features.map_or(self.vocab, |features| features.source),
+            Read::DecoderInput => self.features.map_or(self.vocab, |features| features.target),
             Read::Outputs(node) | Read::Last(node) => self.nodes[node].layer.spec().width(),
         }
     }

@@ -153,6 +153,11 @@ fn complete(given: &mut Given, Preset { name, config: preset, .. }: &Preset) -> 
     if let (Some(n_in), Some(Value::Boolean(true))) = (int("n_in"), every_step) {
         tied.push(("n_out", n_in.into(), "--n-in"));
     }
+    let numbers = given.fields.get("loss").or(base.get("loss")).and_then(Value::as_str);
+    let numbers = numbers.is_some_and(|loss| ["mse", "mae"].contains(&loss));
+    if numbers && family == Family::TeacherForced {
+        tied.push(("feedback", "values".into(), "--loss"));
+    }
     let follow = (Rules::of(task).follow)(&int, preset);
     tied.extend(follow.into_iter().map(|(field, value, flag)| (field, value.into(), flag)));
     for (field, value, flag) in tied {

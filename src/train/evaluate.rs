@@ -181,12 +181,14 @@ impl Plan {
 pub fn rows_at_once(config: &Config, hypotheses: i64) -> usize {
     let models = config.replicas.saturating_mul(hypotheses);
     let row = |width: i64| models.saturating_mul(width).max(1);
-    let probabilities = row(config.n_out.saturating_mul(config.vocab));
+    let features = config.features();
+    let (read, said) = features.map_or((0, config.vocab), |of| (of.source, of.target));
+    let probabilities = row(config.n_out.saturating_mul(said));
     let ways = 1 + i64::from(config.bidirectional);
     // The outputs of further layers are kept beside the gates of one.
     let kept = (ways * config.layers - 1) * config.units + config.embedding;
     let attended = attended(config);
-    let gates = row(config.n_in.saturating_mul(4 * config.units + kept + attended));
+    let gates = row(config.n_in.saturating_mul(4 * config.units + kept + attended + read));
     let steps = config.n_in.saturating_add(config.n_out);
     let products =
         steps.saturating_mul(4 * config.units).saturating_mul(ways * config.layers * config.units);

@@ -351,14 +351,20 @@ const IDS_AT_A_TIME: i64 = 1 << 21;
 /// Bytes of the buffers of one row of a batch, for numbers of `number` bytes.
 pub fn row_bytes(model: &Model, number: f64) -> f64 {
     let buffers = model.nodes.iter().flat_map(|node| node.layer.spec().buffers(node));
-    let ids = model.nodes.iter().flat_map(|node| {
-        node.reads.iter().map(|read| match read {
-            Read::Source | Read::DecoderInput => node.steps,
-            Read::Outputs(_) | Read::Last(_) => 0,
+    // An id, or the numbers of a time step.
+    let step = |read: Read| match model.features {
+        None => 8.0,
+        Some(_) => model.width(read) as f64 * number,
+    };
+    let read = model.nodes.iter().flat_map(|node| {
+        node.reads.iter().map(|&read| match read {
+            Read::Source | Read::DecoderInput => node.steps as f64 * step(read),
+            Read::Outputs(_) | Read::Last(_) => 0.0,
         })
     });
-    let ids = ids.sum::<i64>() + model.output_steps();
-    buffers.map(|numbers| numbers as f64).sum::<f64>() * number + 8.0 * ids as f64
+    let target = model.output_steps() as f64 * step(Read::DecoderInput);
+    let buffers = buffers.map(|numbers| numbers as f64).sum::<f64>() * number;
+    buffers + read.sum::<f64>() + target
 }
 
 /// Bytes of the buffers of a replica's batch of `rows` rows that do not grow with the rows, for

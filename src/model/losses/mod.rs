@@ -2,11 +2,13 @@
 //! as libtorch operations.
 
 pub mod cross_entropy;
+pub mod mean_error;
 
 use tch::{Kind, TchError, Tensor};
 
 use crate::kernels::float::Real;
 use crate::tensor::device;
+use mean_error::Power;
 
 /// What a batch is scored by beside its loss. Its values have columns in `curves.csv`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,17 +24,23 @@ pub const MOST_METRICS: usize = 1;
 pub type Values = [f64; MOST_METRICS];
 
 /// What a model is trained to make small.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Loss {
     /// Of the outputs as logits, against ids.
-    CrossEntropy,
+    CrossEntropy {
+        /// ε: in training the targets are (1 − ε) · one-hot + ε/V (Szegedy et al., 2016).
+        label_smoothing: f64,
+    },
+    /// Of the outputs, against numbers.
+    MeanError(Power),
 }
 
 impl Loss {
     /// What else it scores.
     pub fn metrics(self) -> &'static [Metric] {
         match self {
-            Self::CrossEntropy => &cross_entropy::METRICS,
+            Self::CrossEntropy { .. } => &cross_entropy::METRICS,
+            Self::MeanError(_) => &[],
         }
     }
 
@@ -56,10 +64,15 @@ impl Loss {
         tally: &mut Score,
     ) {
         match (self, targets) {
-            (Self::CrossEntropy, Targets::Ids(targets)) => {
-                cross_entropy::fused::cross_entropy(outputs, width, targets, scale, tally);
+            (Self::CrossEntropy { label_smoothing }, Targets::Ids(targets)) => {
+                let smoothing = F::from_f64(label_smoothing);
+                let of = cross_entropy::fused::cross_entropy;
+                of(outputs, width, targets, smoothing, scale, tally);
             }
-            (Self::CrossEntropy, Targets::Numbers(_)) => unreachable!("ids have cross-entropy"),
+            (Self::MeanError(power), Targets::Numbers(targets)) => {
+                mean_error::fused::mean_error(outputs, width, targets, power, scale, tally);
+            }
+            _ => unreachable!("ids have cross-entropy, numbers an error"),
         }
     }
 
@@ -69,18 +82,37 @@ impl Loss {
     /// libtorch's.
     pub fn of_tensors(self, outputs: &Tensor, target: Target<'_>) -> Result<BatchScore, TchError> {
         match self {
-            Self::CrossEntropy => cross_entropy::torch::score(outputs, target),
+            Self::CrossEntropy { label_smoothing } => {
+                cross_entropy::torch::score(outputs, target, label_smoothing)
+            }
+            Self::MeanError(power) => {
+                let loss = mean_error::torch::loss(outputs, target, power)?;
+                Ok(BatchScore { loss, metrics: Vec::new() })
+            }
         }
     }
 
-    /// Each replica's loss `(R)` in inference: of `answers` `(R, Tout, B, width)`, what the model says
+    /// What a model says whose outputs are `outputs` `(…, width)`: probabilities of ids, or the numbers
+    /// themselves.
+    ///
+    /// # Errors
+    /// libtorch's.
+    pub fn answers(self, outputs: &Tensor) -> Result<Tensor, TchError> {
+        match self {
+            Self::CrossEntropy { .. } => outputs.f_softmax(-1, None::<Kind>),
+            Self::MeanError(_) => Ok(outputs.shallow_clone()),
+        }
+    }
+
+    /// Each replica's loss `(R)` in inference, without label smoothing: of `answers` `(R, Tout, B, width)`, what the model says
     /// alone, against `target`.
     ///
     /// # Errors
     /// libtorch's.
     pub fn of_answers(self, answers: &Tensor, target: Target<'_>) -> Result<Tensor, TchError> {
         match self {
-            Self::CrossEntropy => cross_entropy::torch::of_answers(answers, target),
+            Self::CrossEntropy { .. } => cross_entropy::torch::of_answers(answers, target),
+            Self::MeanError(power) => mean_error::torch::loss(answers, target, power),
         }
     }
 }

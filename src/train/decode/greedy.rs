@@ -1,13 +1,14 @@
-//! Greedy decoding: a decoder is fed its own outputs, and the most probable ids are what it says.
+//! Greedy decoding: a decoder is fed its own outputs, and the most probable ids, or the numbers, are
+//! what it says.
 
-use tch::{Kind, TchError, Tensor};
+use tch::{TchError, Tensor};
 
 use crate::config::Feedback;
 use crate::model::layers::twin::Input;
 use crate::model::network::{Network, State};
 
-/// The probabilities `(R, Tout, B, V)` of the outputs for `source`, and the
-/// state after the batch.
+/// The probabilities `(R, Tout, B, V)` of the outputs for `source`, or numbers
+/// `(R, Tout, B, features)`, and the state after the batch.
 ///
 /// A decoder is fed a zero vector first and then its own outputs, as `feedback` says; `None` is for
 /// models without a decoder.
@@ -22,7 +23,7 @@ pub fn free_running(
 ) -> Result<(Tensor, State), TchError> {
     if !network.has_decoder() {
         let (logits, next) = network.forward(source, None, state)?;
-        return Ok((logits.f_softmax(-1, logits.kind())?, next));
+        return Ok((network.loss().answers(&logits)?, next));
     }
     let (mut outputs, next) = network.encode(source, state)?;
     let mut said: Vec<Tensor> = Vec::new();
@@ -39,7 +40,7 @@ pub fn free_running(
             (Some(last), None) => Input::Repeated(last, 1),
         };
         let logits = network.step(fed, &mut outputs)?;
-        said.push(logits.f_softmax(-1, None::<Kind>)?);
+        said.push(network.loss().answers(&logits)?);
     }
     Ok((Tensor::f_stack(&said, 1)?, next))
 }

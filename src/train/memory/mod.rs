@@ -6,7 +6,7 @@ mod available;
 use tch::Device;
 
 use crate::base::error::UserError;
-use crate::config::{Config, EngineChoice};
+use crate::config::{Config, EngineChoice, Features};
 use crate::data::loader::{ids_ahead, ids_of_a_step};
 use crate::data::task::Task;
 use crate::engine;
@@ -71,7 +71,8 @@ struct Sizes<'a> {
     replicas: f64,
     rows: f64,
     units: f64,
-    vocab: f64,
+    /// The width of the outputs.
+    width: f64,
     /// Time steps of the outputs.
     output_steps: f64,
     /// Bytes of all weights.
@@ -192,7 +193,7 @@ impl<'a> Sizes<'a> {
             replicas,
             rows: config.batch_size as f64,
             units: config.units as f64,
-            vocab: config.vocab as f64,
+            width: model.output_width() as f64,
             output_steps: model.output_steps() as f64,
             weights: counts.iter().sum::<f64>() * replicas * number,
             largest: counts.iter().copied().fold(0.0, f64::max),
@@ -281,7 +282,7 @@ impl<'a> Sizes<'a> {
 
     fn activations(&self, row: f64) -> Share {
         let bytes = self.replicas * self.rows * row;
-        let fields = match self.output_steps * self.vocab > self.units * 8.0 {
+        let fields = match self.output_steps * self.width > self.units * 8.0 {
             true => &["batch_size", "vocab", "n_out", "replicas", "layers", "embedding"],
             false => &["batch_size", "units", "n_in", "replicas", "layers", "embedding"],
         };
@@ -309,7 +310,10 @@ impl<'a> Sizes<'a> {
         let largest = |of: &[f64]| of.iter().copied().fold(0.0, f64::max);
         // All layers' outputs are kept to the end; what the largest layer holds has its own.
         let held = largest(&held) + outputs.iter().sum::<f64>() - largest(&outputs);
-        let ids = 5.0 * (self.config.n_in + self.config.n_out) as f64 * ID;
+        let features = self.config.features().unwrap_or(Features::OF_IDS);
+        let of = |steps: i64, features: i64| steps as f64 * features as f64;
+        let ids = of(self.config.n_in, features.source) + of(self.config.n_out, features.target);
+        let ids = 5.0 * ids * ID;
         let sequences = plan.side_by_side as f64 * self.sequence();
         let bytes = self.replicas * (rows * (held * self.number + ids) + sequences);
         let fields: &[&str] = match self.config.stateful {
