@@ -409,3 +409,69 @@ fn searches_that_are_impossible_or_have_no_effect_are_refused() {
         one.refuses(2, command, &[says]);
     }
 }
+
+/// Sources of 3 to 6 ids, targets of 2 to 4 and the end.
+const LENGTHS: &str = "reverse --units 16 --n-in-min 3 --n-out 5 --n-out-min 3 --samples 320 \
+                       --evaluation-samples 60 --lr 0.02 --feedback argmax";
+
+#[test]
+fn targets_with_lengths_end_where_the_model_says_the_end() {
+    let lab = Lab::with_run(&format!("{LENGTHS} --epochs 2"));
+    let rows = lab.read("run/predictions.csv");
+    let mut lengths = std::collections::BTreeSet::new();
+    let (mut asked, mut answered) = (String::new(), String::new());
+    for row in rows.lines().skip(1) {
+        let cells: Vec<&str> = row.split(',').collect();
+        let ids = |cell: &str| cell.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        let (source, expected, predicted) = (ids(cells[1]), ids(cells[2]), ids(cells[3]));
+        assert!((3..=6).contains(&source.len()) && (2..=4).contains(&expected.len()), "{row}");
+        let reversed: Vec<String> = source[..expected.len()].iter().rev().cloned().collect();
+        assert_eq!(expected, reversed, "{row}");
+        assert!(predicted.len() <= 5 && !predicted.contains(&"0".to_owned()), "{row}");
+        assert_eq!(cells[4] == "true", expected == predicted, "{row}");
+        lengths.insert((source.len(), expected.len()));
+        asked += &format!("{}\n", cells[1]);
+        answered += &format!("{}\n", cells[3]);
+    }
+    assert_eq!(lab.run_with_input("predict run", &asked), answered);
+    assert_eq!(lengths.into_iter().collect::<Vec<_>>(), [(3, 2), (4, 2), (5, 3), (6, 4)]);
+
+    let sources = "1 2 3\n1 2 3 4 5 6\n1 2 3 4 5\n";
+    let together = lab.run_with_input("predict run", sources);
+    let apart = sources.lines().map(|line| lab.run_with_input("predict run", line));
+    assert_eq!(together, apart.collect::<String>());
+    lab.refuses(2, "predict run --source '1 2'", &["--source: 2 ids: the model reads 3 to 6"]);
+    // The mean log-probability of an id, not their sum, ranks hypotheses.
+    let best = lab.run("predict run --n-best 4 --length-penalty 1 --source '1 2 3 4 5 6'");
+    let scores = best.lines().skip(1).map(|row| {
+        let cells: Vec<&str> = row.split('\t').collect();
+        let [total, score] = [2, 3].map(|k| cells[k].parse::<f64>().unwrap());
+        (total / score).round() as usize
+    });
+    let lengths: Vec<usize> = scores.collect();
+    assert!(lengths.iter().all(|length| (1..=5).contains(length)), "{lengths:?}: {best}");
+    lab.run("evaluate run --beam-width 3 --length-penalty 1");
+}
+
+#[test]
+fn lengths_that_no_model_could_know_are_refused() {
+    let lab = Lab::new();
+    for (flags, says) in [
+        ("--n-in-min 7", "--n-in-min 7: expected 1 to 6, the ids of the longest source (--n-in)"),
+        ("--n-out-min 2", "--n-out-min 2: expected --n-in-min as well: the length of a target"),
+        (
+            "--n-in-min 5 --n-out-min 2 --n-out 6",
+            "--n-out-min 2: expected 5 to 6, as many lengths as sources have",
+        ),
+        ("--n-in-min 5 --n-out-min 2 --n-out 8", "--n-out 8: expected 2 to 7, the ids of"),
+        ("--n-in-min 4 --n-out-min 2 --n-out 1", "--n-out 1: expected 2 to 7, an id and the end"),
+        ("--n-in-min 2", "n_out 3 of preset reverse: expected 1 to 2, the ids of the shortest"),
+        (
+            "--n-in-min 3 --family repeat_vector --stateful true",
+            "--stateful true: expected false: a batch with other lengths (--n-in-min)",
+        ),
+        ("--task echo --length 26 --n-in-min 3", "--n-in-min 3: expected nothing: it applies to"),
+    ] {
+        lab.refuses(2, &format!("train reverse --out run {flags}"), &["error: ", says]);
+    }
+}

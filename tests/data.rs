@@ -469,3 +469,48 @@ fn only_a_teacher_forced_family_gets_decoder_inputs() {
         assert_eq!(fed, [0, target[0], target[1], target[2]]);
     }
 }
+
+/// A task whose samples have lengths of their own.
+fn ragged() -> Config {
+    Config {
+        n_in: 9,
+        n_in_min: Some(3),
+        n_out: 6,
+        n_out_min: Some(2),
+        samples: Some(500),
+        seed: 5,
+        ..presets::find("reverse").unwrap().config
+    }
+}
+
+#[test]
+fn targets_with_lengths_are_the_first_ids_of_their_source_reversed_and_the_end() {
+    let config = ragged();
+    let batch = training(&config, 5, 0);
+    let lengths = batch.lengths.as_ref().unwrap();
+    let sources = rows(batch.source.ids(), config.n_in);
+    let targets = rows(batch.target.ids(), config.n_out);
+    let mut seen = [[0; 10]; 2];
+    for (row, (source, target)) in sources.into_iter().zip(targets).enumerate() {
+        let [n_in, n_out] = [lengths.source[row], lengths.target[row]].map(|n| n as usize);
+        seen[0][n_in] += 1;
+        seen[1][n_out] += 1;
+        assert!(source[..n_in].iter().all(|id| (1..=50).contains(id)), "{source:?}");
+        assert!(source[n_in..].iter().chain(&target[n_out - 1..]).all(|&id| id == 0));
+        let said: Vec<i64> = source[..n_out - 1].iter().rev().copied().collect();
+        assert_eq!(target[..n_out - 1], said);
+    }
+    // Seven lengths of sources, two for each of five lengths of targets but for the longest ones.
+    assert!(seen[0][3..].iter().all(|&times| times > 40), "{seen:?}");
+    assert!(seen[1][2..7].iter().all(|&times| times > 40), "{seen:?}");
+    assert_eq!(seen[0][..3], [0; 3]);
+}
+
+#[test]
+fn lengths_go_with_their_rows_when_batches_are_put_side_by_side() {
+    let config = Config { replicas: 2, ..ragged() };
+    let task = Task::new(&config);
+    let epoch = task.epoch(&config.seeds(), Purpose::Training, 3);
+    let parts = [epoch.batch(0..4), epoch.batch(4..9)];
+    assert_eq!(Batch::concat(&parts), epoch.batch(0..9));
+}

@@ -15,7 +15,7 @@ use seqlab::config::presets;
 use seqlab::config::{
     Config, Dtype, EngineChoice, Family, GateActivation, LearningRateSchedule, LossKind,
 };
-use seqlab::data::batch::{Batch, Sequences};
+use seqlab::data::batch::{Batch, Lengths, Sequences};
 use seqlab::data::loader::{Batches, Prefetch};
 use seqlab::data::task::Task;
 use seqlab::model::layers::twin::LstmState;
@@ -41,11 +41,20 @@ fn base(kind: usize, [n_in, n_out]: [i64; 2]) -> Config {
         0 => ("echo", n_in, n_in),
         1 => ("echo-lag", n_in, 1),
         2 => ("partial-echo-2", n_in, n_out),
+        3 => ("reverse", n_in, 1),
         _ => ("reverse", n_in, n_out),
     };
     let config = presets::find(preset).unwrap().config;
     // With Keras's epsilon Adam turns a gradient of 1e-8 into a whole step, its rounding included.
-    Config { n_in, n_out, epsilon: 1e-2, learning_rate: 0.05, ..config }
+    let config = Config { n_in, n_out, epsilon: 1e-2, learning_rate: 0.05, ..config };
+    // The other families with a task that has lengths.
+    match kind {
+        3 => {
+            Config { family: Family::Lstm, return_sequences: Some(false), feedback: None, ..config }
+        }
+        4 => Config { family: Family::RepeatVector, feedback: None, ..config },
+        _ => config,
+    }
 }
 
 /// `config` with the loss that the number names; numbers, which no embedding reads, for some.
@@ -71,7 +80,7 @@ fn cases(dtype: Dtype) -> impl Strategy<Value = Case> {
     let gates = prop_oneof![Just(GateActivation::Sigmoid), Just(GateActivation::HardSigmoid)];
     let side_by_side = [1..5i64, 1..4];
     let batches = (1..41usize, 1..4usize, any::<prop::sample::Index>());
-    let models = (0..4usize, any::<prop::sample::Index>(), 0..4usize);
+    let models = (0..6usize, any::<prop::sample::Index>(), 0..4usize);
     (models, lengths, sizes, gates, any::<bool>(), side_by_side, batches, any::<u64>()).prop_map(
         move |(model, lengths, sizes, gate_activation, stateful, side_by_side, batches, seed)| {
             let base = base(model.0, lengths);
@@ -163,15 +172,16 @@ impl Case {
                 }
             }
         };
-        let (source, target) = (features.map(|of| of.source), features.map(|of| of.target));
-        Batch {
-            replicas: replicas as usize,
-            size,
-            source: all(n_in, source),
-            decoder_input: (family == Family::TeacherForced).then(|| all(n_out, target)),
-            target: all(n_out, target),
-            lengths: None,
-        }
+        let [of_source, of_target] = [features.map(|of| of.source), features.map(|of| of.target)];
+        let (source, target) = (all(n_in, of_source), all(n_out, of_target));
+        let decoder_input = (family == Family::TeacherForced).then(|| all(n_out, of_target));
+        let mut lengths = |steps: i64| -> Vec<i64> {
+            let count = replicas * size as i64;
+            (0..count).map(|_| generator.random_range(1..=steps)).collect()
+        };
+        let lengths =
+            self.config.n_in_min.map(|_| Lengths { source: lengths(n_in), target: lengths(n_out) });
+        Batch { replicas: replicas as usize, size, source, decoder_input, target, lengths }
     }
 
     /// A state for batch `number`.
@@ -192,7 +202,9 @@ impl Case {
         let mut trainer = self.trainer(engine);
         let mut all = Vec::new();
         for (number, &size) in self.sizes.iter().enumerate() {
-            if number == 0 || size != self.sizes[number - 1] {
+            // What goes on with a batch before it has no lengths.
+            let goes_on = self.config.n_in_min.is_none();
+            if goes_on && (number == 0 || size != self.sizes[number - 1]) {
                 trainer.carried = Some(self.state(&trainer, number));
             }
             let scores = trainer.learn(&self.batch(number)).unwrap().0.fetch().unwrap();
@@ -288,7 +300,7 @@ proptest! {
 /// Every family and more layers of it in float32, of several blocks with odd sizes.
 fn several_blocks() -> impl Iterator<Item = Case> {
     let gates = [GateActivation::Sigmoid, GateActivation::HardSigmoid];
-    let all = (0..4).flat_map(|kind| with_more_layers(&base(kind, [4, 3])));
+    let all = (0..6).flat_map(|kind| with_more_layers(&base(kind, [4, 3])));
     let all =
         all.flat_map(move |base| gates.map(|gate_activation| (base.clone(), gate_activation)));
     all.enumerate().map(|(number, (base, gate_activation))| {

@@ -1,6 +1,6 @@
 //! Models with every kind of layer, for tests that walk them.
 
-use seqlab::config::{Attention, Config, Family};
+use seqlab::config::{Attention, Config, Family, TaskKind};
 
 /// `config` as it is, and with the layers that its family may have besides.
 pub fn with_more_layers(config: &Config) -> Vec<Config> {
@@ -23,15 +23,24 @@ pub fn with_more_layers(config: &Config) -> Vec<Config> {
         let both_ways = Config { bidirectional: true, layers: 2, embedding: 3, ..config() };
         all.push(Config { attention: Attention::Additive, ..both_ways });
     }
+    // Rows with lengths of their own.
+    if config().task == TaskKind::Reverse && !config().stateful {
+        let n_in_min = Some(config().n_out.min(config().n_in));
+        let widest = all[all.len() - 1].clone();
+        all.push(Config { n_in_min, ..config() });
+        all.push(Config { n_in_min, ..widest });
+    }
     all
 }
 
 /// What tells such a model from others.
 #[allow(dead_code)]
 pub fn layers_of(config: &Config) -> String {
-    let Config { family, layers, bidirectional, embedding, attention, .. } = config;
+    let Config { family, layers, bidirectional, embedding, n_in_min, attention, .. } = config;
     format!(
         "{family}, {layers} layers, bidirectional {bidirectional}, embedding {embedding}, \
-         attention {attention}"
+         attention {attention}, \
+         lengths {}",
+        n_in_min.is_some()
     )
 }

@@ -110,6 +110,10 @@ fn check_lengths(config: &Config, least: i64) -> Result<(), Invalid> {
             false => Err(invalid.because(", the ids of the shortest source (--n-in-min)")),
         };
     };
+    if n_out < 2 {
+        let invalid = Invalid::new("n_out", n_out, format!("2 to {}", n_in + 1));
+        return Err(invalid.because(", an id and the end at least (--n-out-min)"));
+    }
     let most = n_out.min(least + 1);
     if !(2..=most).contains(&least_out) {
         let invalid = Invalid::new("n_out_min", least_out, format!("2 to {most}"));
