@@ -386,6 +386,34 @@ fn a_replica_is_bit_for_bit_what_it_is_alone() {
     }
 }
 
+/// The masks of a row do not depend on where its block has it, nor on how many steps it has.
+#[test]
+fn rows_with_lengths_of_their_own_have_the_same_masks_on_both_engines() {
+    let models = with_more_layers(&base(3, [5, 4])).into_iter();
+    for config in models.filter(|config| config.dropout > 0.0) {
+        let config = Config {
+            n_in_min: Some(1),
+            n_out_min: Some(2),
+            units: 5,
+            batch_size: 41,
+            samples: Some(100),
+            replicas: 2,
+            dtype: Dtype::Float64,
+            ..config
+        };
+        let engines = [EngineChoice::Fused, EngineChoice::Libtorch];
+        let [fused, libtorch] = engines.map(|engine| train(&Config { engine, ..config.clone() }));
+        for (k, (fused, libtorch)) in fused.iter().zip(&libtorch).enumerate() {
+            assert_eq!(fused.len(), libtorch.len());
+            let far = fused
+                .iter()
+                .zip(libtorch)
+                .position(|(a, b)| (a - b).abs().total_cmp(&1e-10).is_gt());
+            assert_eq!(far, None, "{}, replica {k}", layers_of(&config));
+        }
+    }
+}
+
 /// A training whose epochs end between two steps and, where no state is carried, with a smaller batch.
 fn training_of(case: Case) -> Config {
     let samples = 5 * 41 + if case.config.stateful { 0 } else { 13 };

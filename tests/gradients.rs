@@ -14,6 +14,7 @@ use seqlab::config::presets;
 use seqlab::config::{Attention, Config, Dtype, EngineChoice, Family, Feedback, GateActivation};
 use seqlab::data::batch::{Batch, Sequences};
 use seqlab::model::layers::Spec;
+use seqlab::model::layers::dropout::{Dropout, Masks, StepMasks};
 use seqlab::model::layers::lstm::torch;
 use seqlab::model::layers::lstm::{InputKind, Lstm};
 use seqlab::model::layers::twin::LstmState;
@@ -138,19 +139,33 @@ impl Case {
 
     /// Logits `(R, Tout, B, V)` and the state behind them.
     fn forward(&self) -> (Tensor, State) {
-        let fed = self.batch.decoder_input.as_ref().map(|fed| self.ids(fed.ids()));
-        let source = self.ids(self.batch.source.ids());
-        let fed = fed.as_ref().map(|fed| Input::Ids(fed, None));
-        tch::no_grad(|| {
+        self.with_inputs(|source, fed| {
             let model = self.trainer.evaluator().network;
-            model.forward(Input::Ids(&source, None), fed, &self.state).unwrap()
+            model.forward(source, fed, &self.state).unwrap()
         })
     }
 
-    /// Each replica's loss.
-    fn losses(&self) -> Vec<f64> {
+    /// The same with the dropout masks of the first step of a training with `config`.
+    fn forward_training(&self, config: &Config) -> (Tensor, State) {
+        let masks = Masks::Drawn(config.seeds());
+        self.with_inputs(|source, fed| {
+            let model = self.trainer.evaluator().network;
+            let masks = StepMasks { masks: &masks, step: 0 };
+            model.forward_training(source, fed, &self.state, masks).unwrap()
+        })
+    }
+
+    fn with_inputs<T>(&self, run: impl FnOnce(Input<'_>, Option<Input<'_>>) -> T) -> T {
+        let fed = self.batch.decoder_input.as_ref().map(|fed| self.ids(fed.ids()));
+        let source = self.ids(self.batch.source.ids());
+        let fed = fed.as_ref().map(|fed| Input::Ids(fed, None));
+        tch::no_grad(|| run(Input::Ids(&source, None), fed))
+    }
+
+    /// Each replica's loss in training.
+    fn losses(&self, config: &Config) -> Vec<f64> {
         let score = loss::score(
-            &self.forward().0,
+            &self.forward_training(config).0,
             Target { steps: &self.ids(self.batch.target.ids()), valid: None },
             0.0,
         )
@@ -485,14 +500,14 @@ fn the_gradient_is_the_slope_of_the_loss() {
     for config in models() {
         let mut case = Case::new(&config);
         let flat = case.trainer.parameters.flat().shallow_clone();
-        let whole = case.losses();
+        let whole = case.losses(&config);
         let mut slopes = Vec::new();
         for entry in 0..flat.size()[0] {
             let mut place = flat.narrow(0, entry, 1);
             let value = place.double_value(&[0]);
             let mut at = |value: f64| {
                 let _ = place.fill_(value);
-                case.losses()
+                case.losses(&config)
             };
             let (up, down) = (at(value + NUDGE), at(value - NUDGE));
             assert_eq!(at(value), whole);
@@ -534,8 +549,9 @@ fn looking_ids_up_is_the_product_with_their_one_hot_vectors() {
         let (vocab, units, batch, steps) = (6, 2, 4, 5);
         let mut generator = Stream::new(1, Purpose::Evaluation).at(0);
         let gate_activation = GateActivation::Sigmoid;
+        let (reads, dropout) = (InputKind::Ids, Dropout::default());
         let layer =
-            Lstm { inputs: vocab, reads: InputKind::Ids, backwards: false, units, gate_activation };
+            Lstm { inputs: vocab, reads, backwards: false, units, gate_activation, dropout };
         let specs = layer.parameters("lstm");
         let parameters = Parameters::zeros(specs, replicas, Kind::Double, host()).unwrap();
         let mut flat = parameters.flat().shallow_clone();
@@ -544,11 +560,11 @@ fn looking_ids_up_is_the_product_with_their_one_hot_vectors() {
         let count = replicas * batch * steps;
         let ids: Vec<i64> = (0..count).map(|_| generator.random_range(0..vocab)).collect();
         let ids = upload(&ids, &[replicas, batch, steps], host()).unwrap();
-        let projected = lstm.project(&Input::Ids(&ids, None)).unwrap();
+        let projected = lstm.project(&Input::Ids(&ids, None), None).unwrap();
         assert_eq!(projected.size(), [steps, replicas, batch, 4 * units]);
         for t in 0..steps {
             let one_hot = ids.select(2, t).one_hot(vocab).to_kind(Kind::Double);
-            let expected = lstm.project(&Input::Repeated(&one_hot, 1)).unwrap();
+            let expected = lstm.project(&Input::Repeated(&one_hot, 1), None).unwrap();
             let difference = (projected.get(t) - expected.get(0)).abs().max().double_value(&[]);
             assert!(difference <= 1e-15, "{replicas} replicas, step {t}: {difference:e}");
         }
@@ -568,7 +584,8 @@ fn repeating_a_vectors_projection_is_feeding_it_at_every_step() {
         let parameters = &case.trainer.parameters;
         let Config { vocab, units, gate_activation, .. } = config;
         let layer = |name, inputs, reads| {
-            let layer = Lstm { inputs, reads, backwards: false, units, gate_activation };
+            let dropout = Dropout::default();
+            let layer = Lstm { inputs, reads, backwards: false, units, gate_activation, dropout };
             torch::twin(&layer, parameters, name).unwrap()
         };
         let (encoder, decoder) = (

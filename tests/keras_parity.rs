@@ -16,6 +16,8 @@ use seqlab::config::{
 };
 use seqlab::data::batch::{Batch, Lengths, Sequences};
 use seqlab::data::loader::UploadedBatch;
+use seqlab::model::Model;
+use seqlab::model::layers::dropout::{GivenMask, Masked, Masks, StepMasks};
 use seqlab::model::layers::twin::{Input, Mask};
 use seqlab::model::network::{Network, State};
 use seqlab::tensor::device;
@@ -39,16 +41,10 @@ fn main() {
             let (case, name) = (case.clone(), format!("{name} {place}, {engine}"));
             trials.push(Trial::test(name.clone(), move || {
                 let failed = |e| Failed::from(format!("{e:#}"));
-                match replay(&case, replicas, engine).map_err(failed)? {
-                    Ok(errors) => {
-                        println!("{name}: {errors}");
-                        errors.check().map_err(Failed::from)
-                    }
-                    Err(what) => {
-                        println!("{name}: skipped, no model here has {what}");
-                        Ok(())
-                    }
-                }
+                let case = Case::load(&case, replicas).map_err(failed)?;
+                let errors = errors(case, engine).map_err(failed)?;
+                println!("{name}: {errors}");
+                errors.check().map_err(Failed::from)
             }));
         }
     }
@@ -121,13 +117,10 @@ struct Case {
 }
 
 impl Case {
-    /// The case in `path`; or what the model of the case has that ours have not.
-    fn load(path: &Path, replicas: i64) -> Result<Result<Self, String>> {
+    /// The case in `path`, for the last of `replicas`.
+    fn load(path: &Path, replicas: i64) -> Result<Self> {
         let text = fs::read_to_string(path.join("case.json"))?;
         let json: serde_json::Value = serde_json::from_str(&text)?;
-        if let Some(what) = unknown(&json) {
-            return Ok(Err(what));
-        }
         let int = |key: &str| json[key].as_i64().with_context(|| format!("case.json: {key}"));
         // One kind of case has the optimiser's settings by themselves and no fields for more layers.
         let settings = &json["optimizer_settings"];
@@ -187,6 +180,8 @@ impl Case {
             n_in_min: json["lengths"].as_bool().unwrap_or(false).then_some(1),
             embedding: json["embedding"].as_i64().unwrap_or(0),
             layers: json["layers"].as_i64().unwrap_or(1),
+            dropout: json["dropout"]["input"].as_f64().unwrap_or(0.0),
+            recurrent_dropout: json["dropout"]["recurrent"].as_f64().unwrap_or(0.0),
             bidirectional: json["bidirectional"].as_bool().unwrap_or(false),
             attention: match json["attention"].as_str() {
                 None | Some("" | "none") => Attention::None,
@@ -199,14 +194,14 @@ impl Case {
             replicas,
             ..base
         };
-        Ok(Ok(Self {
+        Ok(Self {
             config,
             steps: int("steps")? as usize,
             batches_per_epoch: int("batches_per_epoch")? as usize,
             init: read(&path.join("init.safetensors"))?,
             data: read(&path.join("data.safetensors"))?,
             expected: read(&path.join("expected.safetensors"))?,
-        }))
+        })
     }
 
     fn expect(&self, name: &str) -> Result<&Tensor> {
@@ -247,6 +242,28 @@ impl Case {
         Ok(others.chain(own.iter().copied()).collect())
     }
 
+    /// The dropout masks of step `step`, as those of the last of R replicas; the others have other rows'.
+    fn dropout(&self, step: usize) -> Result<Masks> {
+        let mut all = Vec::new();
+        for (node, layer) in Model::new(&self.config).nodes.iter().enumerate() {
+            for spec in layer.layer.spec().masks() {
+                let what = match spec.masked {
+                    Masked::Input => "input",
+                    Masked::Recurrent => "recurrent",
+                };
+                let name = format!("mask.{}.{what}", self.weight(&layer.name));
+                let own = find(&self.data, &name)?.get(step as i64);
+                let rows = self.config.batch_size;
+                ensure!(own.size() == [rows, spec.width], "{name}: shape {:?}", own.size());
+                let replicas = (0..self.config.replicas).rev().map(|k| own.roll(k, 0));
+                let values = Tensor::stack(&replicas.collect::<Vec<_>>(), 0).reshape([-1]);
+                let values = Vec::try_from(values)?;
+                all.push(GivenMask { node, masked: spec.masked, rows: rows as usize, values });
+            }
+        }
+        Ok(Masks::Given(all))
+    }
+
     /// The mask of the sources of `batch`.
     fn mask(&self, batch: &Batch) -> Result<Option<Mask>> {
         let batch = UploadedBatch::of(batch, device::host(), Kind::Double)?;
@@ -281,23 +298,6 @@ impl Case {
     }
 }
 
-/// What the case of `case.json` has that no model here has, if anything.
-fn unknown(json: &serde_json::Value) -> Option<String> {
-    let off = |field: &&str| match &json[*field] {
-        serde_json::Value::Null | serde_json::Value::Bool(false) => true,
-        number => number.as_f64() == Some(0.0),
-    };
-    ["dropout"].into_iter().find(|f| !off(f)).map(str::to_owned)
-}
-
-/// Replays a case as the last of `replicas`; or tells what it has that no model here has.
-fn replay(path: &Path, replicas: i64, engine: EngineChoice) -> Result<Result<Errors, String>> {
-    match Case::load(path, replicas)? {
-        Ok(case) => Ok(Ok(errors(case, engine)?)),
-        Err(what) => Ok(Err(what)),
-    }
-}
-
 /// How far a case is from what Keras computed.
 fn errors(mut case: Case, engine: EngineChoice) -> Result<Errors> {
     case.config.engine = engine;
@@ -317,6 +317,7 @@ fn errors(mut case: Case, engine: EngineChoice) -> Result<Errors> {
         if step % case.batches_per_epoch == 0 {
             trainer.carried = None;
         }
+        trainer.set_masks(case.dropout(step)?);
         let (scores, _) = trainer.learn(&case.batch(step)?)?;
         let score = scores.fetch()?[last as usize];
         let of = |name: &str, got: f64| -> Result<f64> {
@@ -354,7 +355,9 @@ fn probabilities_before(case: &Case, trainer: &Trainer) -> Result<f64> {
     let fed = batch.decoder_input.as_ref().map(|fed| Input::new(fed, None));
     let model = trainer.evaluator().network;
     let zero = model.zero_state(case.config.batch_size)?;
-    let (outputs, _) = model.forward(Input::new(&batch.source, mask.as_ref()), fed, &zero)?;
+    let dropout = StepMasks { masks: &case.dropout(0)?, step: 0 };
+    let source = Input::new(&batch.source, mask.as_ref());
+    let (outputs, _) = model.forward_training(source, fed, &zero, dropout)?;
     let probabilities = samples_first(&model.loss().answers(&outputs)?, case);
     Ok(difference(&probabilities, case.expect("probs0")?))
 }

@@ -182,6 +182,24 @@ fn a_finished_run_says_so_and_can_be_extended() {
 }
 
 #[test]
+fn masks_go_on_where_they_were() {
+    let lab = Lab::new();
+    for engine in ["fused", "libtorch"] {
+        let training = |epochs| {
+            format!(
+                "reverse --units 4 --samples 90 --evaluation-samples 20 --replicas 2 \
+                 --engine {engine} --dropout 0.3 --recurrent-dropout 0.2 --epochs {epochs}"
+            )
+        };
+        let [run, whole] = ["run", "whole"].map(|name| format!("{name}-{engine}"));
+        lab.train(&training(2), &run);
+        lab.run(&format!("resume {run} --epochs 4 --quiet"));
+        lab.train(&training(4), &whole);
+        lab.same_run(&run, &whole);
+    }
+}
+
+#[test]
 fn a_replica_that_has_diverged_stays_so() {
     let lab = Lab::new();
     let training = "echo --units 4 --lr 1e37 --seed 7 --replicas 4 --evaluation-samples 40";

@@ -1,7 +1,7 @@
 //! Random streams: pure functions of (seed, purpose, position).
 //!
 //! Every random number of the program comes from a ChaCha8 generator whose key is made of a seed
-//! and a [`Purpose`] and whose stream number is a position. Nothing is shared and nothing has to be
+//! and a [`Purpose`], or a part of one, and whose stream number is a position. Nothing is shared and nothing has to be
 //! drawn in order, so a number depends on neither device, thread count, replica count nor
 //! libtorch's own generator.
 
@@ -22,6 +22,8 @@ pub enum Purpose {
     /// The examples of a task that draws them once for training, validation and evaluation;
     /// position: 0.
     Examples = 4,
+    /// Dropout masks, in parts for each layer and step; position: the row of the replica's batch.
+    Dropout = 5,
 }
 
 /// The random numbers of one seed for one purpose.
@@ -29,12 +31,18 @@ pub enum Purpose {
 pub struct Stream {
     seed: u64,
     purpose: Purpose,
+    part: [u64; 2],
 }
 
 impl Stream {
     /// The stream of `seed` for `purpose`.
     pub fn new(seed: u64, purpose: Purpose) -> Self {
-        Self { seed, purpose }
+        Self { seed, purpose, part: [0, 0] }
+    }
+
+    /// The part of the purpose that `part` names. The stream itself is part `[0, 0]`.
+    pub fn part(self, part: [u64; 2]) -> Self {
+        Self { part, ..self }
     }
 
     /// A generator for `position`, independent of the one for any other position.
@@ -42,6 +50,8 @@ impl Stream {
         let mut key = [0; 32];
         key[..8].copy_from_slice(&self.seed.to_le_bytes());
         key[8..16].copy_from_slice(&(self.purpose as u64).to_le_bytes());
+        key[16..24].copy_from_slice(&self.part[0].to_le_bytes());
+        key[24..].copy_from_slice(&self.part[1].to_le_bytes());
         let mut generator = ChaCha8Rng::from_seed(key);
         generator.set_stream(position);
         generator
@@ -65,8 +75,8 @@ mod tests {
             prop_assert_eq!(here, draw(seed, Purpose::Training, position));
             prop_assert_ne!(here, draw(seed, Purpose::Training, position + 1));
             prop_assert_ne!(here, draw(seed.wrapping_add(1), Purpose::Training, position));
-            use Purpose::{Evaluation, Examples, Validation, Weights};
-            for other in [Weights, Validation, Evaluation, Examples] {
+            use Purpose::{Dropout, Evaluation, Examples, Validation, Weights};
+            for other in [Weights, Validation, Evaluation, Examples, Dropout] {
                 prop_assert_ne!(here, draw(seed, other, position));
             }
         }

@@ -9,6 +9,7 @@ use tch::{Cuda, Tensor};
 use crate::base::error::FAILURE;
 use crate::base::versions;
 use crate::config::{DeviceChoice, GateActivation};
+use crate::model::layers::dropout::Dropout;
 use crate::model::layers::lstm::{InputKind, Lstm};
 use crate::model::layers::twin::Input;
 use crate::model::layers::{Layer, Spec};
@@ -98,8 +99,8 @@ fn lstm_agrees(choice: DeviceChoice, reference: &Result<Vec<f64>>) -> Result<()>
 fn lstm_gradient(choice: DeviceChoice) -> Result<Vec<f64>> {
     let device = device::choose(choice)?.device;
     let gate_activation = GateActivation::Sigmoid;
-    let lstm =
-        Lstm { inputs: 5, reads: InputKind::Ids, backwards: false, units: 4, gate_activation };
+    let (reads, dropout) = (InputKind::Ids, Dropout::default());
+    let lstm = Lstm { inputs: 5, reads, backwards: false, units: 4, gate_activation, dropout };
     let specs = lstm.parameters("lstm");
     let mut parameters = Parameters::zeros(specs, 1, tch::Kind::Double, device)?;
     parameters.initialise(&[0], 1, &|_| Ok(()))?;

@@ -112,6 +112,11 @@ configuration! {
         attention: Attention = Attention::None
             => scope: only_for("family", "family", &["teacher_forced"]),
             silent: true, left_out: Some("none");
+        /// Share of the numbers that every LSTM reads that is zeroed in training, the others scaled up:
+        /// Keras's, the same at every step of a sequence.
+        dropout: f64 = 0.0 => takes: Fraction, silent: true, left_out: Some("0");
+        /// The same of the h that enters an LSTM's recurrent product.
+        recurrent_dropout: f64 = 0.0 => takes: Fraction, silent: true, left_out: Some("0");
         /// What the gates pass through.
         gate_activation: GateActivation;
         /// What the decoder is fed free-running, where no target is given to it (teacher_forced).

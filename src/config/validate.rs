@@ -108,6 +108,12 @@ impl Config {
                 );
                 Err(Invalid::new("attention", self.attention, "none").because(why))
             }
+            _ if self.recurrent_dropout > 0.0 && self.starts_every_step_from_zero() => {
+                let why = ": every LSTM has one step (--n-in 1, --n-out 1) from a state of zeros, \
+                           of which nothing can be dropped";
+                let found = self.recurrent_dropout;
+                Err(Invalid::new("recurrent_dropout", found, "0").because(why))
+            }
             _ if self.n_in_min.is_some() && self.stateful => {
                 let why = ": a batch with other lengths (--n-in-min) does not go on with the last";
                 Err(Invalid::new("stateful", true, "false").because(why))
@@ -144,6 +150,12 @@ impl Config {
             }
             None => Ok(()),
         }
+    }
+
+    /// Whether no step of any LSTM has another before it.
+    fn starts_every_step_from_zero(&self) -> bool {
+        let one = self.n_in == 1 && self.n_out == 1;
+        one && self.family != Family::TeacherForced && !self.stateful
     }
 
     /// Checks the seeds, the optimiser, and how the learning rate changes in a run of so many

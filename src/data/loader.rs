@@ -171,6 +171,8 @@ fn parts(batch: &Batch) -> impl Iterator<Item = Cow<'_, [i64]>> {
 /// What one optimiser step learns from.
 #[derive(Debug)]
 pub struct Step {
+    /// Its number in the training, from 0.
+    pub number: u64,
     /// The batch.
     pub ids: Ids,
     /// Whether it is its epoch's first.
@@ -196,6 +198,8 @@ pub struct Batches {
     kind: Kind,
     batch_size: usize,
     epochs: Range<u64>,
+    /// The number of the first step.
+    first: u64,
     /// Batches of the first epoch that are left out.
     skipped: usize,
 }
@@ -211,6 +215,7 @@ impl Batches {
             kind: device::kind(config.dtype),
             batch_size: config.batch_size as usize,
             epochs: epoch as u64..config.epochs as u64,
+            first: first as u64,
             skipped: batch as usize,
         }
     }
@@ -233,18 +238,21 @@ impl Batches {
     /// All steps, drawn on this thread.
     fn steps(&self) -> impl Iterator<Item = Step> + '_ {
         let samples = self.task.samples_per_epoch();
-        self.epochs.clone().flat_map(move |epoch| {
+        let batches = self.epochs.clone().flat_map(move |epoch| {
             let data = self.task.epoch(&self.seeds, Purpose::Training, epoch);
             let skipped = if epoch == self.epochs.start { self.skipped } else { 0 };
             let firsts = (0..samples).step_by(self.batch_size).skip(skipped);
             firsts.map(move |first| {
                 let last = samples.min(first + self.batch_size);
-                Step {
-                    ids: Ids::Host(data.batch(first..last)),
-                    starts_epoch: first == 0,
-                    ends_epoch: last == samples,
-                }
+                (Ids::Host(data.batch(first..last)), first == 0, last == samples)
             })
+        });
+        let numbered = (self.first..).zip(batches);
+        numbered.map(|(number, (ids, starts_epoch, ends_epoch))| Step {
+            number,
+            ids,
+            starts_epoch,
+            ends_epoch,
         })
     }
 }
@@ -367,13 +375,13 @@ mod tests {
         Config { replicas: 2, epochs: 2, ..presets::find(name).unwrap().config }
     }
 
-    /// Its parts' ids, its shape and whether it is its epoch's first or last.
-    fn told(step: Step) -> (Vec<Vec<i64>>, Vec<i64>, [bool; 2]) {
+    /// Its parts' ids, its shape, whether it is its epoch's first or last, and its number.
+    fn told(step: Step) -> (Vec<Vec<i64>>, Vec<i64>, [bool; 2], u64) {
         let batch = step.ids.on_device(device::host(), Kind::Float).unwrap();
         let tensors = [Some(batch.source), Some(batch.target), batch.decoder_input];
         let ids = tensors.iter().flatten().map(|part| device::download_ids(part).unwrap());
         let shapes = tensors.iter().flatten().flat_map(Tensor::size).collect();
-        (ids.collect(), shapes, [step.starts_epoch, step.ends_epoch])
+        (ids.collect(), shapes, [step.starts_epoch, step.ends_epoch], step.number)
     }
 
     #[test]
@@ -397,6 +405,8 @@ mod tests {
                 let whole = whole.get_or_insert_with(|| direct.clone());
                 assert!(direct == whole[first as usize..], "{}, step {first}", config.preset);
                 assert_eq!(direct.len() as i64, epochs.steps() - first);
+                let numbers = direct.iter().map(|step| step.3 as i64);
+                assert!(numbers.eq(first..epochs.steps()));
                 let [starts, ends] = [0, 1].map(|flag| direct.iter().map(move |step| step.2[flag]));
                 assert!(starts.skip(1).chain([true]).take(direct.len()).eq(ends));
             }

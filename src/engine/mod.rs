@@ -16,6 +16,7 @@ use crate::config::{Config, EngineChoice};
 use crate::data::loader::Step;
 use crate::engine::pace::Pace;
 use crate::kernels::thread_pool::ThreadPool;
+use crate::model::layers::dropout::{Masks, StepMasks};
 use crate::model::layers::twin::{Input, Mask};
 use crate::model::losses::{Scores, Target};
 use crate::model::network::{Network, State};
@@ -57,7 +58,8 @@ pub fn new(
     }
     let pool = ThreadPool::new(device::threads(config));
     let pace = Pace::new(vec![pool.threads()]);
-    Ok(Box::new(Libtorch { network: Rc::clone(network), device, pool, pace }))
+    let (network, masks) = (Rc::clone(network), Masks::Drawn(config.seeds()));
+    Ok(Box::new(Libtorch { network, device, pool, pace, masks }))
 }
 
 /// What a step told.
@@ -86,6 +88,9 @@ pub trait Engine {
     /// How many threads it has.
     fn pace(&self) -> &Pace;
 
+    /// Has the next steps take dropout masks from `masks` instead of from the replicas' seeds.
+    fn set_masks(&mut self, masks: Masks);
+
     /// Does `steps`, at least one, all of one size: scores the batch, whose ids are below V, and
     /// moves `parameters` along the gradient of the loss, as `optimizer` has it; the last gradient is
     /// left in them. The first step starts from `state`, and so does each other from what the one
@@ -113,6 +118,8 @@ pub struct Libtorch {
     pub pool: ThreadPool,
     /// As many as libtorch has.
     pub pace: Pace,
+    /// Where dropout masks come from.
+    pub masks: Masks,
 }
 
 impl Engine for Libtorch {
@@ -122,6 +129,10 @@ impl Engine for Libtorch {
 
     fn pace(&self) -> &Pace {
         &self.pace
+    }
+
+    fn set_masks(&mut self, masks: Masks) {
+        self.masks = masks;
     }
 
     fn learn(
@@ -138,7 +149,8 @@ impl Engine for Libtorch {
         let mask = batch.valid.as_ref().map(|valid| Mask::new(&valid.source)).transpose()?;
         let source = Input::new(&batch.source, mask.as_ref());
         let decoder_input = batch.decoder_input.as_ref().map(|steps| Input::new(steps, None));
-        let (logits, next) = self.network.forward(source, decoder_input, &state)?;
+        let masks = StepMasks { masks: &self.masks, step: step.number };
+        let (logits, next) = self.network.forward_training(source, decoder_input, &state, masks)?;
         let valid = batch.valid.as_ref().map(|valid| &valid.target);
         let target = Target { steps: &batch.target, valid };
         let score = self.network.loss().of_tensors(&logits, target)?;

@@ -2,6 +2,7 @@
 //!
 //! Uses nothing of this crate: no tensor, no model, no configuration.
 
+pub mod masks;
 pub mod product;
 pub mod rows;
 pub mod softmax;

@@ -32,6 +32,32 @@ fn scatter_body<F: Real>(out: &mut [F], columns: usize, first: usize, ids: &[usi
     }
 }
 
+widest! {
+    /// The same with each row multiplied by its number of `scales`.
+    scatter_scaled<F: Real>(
+        out: &mut [F], columns: usize, first: usize, ids: &[usize], scales: &[F], rows: &[F],
+    )
+    by scatter_scaled_body
+}
+
+#[inline(always)]
+fn scatter_scaled_body<F: Real>(
+    out: &mut [F],
+    columns: usize,
+    first: usize,
+    ids: &[usize],
+    scales: &[F],
+    rows: &[F],
+) {
+    let here = first..first + out.len() / columns;
+    for ((id, &scale), row) in ids.iter().zip(scales).zip(rows.chunks_exact(columns)) {
+        if here.contains(id) {
+            let out = &mut out[(id - first) * columns..][..columns];
+            out.iter_mut().zip(row).for_each(|(sum, &x)| *sum += x * scale);
+        }
+    }
+}
+
 /// `f` over all numbers, in 16 interleaved runs that fit into vector registers.
 #[inline(always)]
 pub fn reduce<F: Real>(numbers: &[F], start: F, f: impl Fn(F, F) -> F) -> F {

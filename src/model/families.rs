@@ -4,6 +4,7 @@ use crate::config::{self, Config, Family, LossKind};
 use crate::model::layers::attention::{Attention, ScoreMode};
 use crate::model::layers::bidirectional::Bidirectional;
 use crate::model::layers::dense::{Activation, Dense};
+use crate::model::layers::dropout::Dropout;
 use crate::model::layers::embedding::Embedding;
 use crate::model::layers::lstm::{InputKind, Lstm};
 use crate::model::losses::Loss;
@@ -167,13 +168,15 @@ impl Builder<'_> {
 
     /// An LSTM for what `read` names.
     fn lstm(&self, read: Read, units: i64, backwards: bool) -> Lstm {
-        let gate_activation = self.config.gate_activation;
+        let &Config { gate_activation, dropout: input, recurrent_dropout: recurrent, .. } =
+            self.config;
+        let dropout = Dropout { input, recurrent };
         let reads = match read {
             Read::Source | Read::DecoderInput if self.model.features.is_none() => InputKind::Ids,
             Read::Source | Read::DecoderInput | Read::Outputs(_) => InputKind::Vectors,
             Read::Last(_) => InputKind::OneVector,
         };
-        Lstm { inputs: self.model.width(read), reads, backwards, units, gate_activation }
+        Lstm { inputs: self.model.width(read), reads, backwards, units, gate_activation, dropout }
     }
 
     /// Adds the dense layer.

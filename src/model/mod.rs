@@ -14,6 +14,8 @@ pub mod summary;
 
 pub mod network;
 
+pub mod masks;
+
 pub mod layers;
 pub mod losses;
 
@@ -38,7 +40,7 @@ pub struct Model {
 }
 
 /// A layer of a model.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Node {
     /// Its name, the first part of its parameters' names.
     pub name: String,

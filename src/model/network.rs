@@ -1,12 +1,13 @@
 //! A model as libtorch operations, on any device: from ids to logits, differentiable, or step by
 //! step for inference.
 
-use tch::{Device, TchError, Tensor};
+use tch::{Device, Kind, TchError, Tensor};
 
 use crate::config::Config;
-use crate::model::layers::twin::{Input, LstmState, Output, Twin};
+use crate::model::layers::dropout::StepMasks;
+use crate::model::layers::twin::{DropoutMasks, Input, LstmState, Output, Twin};
 use crate::model::losses::Loss;
-use crate::model::{Model, Read, Start};
+use crate::model::{Model, Read, Start, masks};
 use crate::tensor::parameters::Parameters;
 
 /// What a model's stateful layers carry from one batch to the next, layer by layer.
@@ -29,6 +30,7 @@ pub struct Network {
     decoder: Vec<bool>,
     /// R.
     replicas: i64,
+    kind: Kind,
     device: Device,
 }
 
@@ -70,8 +72,9 @@ impl Network {
         let model = Model::new(config);
         let layers = model.nodes.iter().map(|node| node.layer.twin(parameters, &node.name));
         let layers = layers.collect::<Result<_, _>>()?;
-        let (replicas, device) = (parameters.replicas(), parameters.flat().device());
-        Ok(Self { layers, decoder: model.decoder(), model, replicas, device })
+        let (replicas, flat) = (parameters.replicas(), parameters.flat());
+        let (kind, device) = (flat.kind(), flat.device());
+        Ok(Self { layers, decoder: model.decoder(), model, replicas, kind, device })
     }
 
     /// The zero state for batches of `rows` rows.
@@ -80,8 +83,8 @@ impl Network {
         Ok(State(states.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect()))
     }
 
-    /// Training: ids or numbers of `source` and, for teacher forcing, of `decoder_input`. Returns
-    /// logits `(R, Tout, B, V)` or numbers `(R, Tout, B, features)`, and the state after the batch.
+    /// Ids or numbers of `source` and, for teacher forcing, of `decoder_input`. Returns logits
+    /// `(R, Tout, B, V)` or numbers `(R, Tout, B, features)`, and the state after the batch.
     ///
     /// # Errors
     /// If `decoder_input` or part of `state` is missing, shapes do not match, or memory is short.
@@ -91,10 +94,37 @@ impl Network {
         decoder_input: Option<Input<'_>>,
         state: &State,
     ) -> Result<(Tensor, State), TchError> {
+        self.all_layers([Some(source), decoder_input], state, &[])
+    }
+
+    /// The same in training, with the dropout masks of `masks`. Does not wait for the device.
+    ///
+    /// # Errors
+    /// As [`Network::forward`].
+    pub fn forward_training(
+        &self,
+        source: Input<'_>,
+        decoder_input: Option<Input<'_>>,
+        state: &State,
+        masks: StepMasks<'_>,
+    ) -> Result<(Tensor, State), TchError> {
+        let sizes = [self.replicas, source.rows()?];
+        let masks = masks::upload(&self.model, sizes, masks, (self.kind, self.device))?;
+        self.all_layers([Some(source), decoder_input], state, &masks)
+    }
+
+    /// Runs all layers on a source and what the decoder is fed, with the dropout masks of each.
+    fn all_layers(
+        &self,
+        read: [Option<Input<'_>>; 2],
+        state: &State,
+        masks: &[DropoutMasks],
+    ) -> Result<(Tensor, State), TchError> {
+        let rows = read[0].ok_or_else(|| missing("a source"))?.rows()?;
         let mut outputs = Outputs(Vec::new());
         for node in 0..self.layers.len() {
-            let start = self.start(node, source.rows()?, state, &outputs)?;
-            let output = self.run(node, Some(source), decoder_input, start.as_ref(), &outputs)?;
+            let start = self.start(node, rows, state, &outputs)?;
+            let output = self.run(node, read, start.as_ref(), &outputs, masks.get(node))?;
             outputs.0.push(Some(output));
         }
         let top = outputs.get(self.layers.len() - 1)?;
@@ -138,7 +168,7 @@ impl Network {
                 true => None,
                 false => {
                     let start = self.start(node, source.rows()?, state, &outputs)?;
-                    Some(self.run(node, Some(source), None, start.as_ref(), &outputs)?)
+                    Some(self.run(node, [Some(source), None], start.as_ref(), &outputs, None)?)
                 }
             };
             outputs.0.push(output);
@@ -162,7 +192,7 @@ impl Network {
                     Some(before) => Some(before),
                     None => self.start(node, rows, &State(Vec::new()), outputs)?,
                 };
-                let output = self.run(node, None, Some(fed), start.as_ref(), outputs)?;
+                let output = self.run(node, [None, Some(fed)], start.as_ref(), outputs, None)?;
                 outputs.0[node] = Some(output);
             }
         }
@@ -202,14 +232,15 @@ impl Network {
         }
     }
 
-    /// Runs a node; `fed` stands for the decoder input.
+    /// Runs a node on the source and what stands for the decoder input; in training with its dropout
+    /// masks.
     fn run(
         &self,
         node: usize,
-        source: Option<Input<'_>>,
-        fed: Option<Input<'_>>,
+        [source, fed]: [Option<Input<'_>>; 2],
         start: Option<&LstmState>,
         outputs: &Outputs,
+        masks: Option<&DropoutMasks>,
     ) -> Result<Output, TchError> {
         let steps = self.model.nodes[node].steps;
         let last = |node| Ok::<_, TchError>(&outputs.last(node)?.h);
@@ -222,7 +253,11 @@ impl Network {
             })
         };
         let inputs = self.model.nodes[node].reads.iter().map(input);
-        self.layers[node].run(&inputs.collect::<Result<Vec<_>, TchError>>()?, start)
+        let inputs = inputs.collect::<Result<Vec<_>, TchError>>()?;
+        match masks {
+            Some(masks) => self.layers[node].train(&inputs, start, masks),
+            None => self.layers[node].run(&inputs, start),
+        }
     }
 
     /// The last states of the stateful layers, all of which have run.

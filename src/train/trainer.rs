@@ -19,6 +19,7 @@ use crate::data::task::Task;
 use crate::engine::pace::Pace;
 use crate::engine::{self, Engine, Scored, StepResults};
 use crate::model::Model;
+use crate::model::layers::dropout::Masks;
 use crate::model::losses::{Metric, Scores};
 use crate::model::network::{Network, State};
 use crate::optim::optimizer::Optimizer;
@@ -418,7 +419,7 @@ impl Trainer {
     /// # Errors
     /// libtorch's.
     pub fn learn(&mut self, batch: &Batch) -> Result<(Scores, Option<Tensor>), TchError> {
-        let scored = self.learn_steps(&[step_from(batch)])?.pop();
+        let scored = self.learn_steps(&[self.step_from(batch, 0)])?.pop();
         self.step += 1;
         self.samples += batch.size as i64;
         let Scored { scores, grad_norm } = scored.ok_or_else(no_step)?;
@@ -432,11 +433,22 @@ impl Trainer {
     /// libtorch's.
     pub fn learn_again(&mut self, batch: &Batch) -> Result<usize, TchError> {
         let steps: Vec<Step> =
-            (0..self.engine.steps_at_a_time()).map(|_| step_from(batch)).collect();
+            (0..self.engine.steps_at_a_time()).map(|more| self.step_from(batch, more)).collect();
         self.learn_steps(&steps)?;
         self.step += steps.len() as i64;
         self.samples += (steps.len() * batch.size) as i64;
         Ok(steps.len())
+    }
+
+    /// Has the next steps take dropout masks from `masks` instead of from the replicas' seeds.
+    pub fn set_masks(&mut self, masks: Masks) {
+        self.engine.set_masks(masks);
+    }
+
+    /// A step within an epoch, `more` steps from now.
+    fn step_from(&self, batch: &Batch, more: usize) -> Step {
+        let number = self.step as u64 + more as u64;
+        Step { number, ids: Ids::Host(batch.clone()), starts_epoch: false, ends_epoch: false }
     }
 
     /// Learns from `steps`, at least one and as many as the engine takes, all of one size.
@@ -633,11 +645,6 @@ impl Trainer {
         };
         means.iter().enumerate().filter_map(row).collect()
     }
-}
-
-/// A step within an epoch.
-fn step_from(batch: &Batch) -> Step {
-    Step { ids: Ids::Host(batch.clone()), starts_epoch: false, ends_epoch: false }
 }
 
 fn no_step() -> TchError {

@@ -10,10 +10,13 @@ pub fn with_more_layers(config: &Config) -> Vec<Config> {
         Config { embedding: 3, ..config() },
         Config { layers: 2, ..config() },
         Config { layers: 3, embedding: 2, ..config() },
+        Config { dropout: 0.4, recurrent_dropout: 0.3, ..config() },
     ];
     let both_ways = config().family != Family::Lstm && !config().stateful;
     if both_ways {
         all.push(Config { bidirectional: true, ..config() });
+        let dropped = Config { dropout: 0.3, recurrent_dropout: 0.2, ..config() };
+        all.push(Config { bidirectional: true, layers: 2, embedding: 3, ..dropped });
         all.push(Config { bidirectional: true, layers: 2, embedding: 4, ..config() });
     }
     if config().family == Family::TeacherForced {
@@ -37,10 +40,10 @@ pub fn with_more_layers(config: &Config) -> Vec<Config> {
 #[allow(dead_code)]
 pub fn layers_of(config: &Config) -> String {
     let Config { family, layers, bidirectional, embedding, n_in_min, attention, .. } = config;
+    let Config { dropout, recurrent_dropout, .. } = config;
     format!(
         "{family}, {layers} layers, bidirectional {bidirectional}, embedding {embedding}, \
-         attention {attention}, \
-         lengths {}",
+         attention {attention}, dropout {dropout} and {recurrent_dropout}, lengths {}",
         n_in_min.is_some()
     )
 }

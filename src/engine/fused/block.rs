@@ -101,6 +101,7 @@ impl<F: Real> Block<F> {
             }
             let weights = context.weights(self.replica, number, transposed);
             let inputs = Inputs { nodes: below, read: &self.inputs, rows: &self.lengths };
+            here.draw(inputs, context.masks.of(self.replica, number));
             here.forward(inputs, &weights);
         }
     }

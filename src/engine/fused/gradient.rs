@@ -5,7 +5,7 @@ use super::block::Block;
 use super::transposed::Transposed;
 use crate::kernels::float::Real;
 use crate::kernels::product::{Matrix, Onto, Order, multiply, panel};
-use crate::kernels::rows::{scatter, sum_rows};
+use crate::kernels::rows::{scatter, scatter_scaled, sum_rows};
 use crate::kernels::transpose::transpose;
 use crate::model::layers::pass::{Factors, Inputs};
 use crate::optim::memory::ParameterSlice;
@@ -119,6 +119,9 @@ impl Rows {
     fn add<F: Real>(self, factors: Factors<'_, F>, out: &mut [F]) {
         match factors {
             Factors::Rows(ids, dy) => scatter(out, self.columns, self.first, ids, dy),
+            Factors::ScaledRows(ids, scales, dy) => {
+                scatter_scaled(out, self.columns, self.first, ids, scales, dy);
+            }
             Factors::Sum(dy) => sum_rows(out, dy),
             Factors::Product(..) => unreachable!("it is multiplied"),
         }

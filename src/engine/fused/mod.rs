@@ -31,6 +31,7 @@ use crate::kernels::float::Real;
 use crate::kernels::product::panel;
 use crate::kernels::thread_pool::ThreadPool;
 use crate::model::layers::Weight;
+use crate::model::layers::dropout::{Masks, StepMasks};
 use crate::model::layers::pass::{Pass, WEIGHTS, Weights};
 use crate::model::losses::{Score, Scores};
 use crate::model::network::State;
@@ -57,6 +58,7 @@ pub struct Fused<F> {
     pace: Pace,
     /// Where each replica's weights lie.
     layouts: Rc<[ReplicaLayout]>,
+    masks: Rc<Masks>,
     /// Each replica's weights as the backward pass reads them.
     transposed: Vec<Transposed<F>>,
     /// Blocks for batches of `rows` rows, replica by replica.
@@ -108,6 +110,8 @@ pub struct Context<'a, F> {
     pub memory: Memory<F>,
     /// The batch.
     pub batch: &'a Batch,
+    /// The dropout masks.
+    pub masks: StepMasks<'a>,
     /// Replica by replica, the rows of the batch in the order in which blocks have them, where rows
     /// have lengths of their own.
     pub orders: &'a [Vec<usize>],
@@ -151,8 +155,10 @@ impl<F: Real> Fused<F> {
         choices.dedup();
         let pace = Pace::new(choices);
         let scratch = vec![Vec::new(); pool.threads()];
-        let (config, blocks, layouts) = (config.clone(), Vec::new(), layouts.into());
-        Ok(Self { model, config, pool, pace, layouts, transposed, blocks, rows: 0, scratch })
+        let (config, layouts) = (config.clone(), layouts.into());
+        let masks = Rc::new(Masks::Drawn(config.seeds()));
+        let (blocks, rows) = (Vec::new(), 0);
+        Ok(Self { model, config, pool, pace, layouts, masks, transposed, blocks, rows, scratch })
     }
 
     /// Makes the blocks for batches of `rows` rows.
@@ -242,6 +248,10 @@ impl<F: Real> Engine for Fused<F> {
         &self.pace
     }
 
+    fn set_masks(&mut self, masks: Masks) {
+        self.masks = Rc::new(masks);
+    }
+
     fn learn(
         &mut self,
         parameters: &mut Parameters,
@@ -264,12 +274,14 @@ impl<F: Real> Engine for Fused<F> {
         })?;
         let (memory, stopped) = (optimizer.memory(parameters)?, optimizer.rates.stopped().to_vec());
         let (model, layouts) = (self.model.clone(), Rc::clone(&self.layouts));
+        let drawn = Rc::clone(&self.masks);
         let batches = steps.iter().map(|step| step.ids.on_host()).collect::<Result<Vec<_>, _>>()?;
         let orders: Vec<Vec<Vec<usize>>> = batches.iter().map(|batch| orders(batch)).collect();
         let mut inputs = Vec::with_capacity(steps.len());
         for ((step, batch), orders) in steps.iter().zip(batches).zip(&orders) {
+            let masks = StepMasks { masks: &drawn, step: step.number };
             inputs.push(StepInput {
-                context: Context { model: &model, layouts: &layouts, memory, batch, orders },
+                context: Context { model: &model, layouts: &layouts, memory, batch, masks, orders },
                 from_zeros: step.starts_epoch || !self.config.stateful,
                 updates: if optimizer.clips() { Vec::new() } else { optimizer.begin() },
                 stopped: &stopped,

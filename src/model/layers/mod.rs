@@ -10,6 +10,7 @@ pub mod dense;
 pub mod embedding;
 pub mod lstm;
 
+pub mod dropout;
 pub mod pass;
 pub mod rows;
 pub mod twin;
@@ -19,6 +20,7 @@ use tch::TchError;
 use crate::kernels::float::Real;
 use crate::model::Node;
 use crate::tensor::parameters::{Init, ParameterSpec, Parameters};
+use dropout::MaskSpec;
 use pass::Pass;
 use twin::Twin;
 
@@ -51,6 +53,11 @@ pub trait Spec {
     /// The lengths of further buffers, which its pass uses again for each row.
     fn scratch(&self, node: &Node) -> Vec<i64> {
         let _ = node;
+        Vec::new()
+    }
+
+    /// The masks that it has in training.
+    fn masks(&self) -> Vec<MaskSpec> {
         Vec::new()
     }
 
@@ -102,7 +109,7 @@ pub struct Costs {
 macro_rules! kinds {
     ($($(#[$doc:meta])* $kind:ident in $folder:ident,)+) => {
         /// A layer of any kind.
-        #[derive(Debug, Clone, PartialEq, Eq)]
+        #[derive(Debug, Clone, PartialEq)]
         pub enum Layer {
             $($(#[$doc])* $kind($folder::$kind),)+
         }

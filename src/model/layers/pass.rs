@@ -10,6 +10,7 @@ use crate::kernels::product::{Matrix, Onto, Order, multiply};
 use crate::model::{Node, Read};
 
 use super::Spec;
+use super::dropout::LayerMasks;
 use super::rows::Rows;
 
 /// The most weights of any layer.
@@ -17,7 +18,12 @@ pub const WEIGHTS: usize = 4;
 
 /// A layer with its buffers for N rows.
 pub trait Pass<F>: Send + Sync {
-    /// Computes the outputs. The initial state is set before.
+    /// Has the next forward and backward pass take dropout masks of `masks`.
+    fn draw(&mut self, inputs: Inputs<'_, F>, masks: LayerMasks<'_>) {
+        let _ = (inputs, masks);
+    }
+
+    /// Computes the outputs. The initial state is set before, and so are dropout masks.
     fn forward(&mut self, inputs: Inputs<'_, F>, weights: &Weights<'_, F>);
 
     /// From [`Pass::gradient`], computes the gradients of everything but the weights: adds those of
@@ -145,6 +151,8 @@ pub enum Factors<'a, F> {
     Product(Matrix<'a, F>, &'a [F]),
     /// Rows of dy, each added to the row of the weight that its id names.
     Rows(&'a [usize], &'a [F]),
+    /// The same with each row of dy multiplied by its number.
+    ScaledRows(&'a [usize], &'a [F], &'a [F]),
     /// The sum of all rows of dy.
     Sum(&'a [F]),
 }

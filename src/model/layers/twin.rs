@@ -16,11 +16,34 @@ pub trait Twin: Debug {
     /// memory.
     fn run(&self, inputs: &[Input<'_>], start: Option<&LstmState>) -> Result<Output, TchError>;
 
+    /// The same in training, with dropout masks where it has any.
+    ///
+    /// # Errors
+    /// As [`Twin::run`].
+    fn train(
+        &self,
+        inputs: &[Input<'_>],
+        start: Option<&LstmState>,
+        masks: &DropoutMasks,
+    ) -> Result<Output, TchError> {
+        let _ = masks;
+        self.run(inputs, start)
+    }
+
     /// The zero state of `rows` rows; `None` for a layer without one.
     fn zero_state(&self, rows: i64) -> Result<Option<LstmState>, TchError> {
         let _ = rows;
         Ok(None)
     }
+}
+
+/// The dropout masks of a layer for a batch, the same at every time step; `None`: none.
+#[derive(Debug, Default)]
+pub struct DropoutMasks {
+    /// `(R, B, I)`: of what it reads; for ids of their one-hot vectors.
+    pub input: Option<Tensor>,
+    /// `(R, B, H)`: of the h that enters its recurrent product.
+    pub recurrent: Option<Tensor>,
 }
 
 /// The state of an LSTM: output h and cell c, each `(R, B, H)`.

@@ -1,15 +1,17 @@
 //! The pass of an LSTM over some rows of a batch: first the projection of its inputs, then its
 //! steps.
 
+use super::dropout::InputMask;
 use super::steps::Steps;
 use super::{InputKind, Lstm};
 use crate::kernels::float::Real;
-use crate::kernels::product::{Matrix, Order, multiply};
+use crate::kernels::product::{Matrix, Onto, Order, multiply};
 use crate::kernels::rows::sum_rows;
+use crate::model::layers::dropout::LayerMasks;
 use crate::model::layers::pass::{
     Buffers, Factors, Gradient, InputGradients, Inputs, Pass, Weights, affine,
 };
-use crate::model::layers::rows::Rows;
+use crate::model::layers::rows::{Axis, Rows};
 use crate::model::{Along, Node, Read, Start};
 
 const KERNEL: usize = 0;
@@ -26,6 +28,8 @@ pub struct LstmPass<F> {
     steps: Steps<F>,
     /// `(N, 4H)`: the projection of a vector that is read at every step, then its gradient.
     repeated: Vec<F>,
+    /// What dropout makes of its inputs.
+    mask: InputMask<F>,
     /// Whether another layer needs the gradient of the initial state.
     wants_state: bool,
 }
@@ -40,6 +44,7 @@ pub fn pass<F: Real>(layer: &Lstm, node: &Node, rows: usize, buffers: &mut Buffe
         units: layer.units as usize,
         steps: Steps::new(layer, rows, buffers),
         repeated: buffers.take(),
+        mask: InputMask::new(layer, buffers),
         wants_state: matches!(node.start, Start::From(_)),
     }
 }
@@ -49,7 +54,17 @@ impl<F: Real> LstmPass<F> {
     fn look_up(&mut self, ids: &[usize], weights: &Weights<'_, F>) {
         let (kernel, bias) = (weights.values[KERNEL], weights.values[BIAS]);
         let width = bias.len();
-        for (gates, id) in self.steps.gates.chunks_exact_mut(width).zip(ids) {
+        let gates = self.steps.gates.chunks_exact_mut(width);
+        if self.mask.is_on() {
+            for ((gates, id), &scale) in gates.zip(ids).zip(self.mask.scales(ids.len())) {
+                let row = &kernel[id * width..(id + 1) * width];
+                for ((gate, &x), &bias) in gates.iter_mut().zip(row).zip(bias) {
+                    *gate = x * scale + bias;
+                }
+            }
+            return;
+        }
+        for (gates, id) in gates.zip(ids) {
             let row = &kernel[id * width..(id + 1) * width];
             for ((gate, &x), &bias) in gates.iter_mut().zip(row).zip(bias) {
                 *gate = x + bias;
@@ -60,7 +75,7 @@ impl<F: Real> LstmPass<F> {
     /// Projects a vector that is read at every step.
     fn repeat(&mut self, x: &[F], rows: &Rows, weights: &Weights<'_, F>) {
         let (kernel, bias) = (weights.values[KERNEL], weights.values[BIAS]);
-        affine(Matrix::new(x, self.inputs), kernel, bias, &mut self.repeated);
+        affine(Matrix::new(self.mask.of(x), self.inputs), kernel, bias, &mut self.repeated);
         let width = bias.len();
         let gates = self.steps.gates.chunks_exact_mut(width);
         for (gates, row) in gates.zip(source_rows(rows, self.along)) {
@@ -81,7 +96,12 @@ impl<F: Real> LstmPass<F> {
     /// Projects vectors, one for each step.
     fn project(&mut self, x: &[F], weights: &Weights<'_, F>) {
         let (kernel, bias) = (weights.values[KERNEL], weights.values[BIAS]);
-        affine(Matrix::new(x, self.inputs), kernel, bias, &mut self.steps.gates);
+        affine(Matrix::new(self.mask.of(x), self.inputs), kernel, bias, &mut self.steps.gates);
+    }
+
+    /// The rows of what it reads: one vector is the source's.
+    fn input_axis<'a>(&self, rows: &'a Rows) -> &'a Axis {
+        if self.reads == InputKind::OneVector { &rows.source } else { rows.along(self.along) }
     }
 
     /// The gradient of the input projections: of each step, or, for a repeated vector, their sum.
@@ -100,9 +120,22 @@ fn source_rows(rows: &Rows, along: Along) -> impl Iterator<Item = usize> {
 }
 
 impl<F: Real> Pass<F> for LstmPass<F> {
+    fn draw(&mut self, inputs: Inputs<'_, F>, masks: LayerMasks<'_>) {
+        if self.mask.is_on() {
+            let axis = self.input_axis(inputs.rows);
+            self.mask.draw(axis, inputs.ids(self.read), masks);
+        }
+        if self.steps.mask.is_on() {
+            self.steps.mask.draw(inputs.rows.along(self.along), masks);
+        }
+    }
+
     fn forward(&mut self, inputs: Inputs<'_, F>, weights: &Weights<'_, F>) {
         let axis = inputs.rows.along(self.along);
         self.steps.resize(axis);
+        if self.mask.is_on() && self.reads != InputKind::Ids {
+            self.mask.apply(inputs.vectors(self.read), self.input_axis(inputs.rows));
+        }
         match self.reads {
             InputKind::Ids => self.look_up(inputs.ids(self.read), weights),
             InputKind::OneVector => self.repeat(inputs.vectors(self.read), inputs.rows, weights),
@@ -120,15 +153,29 @@ impl<F: Real> Pass<F> for LstmPass<F> {
             self.sum_repeated(rows);
         }
         let (d_x, onto) = gradient.onto();
-        let d_projected = Matrix::new(self.d_projected(), 4 * self.units);
-        multiply(d_projected, weights.transposed(KERNEL, self.inputs), d_x, onto, Order::Up);
+        let kernel = weights.transposed(KERNEL, self.inputs);
+        if !self.mask.is_on() {
+            let d_projected = Matrix::new(self.d_projected(), 4 * self.units);
+            return multiply(d_projected, kernel, d_x, onto, Order::Up);
+        }
+        let axis = self.input_axis(rows);
+        let Self { mask, repeated, steps, .. } = self;
+        let once = self.reads == InputKind::OneVector;
+        let d_projected = Matrix::new(if once { repeated } else { &steps.gates }, 4 * self.units);
+        multiply(d_projected, kernel, mask.gradient(d_x.len()), Onto::Nothing, Order::Up);
+        mask.backward(axis, d_x, onto);
     }
 
     fn factors<'a>(&'a self, weight: usize, inputs: Inputs<'a, F>) -> Factors<'a, F> {
         match (weight, self.reads) {
+            (KERNEL, InputKind::Ids) if self.mask.is_on() => {
+                let ids = inputs.ids(self.read);
+                Factors::ScaledRows(ids, self.mask.scales(ids.len()), &self.steps.gates)
+            }
             (KERNEL, InputKind::Ids) => Factors::Rows(inputs.ids(self.read), &self.steps.gates),
             (KERNEL, InputKind::Vectors | InputKind::OneVector) => {
-                let x = Matrix::new(inputs.vectors(self.read), self.inputs);
+                let x = self.mask.of(inputs.vectors(self.read));
+                let x = Matrix::new(x, self.inputs);
                 Factors::Product(x, self.d_projected())
             }
             (RECURRENT, _) => {

@@ -1,6 +1,7 @@
 //! A long short-term memory layer, as Keras computes it.
 
 mod cells;
+mod dropout;
 pub mod fused;
 mod native;
 mod recurrence;
@@ -8,6 +9,7 @@ mod states;
 pub mod steps;
 pub mod torch;
 
+use super::dropout::{Dropout, MaskSpec, Masked};
 use super::{Costs, Spec, Weight};
 use crate::config::GateActivation;
 use crate::model::Node;
@@ -24,7 +26,10 @@ use crate::tensor::parameters::Init;
 /// Gate order, shapes and the single bias are Keras's (which calls the block g "c"), so that
 /// weights can be exchanged: kernel `(I, 4H)`, Glorot uniform with the fans of the whole matrix;
 /// recurrent_kernel `(H, 4H)`, orthogonal; bias `(4H)`, zero but for a forget gate of 1.
-#[derive(Debug, Clone, PartialEq, Eq)]
+///
+/// In training, with dropout, x is multiplied by one mask and the h of the product by another, each the
+/// same at every time step (Gal and Ghahramani, 2016).
+#[derive(Debug, Clone, PartialEq)]
 pub struct Lstm {
     /// I: the width of what it reads, or V where that is ids.
     pub inputs: i64,
@@ -36,6 +41,8 @@ pub struct Lstm {
     pub backwards: bool,
     /// σ: the activation of the gates.
     pub gate_activation: GateActivation,
+    /// The rates of its masks.
+    pub dropout: Dropout,
 }
 
 /// What an LSTM reads.
@@ -80,7 +87,21 @@ impl Spec for Lstm {
         let repeated = if self.reads == InputKind::OneVector { 4 * units } else { 0 };
         let states = states::numbers(steps, units, node.ragged, self.backwards);
         let (gates, tanh_c) = (4 * steps * units, steps * units);
-        [&[gates], &states[..], &states, &[tanh_c, outputs, units, units, repeated]].concat()
+        let recurrent = dropout::recurrent_numbers(self, steps);
+        let of_steps = [tanh_c, outputs, units, units];
+        let inputs = dropout::input_numbers(self, steps);
+        [&[gates], &states[..], &states, &of_steps, &recurrent, &[repeated], &inputs].concat()
+    }
+
+    fn scratch(&self, _: &Node) -> Vec<i64> {
+        vec![dropout::scratch_numbers(self)]
+    }
+
+    fn masks(&self) -> Vec<MaskSpec> {
+        let of = |masked, rate, width| MaskSpec { masked, rate, width };
+        let input = of(Masked::Input, self.dropout.input, self.inputs);
+        let recurrent = of(Masked::Recurrent, self.dropout.recurrent, self.units);
+        [input, recurrent].into_iter().filter(|mask| mask.rate > 0.0).collect()
     }
 
     fn costs(&self, steps: i64) -> Costs {
@@ -101,11 +122,26 @@ impl Spec for Lstm {
         Costs {
             multiplications: (steps * units + read * inputs) * 4.0 * units,
             sequential_steps: steps,
-            kept: kept * steps * units,
+            kept: kept * steps * units + self.masked(steps),
             // Projections in the forward pass, their gradients in the backward pass.
             temporary: 4.0 * steps * units,
             // The allocator keeps half as much again from one batch to the next.
             inference: 1.5 * held * units,
         }
+    }
+}
+
+impl Lstm {
+    /// Numbers that libtorch's graph keeps for dropout: masks, and what they have masked.
+    fn masked(&self, steps: f64) -> f64 {
+        let (inputs, units) = (self.inputs as f64, self.units as f64);
+        let read = match self.reads {
+            InputKind::Ids => 4.0 * steps * units,
+            InputKind::Vectors => steps * inputs,
+            InputKind::OneVector => inputs,
+        };
+        let of_input = if self.dropout.input > 0.0 { inputs + read } else { 0.0 };
+        let of_h = if self.dropout.recurrent > 0.0 { (1.0 + steps) * units } else { 0.0 };
+        of_input + of_h
     }
 }

@@ -10,6 +10,7 @@ use crate::model::layers::twin::LstmState;
 /// outputs `(T, R, B, H)` and the state after the last step. Differentiable in every input.
 ///
 /// Steps that are not `valid`, `(T, R, B, 1)` bool, leave the state as it is, and their output is zero.
+/// The h that enters the product is multiplied by the mask `dropped`, `(R, B, H)`.
 ///
 /// # Errors
 /// If shapes do not match, or memory is short.
@@ -19,13 +20,16 @@ pub fn recurrence(
     state: &LstmState,
     activation: GateActivation,
     valid: Option<&Tensor>,
+    dropped: Option<&Tensor>,
 ) -> Result<(Tensor, LstmState), TchError> {
     let units = recurrent_kernel.size3()?.1;
     let mut state = state.shallow_clone();
     let mut outputs = Vec::new();
     let valid = valid.map(|valid| valid.f_unbind(0)).transpose()?;
     for (t, step) in projected.f_unbind(0)?.into_iter().enumerate() {
-        let z = step.f_baddbmm(&state.h, recurrent_kernel, 1.0, 1.0)?;
+        let masked = dropped.map(|mask| state.h.f_mul(mask)).transpose()?;
+        let h = masked.as_ref().unwrap_or(&state.h);
+        let z = step.f_baddbmm(h, recurrent_kernel, 1.0, 1.0)?;
         // Input and forget gate are adjacent: one operation activates both.
         let blocks = z.f_split_with_sizes([2 * units, units, units], -1)?;
         let gates = gate(&blocks[0], activation)?.f_split(units, -1)?;
@@ -75,13 +79,13 @@ mod tests {
             LstmState { h: random(&[replicas, rows, units]), c: random(&[replicas, rows, units]) };
         for activation in [GateActivation::Sigmoid, GateActivation::HardSigmoid] {
             let (outputs, last) =
-                recurrence(&projected, &kernel, &state, activation, None).unwrap();
+                recurrence(&projected, &kernel, &state, activation, None, None).unwrap();
             assert_eq!(outputs.size(), [0, replicas, rows, units]);
             assert_eq!(outputs.kind(), Kind::Double);
             assert!(last.h.equal(&state.h) && last.c.equal(&state.c));
         }
         let (_, last) =
-            recurrence(&projected, &kernel, &state, GateActivation::Sigmoid, None).unwrap();
+            recurrence(&projected, &kernel, &state, GateActivation::Sigmoid, None, None).unwrap();
         (last.h * 3.0 + last.c * 5.0).sum(Kind::Double).backward();
         assert!(state.h.grad().equal(&state.h.full_like(3.0)));
         assert!(state.c.grad().equal(&state.c.full_like(5.0)));

@@ -2,6 +2,7 @@
 
 use super::Lstm;
 use super::cells::{self, CellGradient, CellStep};
+use super::dropout::RecurrentMask;
 use super::states::{States, scaled};
 use crate::config::GateActivation;
 use crate::kernels::float::Real;
@@ -26,6 +27,8 @@ pub struct Steps<F> {
     c: States<F>,
     /// `(T, N, H)`.
     tanh_c: Vec<F>,
+    /// What dropout makes of h.
+    pub mask: RecurrentMask<F>,
     /// In: the gradients of the outputs, if any layer reads them, and of the last h and c. After
     /// `backward`, `h` and `c` hold those of the initial state.
     pub gradient: Gradient<F>,
@@ -48,6 +51,7 @@ impl<F: Real> Steps<F> {
             h,
             c,
             tanh_c,
+            mask: RecurrentMask::new(layer, buffers),
             gradient: Gradient { outputs, h: d_h, c: d_c },
         }
     }
@@ -81,11 +85,11 @@ impl<F: Real> Steps<F> {
         self.c.carry();
     }
 
-    /// The factors of the recurrent kernel's gradient: h before each step, `(T · N, H)`, and the
-    /// gradient of its gates, `(T · N, 4H)`, without a first step whose h is zero.
+    /// The factors of the recurrent kernel's gradient: what entered each step's product, `(T · N, H)`, and
+    /// the gradient of its gates, `(T · N, 4H)`, without a first step whose h is zero.
     pub fn recurrent_rows(&self, axis: &Axis) -> (&[F], &[F]) {
         let (h, rows) = self.h.all_before(axis, self.without_product);
-        (h, &self.gates[scaled(rows, 4 * self.units)])
+        (self.mask.of(rows.clone(), h), &self.gates[scaled(rows, 4 * self.units)])
     }
 
     /// The steps in the order of the recurrence: their number in it, and their index in the
@@ -105,6 +109,7 @@ impl<F: Real> Steps<F> {
             let (c_before, c) = self.c.around(axis, t);
             let gates = &mut self.gates[4 * now.start..4 * now.end];
             if k > 0 || !self.without_product {
+                let h_before = self.mask.apply(now.clone(), h_before);
                 let h_before = Matrix::new(h_before, self.units);
                 multiply(h_before, recurrent, gates, Onto::Sum, Order::of(k));
             }
@@ -139,6 +144,7 @@ impl<F: Real> Steps<F> {
             if k > 0 || wants_state {
                 let d_gates = Matrix::new(gates, 4 * self.units);
                 multiply(d_gates, transposed, d_h, Onto::Nothing, Order::of(k));
+                self.mask.backward(d_h);
             }
         }
     }
@@ -147,6 +153,7 @@ impl<F: Real> Steps<F> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::layers::dropout::Dropout;
     use crate::model::layers::lstm::InputKind;
     use crate::model::layers::rows::Rows;
     use crate::model::{Along, Node, Read, Start};
@@ -197,6 +204,7 @@ mod tests {
             backwards: false,
             units: UNITS as i64,
             gate_activation: GateActivation::Sigmoid,
+            dropout: Dropout::default(),
         };
         let node = Node {
             name: "lstm".to_owned(),
