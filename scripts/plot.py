@@ -1,4 +1,5 @@
-"""Draws the loss and accuracy of runs over optimiser steps; start it by scripts/plot."""
+"""Draws the loss and accuracy of runs over optimiser steps, and what an attention looks at; start it by
+scripts/plot."""
 
 import argparse
 import contextlib
@@ -12,9 +13,15 @@ from pathlib import Path
 
 ABOUT = """Draws runs as curves.png and curves.svg beside their curves.csv: a thin line a replica,
 the median over the replicas thick, validation dashed. Published figures are marked where there is
-a report.json beside the run directories."""
+a report.json beside the run directories. Of a directory that seqlab inspect wrote, draws a map of the
+attention's weights for each source."""
 KEYS = ["replica", "epoch", "step"]
 VALUES = ["loss", "accuracy", "val_loss", "val_accuracy", "val_sequence_accuracy"]
+# What an attention looks at, in a directory of seqlab inspect.
+ATTENTION = "attention.weights.csv"
+WEIGHT = ["source", "target_step", "source_step", "target_token", "source_token", "weight"]
+# More tokens than so many on an axis have no room.
+MAX_TOKENS = 30
 # A line of more points is a band of noise: it is smoothed.
 MAX_POINTS = 125
 # From Okabe and Ito's palette: distinct to the colour-blind, and in lightness.
@@ -73,21 +80,27 @@ def finite(value):
     return float(value)
 
 
-def read(path):
-    """The rows of a curves.csv as `{column: value}`, and `steps` since the replica's row before."""
+def lines(path, columns):
+    """Each line of a CSV file with these `columns`: where it is, and its cells."""
     text = path.read_text(encoding="utf-8", errors="replace")
     reader = csv.DictReader(text.splitlines())
-    missing = [name for name in KEYS + VALUES if name not in (reader.fieldnames or [])]
+    missing = [name for name in columns if name not in (reader.fieldnames or [])]
     if missing:
-        raise Failure(f"{path}: no column {', '.join(missing)}", "name a curves.csv of seqlab")
+        raise Failure(f"{path}: no column {', '.join(missing)}", f"name a {path.name} of seqlab")
     if not text.endswith("\n"):
         raise Failure(f"{path}: the last line is cut off", "remove that line")
-    rows, last = [], {}
     for cells in reader:
         where = f"{path}: line {reader.line_num}"
         if None in cells or None in cells.values():
             message = f"{where} does not have {len(reader.fieldnames)} cells"
             raise Failure(message, "repair or remove the line")
+        yield where, cells
+
+
+def read(path):
+    """The rows of a curves.csv as `{column: value}`, and `steps` since the replica's row before."""
+    rows, last = [], {}
+    for where, cells in lines(path, KEYS + VALUES):
         row = {name: number(cells[name], f"{where}: {name}") for name in KEYS + VALUES}
         if None in (row[name] for name in KEYS):
             raise Failure(f"{where} lacks {', '.join(KEYS)}", "repair or remove the line")
@@ -100,6 +113,33 @@ def read(path):
     if not rows:
         raise Failure(f"{path}: no rows yet", "wait until the training has logged one")
     return rows
+
+
+def read_attention(path):
+    """What an attention looks at: `{source: (source tokens, target tokens, weights)}`.
+
+    There is a line of weights for each target token, with one for each source token.
+    """
+    found = {}
+    for where, cells in lines(path, WEIGHT):
+        sources, targets, weights = found.setdefault(cells["source"], ([], [], []))
+        target, source = (number(cells[name], f"{where}: {name}") for name in WEIGHT[1:3])
+        if source == 0 and target == len(weights):
+            targets.append(cells["target_token"])
+            weights.append([])
+        if target == 0 and source == len(sources):
+            sources.append(cells["source_token"])
+        weight = number(cells["weight"], f"{where}: weight")
+        if target != len(weights) - 1 or source != len(weights[-1]) or weight is None:
+            raise Failure(f"{where} is out of order, or has no weight", "repair the file")
+        weights[-1].append(weight)
+    for source, (sources, _, weights) in found.items():
+        if any(len(line) != len(sources) for line in weights):
+            message = f"{path}: source {source} lacks weights of some of its steps"
+            raise Failure(message, "write it again with seqlab inspect")
+    if not found:
+        raise Failure(f"{path}: no rows", "write it again with seqlab inspect")
+    return found
 
 
 def points(rows, column):
@@ -261,13 +301,51 @@ def figure_of(name, rows, loss, accuracy, curve):
     return figure
 
 
+def label(axis, tokens):
+    """Puts `tokens` on an axis, or as many of them as have room."""
+    places = range(0, len(tokens), math.ceil(len(tokens) / MAX_TOKENS))
+    axis.set_ticks(places, [shown(tokens[place]) for place in places], parse_math=False)
+    axis.set_tick_params(length=0)
+
+
+def attention_map(name, sources, targets, weights):
+    """The matplotlib figure of an attention's weights."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    matplotlib.rcdefaults()
+    matplotlib.rcParams.update(STYLE)
+    size = [min(max(0.25 * len(tokens), low), 11) for tokens, low in ((sources, 2.5), (targets, 1.5))]
+    figure = Figure(figsize=(size[0] + 1.5, size[1] + 1.2), layout="constrained")
+    axes = figure.subplots()
+    drawn = axes.imshow(weights, aspect="auto", cmap="cividis", interpolation="nearest", vmin=0, vmax=1)
+    label(axes.xaxis, sources)
+    label(axes.yaxis, targets)
+    axes.set_xlabel("source")
+    axes.set_ylabel("predicted")
+    figure.colorbar(drawn, label="attention weight")
+    figure.suptitle(shown(name), parse_math=False)
+    return figure
+
+
 def draw(path, target):
-    """Writes the picture of a curves.csv to `target` as .png and .svg, always the same bytes.
+    """Writes the pictures of a curves.csv, or of an attention's weights.
 
     Returns their paths.
     """
     run = path.resolve().parent
-    figure = figure_of(run.name, read(path), *published(run))
+    if path.name != ATTENTION:
+        return save(figure_of(run.name, read(path), *published(run)), target)
+    pictures = []
+    for source, found in read_attention(path).items():
+        figure = attention_map(f"{run.name}, source {source}", *found)
+        pictures += save(figure, f"{target}-{shown(source).replace(os.sep, '_')}")
+    return pictures
+
+
+def save(figure, target):
+    """Writes a picture to `target` as .png and .svg, always the same bytes. Returns their paths."""
+    target = Path(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     metadata = {".png": {"Software": None}, ".svg": {"Date": None, "Creator": None}}
     for suffix, about in metadata.items():
@@ -276,11 +354,12 @@ def draw(path, target):
 
 
 def curves_of(path):
-    """The curves.csv files that an argument stands for."""
+    """The curves.csv files that an argument stands for, or an attention's weights."""
     if os.path.isfile(path):
         return [path]
-    if os.path.isfile(path / "curves.csv"):
-        return [path / "curves.csv"]
+    for name in ("curves.csv", ATTENTION):
+        if os.path.isfile(path / name):
+            return [path / name]
     files = [folder / "curves.csv" for folder in sorted(path.iterdir())]
     found = [file for file in files if os.path.isfile(file)]
     if not found:
@@ -311,7 +390,7 @@ def tell(failure):
 def main(words=None):
     """Draws what the command line names; the exit status."""
     parser = argparse.ArgumentParser("scripts/plot", description=ABOUT, allow_abbrev=False)
-    text = "a curves.csv, a run directory, or a directory of run directories"
+    text = "a curves.csv, a run directory, a directory of run directories or of seqlab inspect"
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help=text)
     text = "write DIR/<run>.png and DIR/<run>.svg instead"
     parser.add_argument("--out", type=Path, metavar="DIR", help=text)

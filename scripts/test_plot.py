@@ -75,6 +75,45 @@ class Reading(Folder):
             self.assertIn("run/curves.csv: " + message, caught.exception.args[0])
 
 
+ATTENTION = "source,target_step,source_step,target_token,source_token,weight\n"
+TWO_SOURCES = ATTENTION + (
+    "0,0,0,b,a,0.25\n0,0,1,b,b,0.75\n0,1,0,a,a,1.0\n0,1,1,a,b,0.0\n7,0,0,\"$x,\",c,1.0\n"
+)
+
+
+class Attention(Folder):
+    def weights(self, text):
+        return plot.read_attention(self.write("inside/attention.weights.csv", text))
+
+    def test_weights_are_read_by_source_with_their_tokens(self):
+        found = self.weights(TWO_SOURCES)
+        self.assertEqual(found["0"], (["a", "b"], ["b", "a"], [[0.25, 0.75], [1, 0]]))
+        self.assertEqual(found["7"], (["c"], ["$x,"], [[1]]))
+
+    def test_weights_that_are_not_whole_are_told(self):
+        whole = TWO_SOURCES.splitlines(keepends=True)
+        bad = {
+            "source,weight\n": "no column target_step, source_step, target_token, source_token",
+            ATTENTION: "no rows",
+            "".join(whole[:-1])[:-1]: "the last line is cut off",
+            "".join(whole[:1] + whole[2:]): "line 2 is out of order",
+            "".join(whole[:2] + whole[3:]): "source 0 lacks weights",
+            "".join(whole[:4]): "source 0 lacks weights",
+            TWO_SOURCES.replace("0.75", ""): "line 3 is out of order, or has no weight",
+            TWO_SOURCES.replace("0.75", "x"): "line 3: weight is 'x', not a number",
+        }
+        for text, message in bad.items():
+            with self.assertRaises(plot.Failure, msg=message) as caught:
+                self.weights(text)
+            self.assertIn("attention.weights.csv: " + message, caught.exception.args[0])
+
+    def test_a_directory_of_inspect_stands_for_its_weights(self):
+        path = self.write("inside/attention.weights.csv", TWO_SOURCES)
+        self.assertEqual(plot.curves_of(path.parent), [path])
+        self.assertEqual(plot.targets_of([path], None), {path.with_suffix(""): path})
+        self.assertEqual(plot.targets_of([path.parent], self.folder), {self.folder / "inside": path})
+
+
 class Curves(Folder):
     def test_the_median_is_over_the_replicas_that_have_a_value(self):
         curves = [[(1, 5), (2, 1)], [(1, 1)], [(1, 2), (2, 2)]]
@@ -264,6 +303,22 @@ class Pictures(Folder):
             first, second = [(self.folder / (name + suffix)).read_bytes() for name in "ab"]
             self.assertEqual(first, second)
             self.assertNotIn(b"<dc:date>", first)
+
+    def test_an_attention_is_a_map_for_each_source(self):
+        path = self.write("inside/attention.weights.csv", TWO_SOURCES)
+        pictures = [plot.draw(path, self.folder / name) for name in "ab"]
+        self.assertEqual(pictures[0], [f"{self.folder}/a-{k}{end}" for k in "07" for end in (".png", ".svg")])
+        for first, second in zip(*pictures):
+            self.assertEqual(Path(first).read_bytes(), Path(second).read_bytes())
+
+    def test_a_map_has_the_tokens_on_its_axes(self):
+        axes = plot.attention_map("name", ["$a", "b"], ["c"], [[0.25, 0.75]]).axes[0]
+        self.assertEqual(axes.images[0].get_array().tolist(), [[0.25, 0.75]])
+        labels = [[text.get_text() for text in axis.get_ticklabels()] for axis in (axes.xaxis, axes.yaxis)]
+        self.assertEqual(labels, [["$a", "b"], ["c"]])
+        many = [str(k) for k in range(400)]
+        axes = plot.attention_map("name", many, ["c"], [[1 / 400] * 400]).axes[0]
+        self.assertEqual([text.get_text() for text in axes.get_xticklabels()], many[::14])
 
     def test_a_thin_line_a_replica_and_their_median(self):
         lines = self.figure(TWO_REPLICAS).axes[0].lines

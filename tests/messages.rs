@@ -299,6 +299,7 @@ fn an_output_that_cannot_be_written_is_named() {
         "summary echo",
         "evaluate run",
         "predict run --source '1 2 3 4 5 6'",
+        "inspect run --source '1 2 3 4 5 6' --out inside",
         "report .",
         "resume run",
         "train echo --epochs 1 --evaluation-samples 20",
@@ -321,7 +322,9 @@ fn an_output_that_cannot_be_written_is_named() {
 #[test]
 fn every_flag_tells_its_default_and_every_line_of_help_fits() {
     let lab = Lab::new();
-    for command in ["train", "summary", "reproduce", "evaluate", "predict", "report", "resume"] {
+    let all =
+        ["train", "summary", "reproduce", "evaluate", "predict", "inspect", "report", "resume"];
+    for command in all {
         let help = lab.run(&format!("{command} --help"));
         assert!(help.lines().all(|line| line.chars().count() <= 100), "{help}");
         let Some((_, fields)) = help.split_once("\nData:") else { continue };

@@ -18,7 +18,7 @@ use clap::{ArgGroup, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use crate::base::error::{USAGE, UserError};
 use crate::base::input::quoted;
 use crate::base::versions;
-use crate::commands::{self, Decoding, WIDEST};
+use crate::commands::{self, Decoding, Format, WIDEST};
 use crate::config::presets;
 use crate::config::{self, Config, DeviceChoice, Invalid, MANY, within};
 use crate::engine;
@@ -57,6 +57,8 @@ enum Action {
     Evaluate(EvaluateArgs),
     /// Predict targets with a trained run, a line for each source, as it comes
     Predict(PredictArgs),
+    /// Write what a trained run computes on the way to its answers: hidden states and attention
+    Inspect(InspectArgs),
     /// Show a model's layers, Keras-layout shapes and parameter counts
     Summary(SummaryArgs),
     /// Check libtorch, CUDA, cuDNN and threads; each failure comes with its fix
@@ -258,6 +260,38 @@ struct PredictArgs {
 }
 
 #[derive(Debug, Args)]
+struct InspectArgs {
+    /// Run directory
+    #[arg(value_name = "RUN")]
+    run: PathBuf,
+    /// Ids separated by spaces, or a question such as 12+3 (addition) [default: all lines of standard
+    /// input, one source a line]
+    #[arg(long, allow_hyphen_values = true)]
+    source: Option<String>,
+    /// Directory to write, a new or an empty one
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// csv has a row for each number, npy is NumPy's, an array for all sources
+    #[arg(long, value_name = "FORMAT", default_value = "csv", value_parser = PossibleValuesParser::new(["csv", "npy"]))]
+    format: String,
+    /// Which replica of the run is looked into
+    #[arg(
+        long,
+        value_name = "K",
+        default_value = "0",
+        allow_negative_numbers = true,
+        value_parser = whole("replica", 0, config::range("replicas").1 - 1)
+    )]
+    replica: i64,
+    /// The weights where val_loss was lowest, not the last; of a run with --validate-every
+    #[arg(long)]
+    best: bool,
+    /// auto, cpu, cuda or cuda:N
+    #[arg(long, value_name = "DEVICE", default_value = "auto", value_parser = device)]
+    device: DeviceChoice,
+}
+
+#[derive(Debug, Args)]
 #[command(group(ArgGroup::new("what").required(true).args(["experiment", "config"])))]
 struct SummaryArgs {
     /// Published experiment, or run directory
@@ -420,6 +454,14 @@ impl Action {
                 let (which, decoding) = (which(best), search.decoding(n_best)?);
                 let what = commands::Predict { run, source, replica, which, decoding, device };
                 commands::predict(&what, &mut input.lock(), prompt, out)?
+            }
+            Self::Inspect(args) => {
+                let InspectArgs { run, source, out: path, format, replica, best, device } = args;
+                let format = if format == "npy" { Format::Npy } else { Format::Csv };
+                let which = which(best);
+                let what =
+                    commands::Inspect { run, source, replica, which, out: path, format, device };
+                commands::inspect(&what, &mut std::io::stdin().lock(), out)?
             }
         }
         Ok(ExitCode::SUCCESS)

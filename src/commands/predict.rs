@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 
 use super::decoding::Decoding;
-use super::trained::Trained;
+use super::trained::{Trained, check_replica};
 use crate::base::error::UserError;
 use crate::config::DeviceChoice;
 use crate::data::sources::{Lines, Reads, Source};
@@ -50,19 +50,13 @@ pub fn predict(
 ) -> Result<()> {
     let &Predict { replica, which, decoding, device, .. } = what;
     let (run, config) = RunDir::open(&what.run)?;
-    if !(0..config.replicas).contains(&replica) {
-        let error = format!("--replica {replica}: expected 0 to {}", config.replicas - 1);
-        return Err(UserError::usage(error).into());
-    }
+    check_replica(replica, &config)?;
     let reads = Reads::new(&config);
     decoding.check(&config, reads.task())?;
     let device = placement::evaluation(&config, device, 1);
     let alone = (!decoding.ensemble).then_some(replica);
     let trained = Trained::load(&run, config, alone, which, device)?;
-    if alone.is_some() && trained.diverged.contains(&true) {
-        let error = format!("--replica {replica}: has diverged, and predicts nothing");
-        return Err(UserError::failure(error).into());
-    }
+    alone.map_or(Ok(()), |replica| trained.check_replica(replica))?;
     let search = decoding.search(&trained, reads.task())?;
     let n_best = decoding.n_best.map(|n| n as usize);
     let answers = Answers { trained: &trained, reads: &reads, search, n_best };

@@ -23,6 +23,7 @@ use crate::train::checkpoint;
 use crate::train::checkpoint::{Checkpoint, Found, Which};
 use crate::train::decode::{Hypothesis, Search, free_running};
 use crate::train::evaluate::{Evaluator, most_probable};
+use crate::train::inspection::{Inspection, inspect};
 
 /// The newest whole checkpoint of `run`, which is `finished` or not. Damaged ones that are newer are told of.
 ///
@@ -89,6 +90,18 @@ pub(super) fn warn(damaged: &[(PathBuf, anyhow::Error)]) {
     }
 }
 
+/// Finds out whether a run of this configuration has the replica `k`.
+///
+/// # Errors
+/// If it has not.
+pub(super) fn check_replica(k: i64, config: &Config) -> Result<(), UserError> {
+    if (0..config.replicas).contains(&k) {
+        return Ok(());
+    }
+    let error = format!("--replica {k}: expected 0 to {}", config.replicas - 1);
+    Err(UserError::usage(error))
+}
+
 /// A run's model with its trained weights.
 pub(super) struct Trained {
     /// The run's configuration, as far as `model` holds its replicas.
@@ -143,6 +156,18 @@ impl Trained {
         Ok(Self { network: Network::new(&config, &parameters)?, config, step, diverged, device })
     }
 
+    /// Finds out whether it, the replica `k` of its run, has not diverged.
+    ///
+    /// # Errors
+    /// If it has.
+    pub fn check_replica(&self, k: i64) -> Result<(), UserError> {
+        if self.diverged.contains(&true) {
+            let error = format!("--replica {k}: has diverged, and predicts nothing");
+            return Err(UserError::failure(error));
+        }
+        Ok(())
+    }
+
     /// What evaluates the model on `task`, by the answers that `search` finds.
     pub fn evaluator<'a>(&'a self, task: &'a Task, search: Option<Search>) -> Evaluator<'a> {
         let Self { config, network, device, .. } = self;
@@ -164,6 +189,18 @@ impl Trained {
         let source = Input::new(&steps, mask.as_ref());
         let (probabilities, _) = free_running(&self.network, self.config.feedback, source, &zero)?;
         Ok(most_probable(&probabilities)?)
+    }
+
+    /// What the one replica computes while it predicts the targets of `sources` `(B, Tin)`, each from
+    /// the zero state; targets end with the id `end`, if there is one.
+    ///
+    /// # Errors
+    /// If memory is short.
+    pub fn inspect(&self, sources: &[&[i64]], end: Option<i64>) -> Result<Inspection> {
+        let zero = self.network.zero_state(sources.len() as i64)?;
+        let (steps, mask) = self.read(sources)?;
+        let source = Input::new(&steps, mask.as_ref());
+        Ok(inspect(&self.network, self.config.feedback, end, source, &zero)?)
     }
 
     /// The `most` best hypotheses that `search`, of the one replica or of an ensemble, finds for each

@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::model::layers::dropout::StepMasks;
 use crate::model::layers::twin::{DropoutMasks, Input, LstmState, Output, Twin};
 use crate::model::losses::Loss;
-use crate::model::{Model, Read, Start, masks};
+use crate::model::{Model, Node, Read, Start, masks};
 use crate::tensor::parameters::Parameters;
 
 /// What a model's stateful layers carry from one batch to the next, layer by layer.
@@ -39,8 +39,13 @@ pub struct Network {
 pub struct Outputs(Vec<Option<Output>>);
 
 impl Outputs {
+    /// Those of a node, if it has run.
+    pub fn node(&self, node: usize) -> Option<&Output> {
+        self.0.get(node)?.as_ref()
+    }
+
     fn get(&self, node: usize) -> Result<&Output, TchError> {
-        self.0.get(node).and_then(Option::as_ref).ok_or_else(|| missing("a layer that has not run"))
+        self.node(node).ok_or_else(|| missing("a layer that has not run"))
     }
 
     fn last(&self, node: usize) -> Result<&LstmState, TchError> {
@@ -127,8 +132,26 @@ impl Network {
             let output = self.run(node, read, start.as_ref(), &outputs, masks.get(node))?;
             outputs.0.push(Some(output));
         }
-        let top = outputs.get(self.layers.len() - 1)?;
-        Ok((top.outputs.f_transpose(0, 1)?, self.next_state(&outputs)?))
+        Ok((self.logits(&outputs)?, self.next_state(&outputs)?))
+    }
+
+    /// What the model says, `(R, T, B, V)` logits or `(R, T, B, features)` numbers, where all its
+    /// layers are among `outputs`.
+    ///
+    /// # Errors
+    /// If the top layer is not.
+    pub fn logits(&self, outputs: &Outputs) -> Result<Tensor, TchError> {
+        outputs.get(self.layers.len() - 1)?.outputs.f_transpose(0, 1)
+    }
+
+    /// Its layers, in the order of their numbers.
+    pub fn nodes(&self) -> &[Node] {
+        &self.model.nodes
+    }
+
+    /// For each layer, whether it is the decoder's, which in inference runs step by step.
+    pub fn decoder(&self) -> &[bool] {
+        &self.decoder
     }
 
     /// R.

@@ -9,6 +9,8 @@ pub mod memory;
 pub mod checkpoint;
 pub mod trainer;
 
+pub mod inspection;
+
 pub mod early_stopping;
 pub mod evaluate;
 pub mod meter;

@@ -5,7 +5,7 @@ use tch::{TchError, Tensor};
 
 use crate::config::Feedback;
 use crate::model::layers::twin::Input;
-use crate::model::network::{Network, State};
+use crate::model::network::{Network, Outputs, State};
 
 /// The probabilities `(R, Tout, B, V)` of the outputs for `source`, or numbers
 /// `(R, Tout, B, features)`, and the state after the batch.
@@ -21,11 +21,27 @@ pub fn free_running(
     source: Input<'_>,
     state: &State,
 ) -> Result<(Tensor, State), TchError> {
+    watched(network, feedback, source, state, &mut |_| Ok(()))
+}
+
+/// The same; `watch` sees the outputs of the layers that depend on the source alone, and then, if there
+/// is a decoder, those of all layers after each of its steps.
+///
+/// # Errors
+/// Also those of `watch`.
+pub fn watched(
+    network: &Network,
+    feedback: Option<Feedback>,
+    source: Input<'_>,
+    state: &State,
+    watch: &mut dyn FnMut(&Outputs) -> Result<(), TchError>,
+) -> Result<(Tensor, State), TchError> {
+    let (mut outputs, next) = network.encode(source, state)?;
+    watch(&outputs)?;
     if !network.has_decoder() {
-        let (logits, next) = network.forward(source, None, state)?;
+        let logits = network.logits(&outputs)?;
         return Ok((network.loss().answers(&logits)?, next));
     }
-    let (mut outputs, next) = network.encode(source, state)?;
     let mut said: Vec<Tensor> = Vec::new();
     for _ in 0..network.output_steps() {
         let ids = match (said.last(), feedback) {
@@ -40,6 +56,7 @@ pub fn free_running(
             (Some(last), None) => Input::Repeated(last, 1),
         };
         let logits = network.step(fed, &mut outputs)?;
+        watch(&outputs)?;
         said.push(network.loss().answers(&logits)?);
     }
     Ok((Tensor::f_stack(&said, 1)?, next))

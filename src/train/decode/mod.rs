@@ -4,4 +4,4 @@ pub mod beam;
 pub mod greedy;
 
 pub use beam::{Found, Hypothesis, Search};
-pub use greedy::free_running;
+pub use greedy::{free_running, watched};
