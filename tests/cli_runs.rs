@@ -798,6 +798,8 @@ fn list_shows_every_preset_with_its_published_numbers() {
         ("echo-current", ["lstm", "15", "0.0785–0.0927", "1"]),
         ("echo-lag", ["lstm", "50", "0.126–0.239", "0.95–1"]),
         ("echo-lag-no-context", ["lstm", "50", "4.58–4.62", "0–0.04"]),
+        ("padded-echo", ["repeat_vector", "150", "23.1", "exact"]),
+        ("padded-echo-attention", ["teacher_forced", "150", "95.7", "exact,"]),
         ("addition-2", ["repeat_vector", "128", "-", "0.99"]),
         ("addition-3", ["repeat_vector", "128", "-", "0.99"]),
     ] {

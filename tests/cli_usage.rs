@@ -6,7 +6,7 @@ use std::fs;
 
 use common::{ECHO, Lab, PARTIAL, REVERSE};
 
-const PRESETS: [&str; 11] = [
+const PRESETS: [&str; 13] = [
     "echo",
     "partial-echo-2",
     "partial-echo-4",
@@ -16,6 +16,8 @@ const PRESETS: [&str; 11] = [
     "echo-current",
     "echo-lag",
     "echo-lag-no-context",
+    "padded-echo",
+    "padded-echo-attention",
     "addition-2",
     "addition-3",
 ];
@@ -134,6 +136,10 @@ fn refuses_targets_that_the_model_or_the_task_cannot_give() {
         ("reverse --n-in 2", "n_out 3 of preset reverse: expected 1 to 2, the ids of a source"),
         ("echo --n-out 5", "--n-out 5: expected 6, as many as --n-in"),
         ("echo --return-sequences false", "n_out 6 of preset echo: expected 1, since the LSTM"),
+        (
+            "padded-echo --echoed 6",
+            "--echoed 6: expected 1 to 5, the ids that source (--n-in) and target (--n-out) have\n",
+        ),
         ("echo-lag --n-out 2", "--n-out 2: expected 1, the one id that task lag asks for\n"),
     ]);
 }
@@ -239,7 +245,8 @@ fn refuses_flags_that_do_not_apply() {
     training_is_refused(&[
         (
             "echo --samples 100",
-            "--samples 100: expected nothing: it applies to tasks reverse and addition only\n",
+            "--samples 100: expected nothing: it applies to tasks reverse, padded_echo and \
+             addition only\n",
         ),
         ("reverse --length 25", "--length 25: expected nothing: it applies to tasks echo and lag"),
         (
@@ -328,7 +335,7 @@ fn refuses_the_start_id_in_the_data_of_a_teacher_forced_model() {
 fn refuses_an_unknown_word_and_lists_the_choices() {
     let cases = [
         ("gate-activation", "hard_sigmoid or sigmoid"),
-        ("task", "echo, lag, reverse or addition"),
+        ("task", "echo, lag, reverse, padded_echo or addition"),
         ("family", "lstm, repeat_vector or teacher_forced"),
         ("feedback", "softmax, argmax or values"),
         ("learning-rate-schedule", "constant, cosine, exponential or plateau"),

@@ -369,6 +369,9 @@ fn presets_have_the_designs_samples_and_id_ranges() {
         ("echo-current", 25, 1, 1, 0, 99),
         ("echo-lag", 20, 5, 1, 0, 99),
         ("echo-lag-no-context", 24, 1, 1, 0, 99),
+        ("padded-echo", 1, 5, 5, 0, 49),
+        // 0 follows what is echoed.
+        ("padded-echo-attention", 1, 5, 5, 0, 50),
         ("addition-2", 4_500, 5, 3, 0, 11),
         ("addition-3", 45_000, 7, 4, 0, 11),
     ];
@@ -382,7 +385,10 @@ fn presets_have_the_designs_samples_and_id_ranges() {
             let batch = task.epoch(&[9], Purpose::Training, number).batch(0..samples.min(20));
             assert_eq!(batch.source.len(), batch.size * n_in, "{name}");
             assert_eq!(batch.target.len(), batch.size * n_out, "{name}");
-            assert_eq!(batch.decoder_input.is_some(), name == "reverse");
+            assert_eq!(
+                batch.decoder_input.is_some(),
+                ["reverse", "padded-echo-attention"].contains(&name)
+            );
             ids.extend(batch.source.ids().iter().chain(batch.target.ids()).copied());
         }
         assert_eq!(ids, (id_min..=id_max).collect(), "{name}");
@@ -400,6 +406,27 @@ fn the_lag_presets_have_the_designs_samples() {
     }
     let batch = training(&preset("echo-lag-no-context"), 3, 8);
     assert_eq!((batch.source.ids(), batch.target.ids()), (&sequence[1..], &sequence[..24]));
+}
+
+#[test]
+fn a_padded_echo_is_the_head_of_its_source_and_zeros() {
+    for (n_in, n_out, echoed) in [(5, 5, 2), (3, 7, 3), (6, 1, 1)] {
+        let (echoed, samples) = (Some(echoed), Some(30));
+        let config = Config { n_in, n_out, echoed, samples, ..preset("padded-echo-attention") };
+        let task = Task::new(&valid(config));
+        let [first, second] = [0, 1].map(|epoch| {
+            let batch = task.epoch(&[9], Purpose::Training, epoch).batch(0..30);
+            let sources = rows(batch.source.ids(), n_in);
+            let targets = rows(batch.target.ids(), n_out);
+            for (source, target) in sources.iter().zip(targets) {
+                let head = echoed.unwrap() as usize;
+                assert!(target[..head] == source[..head] && !source.contains(&0));
+                assert!(target[head..].iter().all(|id| *id == 0));
+            }
+            batch.source.ids().to_vec()
+        });
+        assert_ne!(first, second);
+    }
 }
 
 /// Bound of a χ² statistic: its mean and six standard deviations to either side. Far too even is

@@ -211,7 +211,10 @@ fn every_value_is_refused_in_one_style_with_what_is_possible() {
     each_says(
         &lab,
         &[
-            ("train echo --task foo", "--task foo: expected echo, lag, reverse or addition\n"),
+            (
+                "train echo --task foo",
+                "--task foo: expected echo, lag, reverse, padded_echo or addition\n",
+            ),
             ("train echo --dtype f32", "--dtype f32: expected float32 or float64\n"),
             ("train echo --device gpu", "--device gpu: expected auto, cpu, cuda or cuda:N\n"),
             (

@@ -62,10 +62,10 @@ configuration! {
         /// Ids in the sequence that an epoch's windows are cut from (echo, lag).
         length: Option<i64> = None
             => scope: only_for("tasks", "task", &["echo", "lag"]), needed: true, depends: true;
-        /// Samples in an epoch (reverse), or those trained on in every epoch (addition).
+        /// Samples in an epoch (reverse, padded_echo), or those trained on in every epoch (addition).
         samples: Option<i64> = None
             => takes: Whole(1, COUNT),
-            scope: only_for("tasks", "task", &["reverse", "addition"]), needed: true;
+            scope: only_for("tasks", "task", &["reverse", "padded_echo", "addition"]), needed: true;
         /// Ids in a source; follows --n-out (addition).
         n_in: i64;
         /// Ids in a target; follows --n-in where the LSTM answers every step.
@@ -83,6 +83,9 @@ configuration! {
         features_in: Option<i64> = None => scope: OF_NUMBERS, silent: true, left_out: Some("1");
         /// Numbers in a time step of a target (mse, mae).
         features_out: Option<i64> = None => scope: OF_NUMBERS, silent: true, left_out: Some("1");
+        /// Ids at the head of a source that its target repeats; zeros follow them (padded_echo).
+        echoed: Option<i64> = None
+            => takes: Whole(1, MANY), scope: only_for("task", "task", &["padded_echo"]), needed: true;
         /// How many steps before the last source id the target lies (lag).
         lag: Option<i64> = None => scope: only_for("task", "task", &["lag"]), needed: true;
     }

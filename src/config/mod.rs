@@ -61,6 +61,8 @@ words! {
         Lag = "lag",
         /// Say the first `n_out` of `n_in` ids in reverse order.
         Reverse = "reverse",
+        /// Say the first `echoed` of `n_in` ids again, and zeros behind them.
+        PaddedEcho = "padded_echo",
         /// Say the sum of two numbers, all of them written as characters.
         Addition = "addition",
     }

@@ -2,7 +2,9 @@
 
 use serde::Serialize;
 
-use crate::config::{Config, Family, Feedback, GateActivation, LearningRateSchedule, TaskKind};
+use crate::config::{
+    Attention, Config, Family, Feedback, GateActivation, LearningRateSchedule, TaskKind,
+};
 
 /// A published figure, or the range of several runs of the same script.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -144,6 +146,22 @@ pub fn all() -> Vec<Preset> {
             accuracy: range(0.0, 0.04),
             source: "tutorial",
         },
+        Preset {
+            name: "padded-echo",
+            about: "RepeatVector encoder-decoder, first 2 of 5 ids, then zeros",
+            config: padded_echo(),
+            loss: None,
+            accuracy: None,
+            source: "tutorial; 23.1 % exact",
+        },
+        Preset {
+            name: "padded-echo-attention",
+            about: "the same by an encoder-decoder with attention",
+            config: padded_echo_attention(),
+            loss: None,
+            accuracy: None,
+            source: "tutorial; 95.7 % exact, by a layer of its own",
+        },
         addition("addition-2", 2, 55, (4_500, 500)),
         addition("addition-3", 3, 100, (45_000, 5_000)),
     ]
@@ -272,6 +290,44 @@ fn reverse() -> Config {
         epochs: 1,
         log_every: Some(25),
         ..echo()
+    }
+}
+
+/// One fresh sample a step, as the tutorial's calls of `fit`.
+fn padded_echo() -> Config {
+    Config {
+        preset: "padded-echo".into(),
+        task: TaskKind::PaddedEcho,
+        vocab: 50,
+        id_max: 49,
+        length: None,
+        samples: Some(1),
+        n_in: 5,
+        n_out: 5,
+        echoed: Some(2),
+        family: Family::RepeatVector,
+        units: 150,
+        stateful: false,
+        return_sequences: None,
+        batch_size: 1,
+        epochs: 5_000,
+        log_every: Some(20),
+        ..echo()
+    }
+}
+
+/// The tutorial's layer attends with the state before a step, not with the output of the step.
+fn padded_echo_attention() -> Config {
+    Config {
+        preset: "padded-echo-attention".into(),
+        vocab: 51,
+        // 0 is the decoder's start id.
+        id_min: 1,
+        id_max: 50,
+        family: Family::TeacherForced,
+        attention: Attention::Additive,
+        feedback: Some(Feedback::Softmax),
+        ..padded_echo()
     }
 }
 

@@ -10,6 +10,7 @@
 mod addition;
 mod echo;
 mod lag;
+mod padded_echo;
 mod reverse;
 
 use std::fmt::Debug;
@@ -149,6 +150,7 @@ impl Rules {
             TaskKind::Echo => Self::by::<echo::Echo>(),
             TaskKind::Lag => Self::by::<lag::Lag>(),
             TaskKind::Reverse => Self::by::<reverse::Reverse>(),
+            TaskKind::PaddedEcho => Self::by::<padded_echo::PaddedEcho>(),
             TaskKind::Addition => Self::by::<addition::Addition>(),
         }
     }
