@@ -13,6 +13,8 @@
 //! | step | one optimiser update |
 //! | epoch | one fresh sequence (tasks echo and lag) or one pass over n fresh samples (reverse) or over the same n in a new order (addition) |
 //!
+//! Where sequences are numbers in place of ids, a time step has so many *features*.
+//!
 //! Shapes are written `(R, B, T)`; "id" is an int64 below V. Nothing is ever one-hot encoded.
 //!
 //! # Reading order

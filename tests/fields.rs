@@ -25,7 +25,8 @@ const ALTER_THE_RUN: [&str; 7] = [
 ];
 
 /// What fields that depend on others are expected to be, in `echo` or what of it takes them.
-const DEPENDING: [(&str, &str); 6] = [
+const DEPENDING: [(&str, &str); 7] = [
+    ("vocab", "a whole number from 2 to 1000000"),
     ("id_min", "a whole number from 0 to 99"),
     ("id_max", "a whole number from 0 to 99"),
     ("length", "6 to 1000000, so that it holds a window (--n-in 6)"),

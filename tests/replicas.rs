@@ -68,7 +68,7 @@ type Said = Vec<(Vec<i64>, Vec<i64>)>;
 fn evaluate(trainer: &Trainer, config: &Config) -> (Vec<Evaluation>, Vec<Said>) {
     let mut predictions = vec![Said::new(); config.replicas as usize];
     let each = |p: seqlab::train::evaluate::Prediction<'_>| {
-        predictions[p.replica].push((p.source.to_vec(), p.predicted.to_vec()));
+        predictions[p.replica].push((p.source.ids().to_vec(), p.predicted.ids().to_vec()));
         Ok(())
     };
     let evaluations = trainer.evaluator().run(Purpose::Evaluation, 120, each).unwrap();

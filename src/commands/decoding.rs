@@ -29,6 +29,17 @@ impl Decoding {
     /// # Errors
     /// What is impossible, or has no effect.
     pub(super) fn check(&self, config: &Config, task: &Task) -> Result<(), UserError> {
+        let asked = [
+            ("--beam-width", self.beam_width.is_some()),
+            ("--n-best", self.n_best.is_some()),
+            ("--ensemble", self.ensemble),
+            ("--length-penalty", self.length_penalty.is_some()),
+        ];
+        if let Some((flag, _)) = asked.into_iter().find(|(_, asked)| *asked && config.vocab == 0) {
+            let error =
+                format!("{flag}: is for ids, and the run has numbers (--loss {})", config.loss);
+            return Err(UserError::usage(error).hint(format!("leave {flag} out")));
+        }
         let width = self.width();
         if let Some(n) = self.n_best.filter(|n| *n > width) {
             let error = format!("--n-best {n}: expected at most the --beam-width, {width}");

@@ -89,6 +89,13 @@ impl Answers<'_> {
 
     /// The answer to each of `sources`, which are numbered, in whole lines.
     fn of(&self, sources: &[(usize, &Source)]) -> Result<Vec<String>> {
+        if let Some(features) = self.trained.config.features() {
+            let numbers: Vec<&[f64]> = sources.iter().map(|(_, s)| &s.numbers[..]).collect();
+            let predicted = self.trained.predict_numbers(&numbers)?;
+            let targets =
+                predicted.chunks_exact((self.trained.config.n_out * features.target) as usize);
+            return Ok(targets.map(|numbers| self.reads.task().numbers(numbers) + "\n").collect());
+        }
         let ids: Vec<&[i64]> = sources.iter().map(|(_, source)| &source.ids[..]).collect();
         let task = self.reads.task();
         let text = |ids: &[i64], source: &Source| {

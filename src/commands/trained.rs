@@ -22,7 +22,7 @@ use crate::tensor::parameters::Parameters;
 use crate::train::checkpoint;
 use crate::train::checkpoint::{Checkpoint, Found, Which};
 use crate::train::decode::{Hypothesis, Search, free_running};
-use crate::train::evaluate::{Evaluator, most_probable};
+use crate::train::evaluate::{Evaluator, most_probable, said};
 use crate::train::inspection::{Inspection, inspect};
 
 /// The newest whole checkpoint of `run`, which is `finished` or not. Damaged ones that are newer are told of.
@@ -201,6 +201,25 @@ impl Trained {
         let (steps, mask) = self.read(sources)?;
         let source = Input::new(&steps, mask.as_ref());
         Ok(inspect(&self.network, self.config.feedback, end, source, &zero)?)
+    }
+
+    /// The numbers `(B, Tout, features)`, row-major, that the one replica predicts for `sources`
+    /// `(B, Tin, features)`, each from the zero state.
+    ///
+    /// # Errors
+    /// If memory is short.
+    pub fn predict_numbers(&self, sources: &[&[f64]]) -> Result<Vec<f64>> {
+        let Some(features) = self.config.features().filter(|_| !sources.is_empty()) else {
+            return Ok(Vec::new());
+        };
+        let _guard = tch::no_grad_guard();
+        let rows = sources.len() as i64;
+        let shape = [1, rows, self.config.n_in, features.source];
+        let kind = device::kind(self.config.dtype);
+        let steps = device::upload_numbers(&sources.concat(), &shape, kind, self.device)?;
+        let (source, zero) = (Input::new(&steps, None), self.network.zero_state(rows)?);
+        let (answers, _) = free_running(&self.network, self.config.feedback, source, &zero)?;
+        Ok(said(&answers, &self.config)?.numbers().to_vec())
     }
 
     /// The `most` best hypotheses that `search`, of the one replica or of an ensemble, finds for each

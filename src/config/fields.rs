@@ -53,8 +53,8 @@ configuration! {
     "Data" {
         /// What the model learns.
         task: TaskKind;
-        /// V: ids are below it.
-        vocab: i64 => takes: Whole(2, MANY);
+        /// V: ids are below it; 0 where there are numbers (waves).
+        vocab: i64 => takes: Whole(0, MANY), depends: true;
         /// Smallest id in sequences.
         id_min: i64 => takes: Whole(0, MANY - 1), depends: true, value: "ID";
         /// Largest id in sequences; follows --vocab.
@@ -62,10 +62,12 @@ configuration! {
         /// Ids in the sequence that an epoch's windows are cut from (echo, lag).
         length: Option<i64> = None
             => scope: only_for("tasks", "task", &["echo", "lag"]), needed: true, depends: true;
-        /// Samples in an epoch (reverse, padded_echo), or those trained on in every epoch (addition).
+        /// Samples in an epoch (reverse, padded_echo, waves), or those trained on in every epoch
+        /// (addition).
         samples: Option<i64> = None
             => takes: Whole(1, COUNT),
-            scope: only_for("tasks", "task", &["reverse", "padded_echo", "addition"]), needed: true;
+            scope: only_for("tasks", "task", &["reverse", "padded_echo", "addition", "waves"]),
+            needed: true;
         /// Ids in a source; follows --n-out (addition).
         n_in: i64;
         /// Ids in a target; follows --n-in where the LSTM answers every step.

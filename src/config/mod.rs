@@ -65,6 +65,15 @@ words! {
         PaddedEcho = "padded_echo",
         /// Say the sum of two numbers, all of them written as characters.
         Addition = "addition",
+        /// Say how sines go on, in numbers.
+        Waves = "waves",
+    }
+}
+
+impl TaskKind {
+    /// Whether its sequences are of numbers, not of ids.
+    pub fn has_numbers(self) -> bool {
+        self == Self::Waves
     }
 }
 

@@ -5,7 +5,7 @@ use toml::{Table, Value};
 
 use super::{
     Attention, Config, CurveMetric, Dtype, FIELDS, Family, Feedback, Field, LearningRateSchedule,
-    LossKind, Takes, written,
+    MANY, Takes, written,
 };
 
 /// A value that no run can have.
@@ -70,6 +70,10 @@ impl Config {
 
     /// Checks the range of the ids.
     pub(crate) fn validate_ids(&self) -> Result<(), Invalid> {
+        if self.task.has_numbers() {
+            return Ok(());
+        }
+        within("vocab", self.vocab, 2, MANY)?;
         within("id_min", self.id_min, 0, self.vocab - 1)?;
         within("id_max", self.id_max, self.id_min, self.vocab - 1)
     }
@@ -162,7 +166,7 @@ impl Config {
     /// optimiser steps.
     pub(crate) fn validate_training(&self, steps: i64) -> Result<(), Invalid> {
         within("seed", self.seed, 0, i64::MAX - self.replicas)?;
-        if self.loss != LossKind::CrossEntropy {
+        if self.features().is_some() && !self.task.has_numbers() {
             let why = format!(": the sequences of task {} are of ids", self.task);
             return Err(Invalid::new("loss", self.loss, "cross_entropy").because(why));
         }
@@ -206,6 +210,22 @@ impl Config {
             Some(metric) => {
                 let why = ", or --validate-every, which fills the other columns";
                 Err(Invalid::new(field, metric, "loss or accuracy").because(why))
+            }
+            None => self.validate_numbers_metric(field, metric),
+        }
+    }
+
+    /// Numbers have no accuracy.
+    fn validate_numbers_metric(
+        &self,
+        field: &'static str,
+        metric: Option<CurveMetric>,
+    ) -> Result<(), Invalid> {
+        let is_loss = |metric| matches!(metric, CurveMetric::Loss | CurveMetric::ValLoss);
+        match metric.filter(|metric| self.features().is_some() && !is_loss(*metric)) {
+            Some(metric) => {
+                let why = format!(": numbers have no accuracy (--loss {})", self.loss);
+                Err(Invalid::new(field, metric, "loss or val_loss").because(why))
             }
             None => Ok(()),
         }

@@ -31,6 +31,16 @@ impl Sequences {
         }
     }
 
+    /// Row `row` of `rows`, without the padding behind `steps` time steps; `None`: it has none.
+    pub fn row(&self, row: usize, rows: usize, steps: Option<usize>) -> Steps<'_> {
+        match self {
+            Self::Ids(ids) => Steps::Ids(part(ids, row, rows, steps)),
+            Self::Numbers { values, features } => {
+                Steps::Numbers(part(values, row, rows, steps.map(|steps| steps * features)))
+            }
+        }
+    }
+
     /// How many ids or numbers.
     pub fn len(&self) -> usize {
         self.ids().len() + self.numbers().len()
@@ -49,6 +59,31 @@ impl Sequences {
         }
         let ids: Vec<&[i64]> = all.iter().map(|part| part.ids()).collect();
         Self::Ids(side_by_side(&ids, replicas))
+    }
+}
+
+/// The first `most` of row `row` of `rows`, or all.
+fn part<T>(all: &[T], row: usize, rows: usize, most: Option<usize>) -> &[T] {
+    let width = all.len() / rows;
+    &all[row * width..][..most.unwrap_or(width)]
+}
+
+/// What one sample has at its time steps.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Steps<'a> {
+    /// `(T)`: ids.
+    Ids(&'a [i64]),
+    /// `(T, features)`: numbers.
+    Numbers(&'a [f64]),
+}
+
+impl<'a> Steps<'a> {
+    /// The ids; none of numbers.
+    pub fn ids(self) -> &'a [i64] {
+        match self {
+            Self::Ids(ids) => ids,
+            Self::Numbers(_) => &[],
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::data::task::Task;
 use crate::data::writing::Writing;
 
-/// Bytes that an id and what separates it from the next may take, and those that a line may have
+/// Bytes that an id or a number and what separates it from the next may take, and those that a line may have
 /// besides.
 const ID_BYTES: u64 = 32;
 const LINE_BYTES: u64 = 1024;
@@ -26,13 +26,17 @@ pub struct Reads {
     n_in: i64,
     /// The ids of the shortest source.
     least: i64,
+    /// The numbers of a time step of a source; `None`: it reads ids.
+    features: Option<i64>,
 }
 
 /// A source that the model can read.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Source {
-    /// Its ids.
+    /// Its ids; none of numbers.
     pub ids: Vec<i64>,
+    /// Its numbers, time step by time step; none of ids.
+    pub numbers: Vec<f64>,
     /// How it was written, and is to be answered.
     pub writing: Writing,
 }
@@ -41,7 +45,8 @@ impl Reads {
     /// What a model of this configuration reads.
     pub fn new(config: &Config) -> Self {
         let &Config { vocab, n_in, n_in_min, .. } = config;
-        Self { task: Task::new(config), vocab, n_in, least: n_in_min.unwrap_or(n_in) }
+        let features = config.features().map(|features| features.source);
+        Self { task: Task::new(config), vocab, n_in, least: n_in_min.unwrap_or(n_in), features }
     }
 
     /// What it is asked.
@@ -49,20 +54,37 @@ impl Reads {
         &self.task
     }
 
-    /// The source in `line`: ids separated by white space, or what the task reads besides.
+    /// The source in `line`: ids or numbers separated by white space, or what the task reads besides.
     ///
     /// # Errors
     /// If it is no text, or the model reads other ids, more or fewer.
     pub fn parse(&self, line: &[u8]) -> Result<Source, String> {
         let text = std::str::from_utf8(line).map_err(|e| format!("no UTF-8: {e}"))?;
+        if let Some(features) = self.features {
+            let (ids, numbers) = (Vec::new(), self.numbers(text, features)?);
+            return Ok(Source { ids, numbers, writing: Writing::Ids });
+        }
+        let numbers = Vec::new();
         if let Some(ids) = self.task.read(text) {
-            return Ok(Source { ids: ids?, writing: Writing::Own });
+            return Ok(Source { ids: ids?, numbers, writing: Writing::Own });
         }
         let ids = self.ids(text).map_err(|e| match self.task.question() {
             Some(question) => format!("{e}, or {question}"),
             None => e,
         });
-        Ok(Source { ids: ids?, writing: Writing::Ids })
+        Ok(Source { ids: ids?, numbers, writing: Writing::Ids })
+    }
+
+    fn numbers(&self, text: &str, features: i64) -> Result<Vec<f64>, String> {
+        let number = |word: &str| {
+            let finite = word.parse::<f64>().ok().filter(|number| number.is_finite());
+            finite.ok_or_else(|| format!("'{}' is no number", quoted(word)))
+        };
+        let numbers: Vec<f64> = text.split_whitespace().map(number).collect::<Result<_, _>>()?;
+        if numbers.len() as i64 != self.n_in * features {
+            return Err(format!("{} numbers: the model reads {self}", numbers.len()));
+        }
+        Ok(numbers)
     }
 
     fn ids(&self, text: &str) -> Result<Vec<i64>, String> {
@@ -96,6 +118,11 @@ impl Reads {
 impl std::fmt::Display for Reads {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (n, last) = (self.lengths(), self.vocab - 1);
+        match self.features {
+            Some(1) => return write!(f, "{n} numbers"),
+            Some(features) => return write!(f, "{n} time steps of {features} numbers each"),
+            None => {}
+        }
         if let Some(question) = self.task.question() {
             write!(f, "{question}, or ")?;
         }
@@ -152,7 +179,8 @@ impl<R: Read> Lines<R> {
         }
         self.number += 1;
         self.line.clear();
-        let longest = self.reads.n_in as u64 * ID_BYTES + LINE_BYTES;
+        let ids = self.reads.n_in * self.reads.features.unwrap_or(1);
+        let longest = ids as u64 * ID_BYTES + LINE_BYTES;
         let mut line = (&mut self.input).take(longest + 1);
         if line.read_until(b'\n', &mut self.line)? == 0 {
             return Ok(None);

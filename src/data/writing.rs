@@ -1,5 +1,7 @@
 //! How people write sequences.
 
+use crate::config::Dtype;
+
 /// A way to write the sequences of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Writing {
@@ -7,6 +9,15 @@ pub enum Writing {
     Ids,
     /// For people: in task addition `12+3`, and `15` for its answer.
     Own,
+}
+
+/// Numbers as the CSV files hold them: with as few digits as tell them from all others of `dtype`.
+pub fn spaced_numbers(numbers: &[f64], dtype: Dtype) -> String {
+    let text = |&number: &f64| match dtype {
+        Dtype::Float32 => format!("{:?}", number as f32),
+        Dtype::Float64 => format!("{number:?}"),
+    };
+    numbers.iter().map(text).collect::<Vec<_>>().join(" ")
 }
 
 /// Ids as the CSV files hold them.

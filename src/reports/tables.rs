@@ -181,9 +181,11 @@ pub fn results(replicas: &[ReplicaSummary], validated: &[CurveRow], vocab: i64) 
     columns.extend([
         samples(replicas),
         Column::new("eval loss", evaluation(|evaluation| evaluation.loss)),
-        Column::new("token accuracy", evaluation(|e| Some(e.token_accuracy))),
-        Column::new("exact sequences", evaluation(|e| Some(e.sequence_accuracy))),
+        Column::new("token accuracy", evaluation(|e| e.token_accuracy)),
+        Column::new("exact sequences", evaluation(|e| e.sequence_accuracy)),
     ]);
+    // Numbers have none.
+    columns.retain(|column| vocab > 0 || !ACCURACIES.contains(&column.name));
     let mut rows = vec![vec!["seed".to_owned()]];
     rows.extend(replicas.iter().map(|replica| vec![replica.seed.to_string()]));
     rows.extend((replicas.len() > 1).then(|| vec!["mean ± sd".to_owned()]));
@@ -194,10 +196,15 @@ pub fn results(replicas: &[ReplicaSummary], validated: &[CurveRow], vocab: i64) 
     table(&rows) + &lost(replicas, vocab)
 }
 
+/// The columns of results of ids alone.
+const ACCURACIES: [&str; 5] =
+    ["train accuracy", "val accuracy", "val exact", "token accuracy", "exact sequences"];
+
 /// What several replicas come to together.
 pub fn ensemble(evaluation: &Evaluation) -> String {
     let samples = evaluation.samples.to_string();
-    let accuracies = [evaluation.token_accuracy, evaluation.sequence_accuracy].map(figure);
+    let accuracies = [evaluation.token_accuracy, evaluation.sequence_accuracy];
+    let accuracies = accuracies.map(|accuracy| or_dash(accuracy.map(figure)));
     table(&[
         row(["seed", "fresh samples", "token accuracy", "exact sequences"]),
         row(["ensemble", &samples, &accuracies[0], &accuracies[1]]),
@@ -294,7 +301,7 @@ pub fn predictions(examples: &[PredictionRow], seeds: &[u64], width: Option<usiz
         for example in examples {
             let ids = [&example.source, &example.expected, &example.predicted];
             let [source, expected, predicted] = ids.map(|ids| shortened(ids, most));
-            let wrong = if example.correct { "" } else { "wrong" };
+            let wrong = if example.correct == Some(false) { "wrong" } else { "" };
             let seed = seeds[example.replica].to_string();
             rows.push(row(&seed, [&source, &expected, &predicted], wrong));
         }
@@ -355,8 +362,8 @@ mod tests {
         let evaluation = Evaluation {
             samples: 40,
             loss: Some(eval_loss),
-            token_accuracy: 0.5,
-            sequence_accuracy: 0.25,
+            token_accuracy: Some(0.5),
+            sequence_accuracy: Some(0.25),
         };
         ReplicaSummary {
             seed,
@@ -413,7 +420,7 @@ mod tests {
             source: ids.clone(),
             expected: ids.clone(),
             predicted: ids.clone(),
-            correct,
+            correct: Some(correct),
         };
         let rows = [row(0, true), row(1, false)];
         let whole = predictions(&rows, &[7, 8], None);

@@ -1,6 +1,6 @@
 //! Which configurations can be run.
 
-use crate::config::{Config, CurveMetric, Field, Invalid, within};
+use crate::config::{Config, CurveMetric, Features, Field, Invalid, within};
 use crate::data::epochs::Epochs;
 use crate::data::task::{Rules, Task};
 
@@ -32,9 +32,12 @@ impl Config {
     /// The ids of a batch, and what the task keeps or an epoch is cut from, fit into memory for all
     /// replicas.
     fn validate_memory(&self, task: &Task) -> Result<(), Invalid> {
-        within("batch_size", self.batch_size, 1, LARGE / self.n_in)?;
+        let features = self.features().unwrap_or(Features::OF_IDS);
+        within("features_in", features.source, 1, LARGE / self.n_in)?;
+        let source = self.n_in * features.source;
+        within("batch_size", self.batch_size, 1, LARGE / source)?;
         let data = task.ids_kept().max(task.ids_of_an_epoch()) as i64;
-        let ids = data.max(self.batch_size * self.n_in);
+        let ids = data.max(self.batch_size * source);
         if self.replicas <= LARGE / ids {
             return Ok(());
         }

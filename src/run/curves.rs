@@ -56,7 +56,7 @@ pub const TRAINING: [Column; 2] =
 pub const VALIDATION: [Column; 2] =
     [("val_loss", |row| row.val_loss), ("val_accuracy", |row| row.val_accuracy)];
 
-/// A row of `predictions.csv`: one sequence as text, there of ids separated by spaces.
+/// A row of `predictions.csv`: one sequence as text, there of ids or numbers separated by spaces.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PredictionRow {
     /// k.
@@ -67,8 +67,8 @@ pub struct PredictionRow {
     pub expected: String,
     /// What it said.
     pub predicted: String,
-    /// Whether that is the same.
-    pub correct: bool,
+    /// Whether that is the same; `None` for numbers.
+    pub correct: Option<bool>,
 }
 
 /// The rows of the `curves.csv` at `path` in `run`.
@@ -383,7 +383,7 @@ mod tests {
             source: source.to_owned(),
             expected: String::new(),
             predicted: String::new(),
-            correct: true,
+            correct: Some(true),
         };
         let (_folder, run, path) = place();
         let mut file = CsvFile::create(&run, &path).unwrap();
@@ -417,7 +417,7 @@ mod tests {
             source: spaced(&[3, 14, 15]),
             expected: spaced(&[14, 3]),
             predicted: spaced(&[14, 9]),
-            correct: false,
+            correct: Some(false),
         };
         assert_eq!(
             text(vec![row]),

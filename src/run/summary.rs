@@ -91,7 +91,7 @@ impl Summary {
             if *samples as u64 > SAMPLES {
                 return Err(format!("replica {k}: samples {samples}: expected at most {SAMPLES}"));
             }
-            for share in [token_accuracy, sequence_accuracy] {
+            for share in [token_accuracy, sequence_accuracy].into_iter().flatten() {
                 if !(0.0..=1.0).contains(share) {
                     return Err(format!("replica {k}: accuracy {share}: expected 0 to 1"));
                 }
@@ -139,8 +139,9 @@ const FAR: f64 = 1.0;
 impl ReplicaSummary {
     /// Whether the replica ended far worse than a model that knows nothing, which gives each of `vocab`
     /// ids the same probability and has a loss of ln `vocab`: by its last epoch and on fresh sequences.
+    /// What that is of numbers, which have a vocabulary of 0, nobody can tell.
     pub fn is_worse_than_guessing(&self, vocab: i64) -> bool {
-        let far = |loss: f64| loss > (vocab as f64).ln() + FAR;
+        let far = |loss: f64| vocab > 0 && loss > (vocab as f64).ln() + FAR;
         let fresh = self.evaluation.as_ref().and_then(|evaluation| evaluation.loss);
         self.train_loss.is_some_and(far) && fresh.is_none_or(far)
     }
@@ -152,11 +153,11 @@ pub struct Evaluation {
     /// Sequences tried.
     pub samples: usize,
     /// Mean cross-entropy of the free-running probabilities, each taken as at least 1e-7, as
-    /// Keras does; `None` in runs from before it was noted.
+    /// Keras does, or the mean error of numbers; `None` in runs from before it was noted.
     #[serde(default)]
     pub loss: Option<f64>,
-    /// Share of ids that are right.
-    pub token_accuracy: f64,
-    /// Share of sequences that are right as a whole.
-    pub sequence_accuracy: f64,
+    /// Share of ids that are right; `None` for numbers.
+    pub token_accuracy: Option<f64>,
+    /// Share of sequences that are right as a whole, likewise.
+    pub sequence_accuracy: Option<f64>,
 }

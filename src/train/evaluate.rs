@@ -5,7 +5,7 @@ use tch::{Device, TchError, Tensor};
 
 use crate::base::rng::Purpose;
 use crate::config::{Attention, Config};
-use crate::data::batch::Batch;
+use crate::data::batch::{Batch, Sequences, Steps};
 use crate::data::loader::{UploadedBatch, Valid};
 use crate::data::task::{Epoch, Task};
 use crate::data::writing::Writing;
@@ -23,23 +23,26 @@ pub struct Prediction<'a> {
     /// Replica.
     pub replica: usize,
     /// What the model read.
-    pub source: &'a [i64],
+    pub source: Steps<'a>,
     /// What it should have said.
-    pub expected: &'a [i64],
+    pub expected: Steps<'a>,
     /// What it said.
-    pub predicted: &'a [i64],
+    pub predicted: Steps<'a>,
 }
 
 impl Prediction<'_> {
     /// The same as text, for sequences of `task`.
     pub fn row(&self, task: &Task, writing: Writing) -> PredictionRow {
-        PredictionRow {
-            replica: self.replica,
-            source: task.source(self.source, writing),
-            expected: task.target(without_end(self.expected, task), writing),
-            predicted: task.target(without_end(self.predicted, task), writing),
-            correct: self.expected == self.predicted,
-        }
+        let target = |steps: Steps<'_>| match steps {
+            Steps::Ids(ids) => task.target(without_end(ids, task), writing),
+            Steps::Numbers(numbers) => task.numbers(numbers),
+        };
+        let (source, correct) = match self.source {
+            Steps::Ids(ids) => (task.source(ids, writing), Some(self.expected == self.predicted)),
+            Steps::Numbers(numbers) => (task.numbers(numbers), None),
+        };
+        let (expected, predicted) = (target(self.expected), target(self.predicted));
+        PredictionRow { replica: self.replica, source, expected, predicted, correct }
     }
 }
 
@@ -119,30 +122,31 @@ impl Evaluator<'_> {
         self.search.as_ref().is_some_and(|search| search.ensemble.is_some())
     }
 
-    /// Ids `(R, B, Tout)`, each replica's mean loss if it has one, and the state after the batch.
+    /// Ids `(R, B, Tout)` or numbers `(R, B, Tout, features)`, each replica's mean loss if it has one,
+    /// and the state after the batch.
     fn predict(
         &self,
         batch: &Batch,
         state: Option<State>,
-    ) -> Result<(Vec<i64>, Vec<f64>, State), TchError> {
+    ) -> Result<(Sequences, Vec<f64>, State), TchError> {
         let uploaded = UploadedBatch::of(batch, self.device, device::kind(self.config.dtype))?;
         let valid = uploaded.valid.as_ref();
         // Every replica of an ensemble reads the same.
         let replicas = self.network.replicas();
-        let steps = uploaded.source.f_expand([replicas, -1, -1], false)?;
-        let of_each = |valid: &Valid| valid.source.f_expand([replicas, -1, -1], false);
+        let steps = of_each(&uploaded.source, replicas)?;
+        let of_each = |valid: &Valid| of_each(&valid.source, replicas);
         let mask = valid.map(|valid| Mask::new(&of_each(valid)?)).transpose()?;
         let source = Input::new(&steps, mask.as_ref());
         let state = state.map_or_else(|| self.network.zero_state(batch.size as i64), Ok)?;
         if let Some(search) = &self.search {
             let (found, next) = search.run(self.network, source, &state)?;
-            return Ok((found.best()?, Vec::new(), next));
+            return Ok((found.best()?.into(), Vec::new(), next));
         }
         let feedback = self.config.feedback;
-        let (probabilities, next) = free_running(self.network, feedback, source, &state)?;
+        let (answers, next) = free_running(self.network, feedback, source, &state)?;
         let target = Target { steps: &uploaded.target, valid: valid.map(|valid| &valid.target) };
-        let loss = self.network.loss().of_answers(&probabilities, target)?;
-        Ok((most_probable(&probabilities)?, device::download(&loss)?, next))
+        let loss = self.network.loss().of_answers(&answers, target)?;
+        Ok((said(&answers, self.config)?, device::download(&loss)?, next))
     }
 }
 
@@ -209,6 +213,27 @@ fn attended(config: &Config) -> i64 {
     }
 }
 
+/// `batch` `(1 or R, B, …)` for each of so many replicas.
+///
+/// # Errors
+/// If it has others.
+pub fn of_each(batch: &Tensor, replicas: i64) -> Result<Tensor, TchError> {
+    let mut size = batch.size();
+    size[0] = replicas;
+    batch.f_expand(size, false)
+}
+
+/// What answers say: of probabilities `(R, Tout, B, V)` the most probable ids `(R, B, Tout)`, of
+/// numbers `(R, Tout, B, features)` themselves, `(R, B, Tout, features)`.
+///
+/// # Errors
+/// libtorch's.
+pub fn said(answers: &Tensor, config: &Config) -> Result<Sequences, TchError> {
+    let Some(features) = config.features() else { return Ok(most_probable(answers)?.into()) };
+    let values = device::download(&answers.f_transpose(1, 2)?.f_contiguous()?)?;
+    Ok(Sequences::Numbers { values, features: features.target as usize })
+}
+
 /// The most probable ids `(R, B, Tout)`, row-major, of probabilities `(R, Tout, B, V)`.
 ///
 /// # Errors
@@ -217,29 +242,28 @@ pub fn most_probable(probabilities: &Tensor) -> Result<Vec<i64>, TchError> {
     device::download_ids(&probabilities.f_argmax(-1, false)?.f_transpose(1, 2)?)
 }
 
-/// Every sample of `batch` beside the ids `(R, B, Tout)` predicted for it, without padding and what
-/// is behind the `end` that is predicted.
+/// Every sample of `batch` beside the ids `(R, B, Tout)` or numbers predicted for it, without padding
+/// and what is behind the `end` that is predicted.
 fn predictions<'a>(
     batch: &'a Batch,
-    predicted: &'a [i64],
+    predicted: &'a Sequences,
     end: Option<i64>,
 ) -> impl Iterator<Item = Prediction<'a>> {
     let rows = batch.replicas * batch.size;
-    let (source, target) = (batch.source.ids(), batch.target.ids());
-    let row = move |all: &'a [i64], row: usize| {
-        let width = all.len() / rows;
-        &all[row * width..(row + 1) * width]
-    };
     (0..rows).map(move |number| {
-        let (mut source, mut expected) = (row(source, number), row(target, number));
-        let mut predicted = row(predicted, number);
-        if let Some(lengths) = &batch.lengths {
-            source = &source[..lengths.source[number] as usize];
-            expected = &expected[..lengths.target[number] as usize];
-        }
-        if let Some(end) = end {
-            predicted = until(predicted, end);
-        }
+        let lengths = batch.lengths.as_ref();
+        let read = lengths.map(|lengths| lengths.source[number] as usize);
+        let asked = lengths.map(|lengths| lengths.target[number] as usize);
+        let source = batch.source.row(number, rows, read);
+        let expected = batch.target.row(number, rows, asked);
+        let predicted = match (predicted.row(number, rows, None), end) {
+            (Steps::Ids(ids), Some(end)) => Steps::Ids(until(ids, end)),
+            (Steps::Numbers(numbers), _) => Steps::Numbers(match expected {
+                Steps::Numbers(expected) => &numbers[..expected.len()],
+                Steps::Ids(_) => numbers,
+            }),
+            (whole, None) => whole,
+        };
         Prediction { replica: number / batch.size, source, expected, predicted }
     })
 }
@@ -262,20 +286,23 @@ struct Counts {
 
 impl Counts {
     fn add(&mut self, prediction: &Prediction<'_>) {
-        let pairs = prediction.expected.iter().zip(prediction.predicted);
+        let (expected, predicted) = (prediction.expected.ids(), prediction.predicted.ids());
+        let pairs = expected.iter().zip(predicted);
         let right = pairs.filter(|(expected, predicted)| expected == predicted).count();
         self.samples += 1;
-        self.tokens += prediction.expected.len();
+        self.tokens += expected.len();
         self.right_tokens += right;
-        self.right_samples += usize::from(prediction.expected == prediction.predicted);
+        self.right_samples += usize::from(expected == predicted);
     }
 
     fn evaluation(&self) -> Evaluation {
+        // Numbers are no tokens.
+        let share = |right: usize, of: usize| (self.tokens > 0).then(|| right as f64 / of as f64);
         Evaluation {
             samples: self.samples,
             loss: self.loss.map(|loss| loss / self.samples as f64),
-            token_accuracy: self.right_tokens as f64 / self.tokens as f64,
-            sequence_accuracy: self.right_samples as f64 / self.samples as f64,
+            token_accuracy: share(self.right_tokens, self.tokens),
+            sequence_accuracy: share(self.right_samples, self.samples),
         }
     }
 }

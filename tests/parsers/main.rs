@@ -189,6 +189,7 @@ prop_compose! {
         (token_accuracy, sequence_accuracy) in (share(), share()),
     ) -> ReplicaSummary {
         let train_loss = loss.map(|loss| loss + 1.0);
+        let (token_accuracy, sequence_accuracy) = (Some(token_accuracy), Some(sequence_accuracy));
         let evaluation = Evaluation { samples, token_accuracy, sequence_accuracy, loss };
         let diverged_at_step = diverged.then_some(samples as i64 + 1);
         let evaluation = (!diverged).then_some(evaluation);
@@ -276,7 +277,7 @@ proptest! {
     #[test]
     fn sources_are_read_as_they_were_written(ids in vec(0..100i64, 3), space in "[ \t]{1,9}") {
         let line = ids.iter().map(i64::to_string).collect::<Vec<_>>().join(&space);
-        let source = Ok(Source { ids, writing: Writing::Ids });
+        let source = Ok(Source { ids, numbers: Vec::new(), writing: Writing::Ids });
         prop_assert_eq!(reads().parse(line.as_bytes()), source.clone());
         let lines = format!("{line}\r\n{line}\n");
         let read = Lines::new(reads(), lines.as_bytes()).batch(9).unwrap();
@@ -382,7 +383,7 @@ fn an_endless_line_is_not_read_to_its_end() {
         assert_eq!(lines.batch(9).unwrap_err(), says);
     }
     let mut lines = Lines::new(reads(), Repeat(b"1 2 3\n"));
-    let source = Source { ids: vec![1, 2, 3], writing: Writing::Ids };
+    let source = Source { ids: vec![1, 2, 3], numbers: Vec::new(), writing: Writing::Ids };
     assert_eq!(lines.batch(4096).unwrap(), vec![Ok(source); 4096]);
 }
 

@@ -108,12 +108,12 @@ impl Kind for Addition {
         } else {
             held_out.to_vec()
         };
-        Box::new(move |index, source, target| {
+        Draw::Ids(Box::new(move |index, source, target| {
             let [a, b] = questions[index];
             write(&format!("{a}+{b}"), source.iter_mut().rev());
             write(&(a + b).to_string(), target.iter_mut());
             [source.len(), target.len()]
-        })
+        }))
     }
 
     fn question(&self) -> Option<&'static str> {
@@ -311,7 +311,7 @@ mod tests {
         let addition = addition(3, 4, 2);
         let questions = [[988, 251], [66, 6], [886, 0], [2, 1], [3, 49], [8, 7]];
         assert_eq!(*addition.questions(7), questions);
-        let draw = addition.epoch(7, Purpose::Training, 3);
+        let Draw::Ids(draw) = addition.epoch(7, Purpose::Training, 3) else { unreachable!() };
         let answers = [0, 1, 2, 3].map(|index| {
             let mut target = [0; 4];
             draw(index, &mut [0; 7], &mut target);

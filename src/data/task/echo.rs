@@ -40,10 +40,10 @@ impl Kind for Echo {
 
     fn epoch(&self, seed: u64, purpose: Purpose, epoch: u64) -> Draw<'_> {
         let sequence = sequence(Stream::new(seed, purpose), epoch, &self.ids, self.length);
-        Box::new(move |index, source, target| {
+        Draw::Ids(Box::new(move |index, source, target| {
             source.copy_from_slice(&sequence[index..index + source.len()]);
             target.copy_from_slice(&sequence[index..index + target.len()]);
             [source.len(), target.len()]
-        })
+        }))
     }
 }

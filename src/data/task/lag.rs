@@ -47,11 +47,11 @@ impl Kind for Lag {
 
     fn epoch(&self, seed: u64, purpose: Purpose, epoch: u64) -> Draw<'_> {
         let sequence = sequence(Stream::new(seed, purpose), epoch, &self.ids, self.length);
-        Box::new(move |index, source, target| {
+        Draw::Ids(Box::new(move |index, source, target| {
             let t = self.first + index;
             source.copy_from_slice(&sequence[t + 1 - source.len()..=t]);
             target[0] = sequence[t - self.lag];
             [source.len(), target.len()]
-        })
+        }))
     }
 }

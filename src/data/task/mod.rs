@@ -1,5 +1,5 @@
-//! What the model has to learn: batches of integer ids, drawn anew for every epoch, or once
-//! (addition).
+//! What the model has to learn: batches of integer ids or of numbers, drawn anew for every epoch, or
+//! once (addition).
 //!
 //! A batch is a pure function of (seeds, purpose, epoch, sample range). Ids stay ids from here to
 //! the loss; nothing is ever one-hot encoded.
@@ -12,15 +12,16 @@ mod echo;
 mod lag;
 mod padded_echo;
 mod reverse;
+mod waves;
 
 use std::fmt::Debug;
 use std::ops::{Deref, Range, RangeInclusive};
 use std::sync::Arc;
 
 use crate::base::rng::{Purpose, Stream};
-use crate::config::{Config, Family, Invalid, MANY, TaskKind};
-use crate::data::batch::{Batch, Lengths};
-use crate::data::writing::{Writing, spaced};
+use crate::config::{Config, Dtype, Family, Features, Invalid, MANY, TaskKind};
+use crate::data::batch::{Batch, Lengths, Sequences};
+use crate::data::writing::{Writing, spaced, spaced_numbers};
 
 /// The first input of a teacher-forced decoder, an id that no sequence contains.
 pub const START_ID: i64 = 0;
@@ -152,6 +153,7 @@ impl Rules {
             TaskKind::Reverse => Self::by::<reverse::Reverse>(),
             TaskKind::PaddedEcho => Self::by::<padded_echo::PaddedEcho>(),
             TaskKind::Addition => Self::by::<addition::Addition>(),
+            TaskKind::Waves => Self::by::<waves::Waves>(),
         }
     }
 
@@ -167,6 +169,9 @@ pub struct Task {
     kind: Arc<dyn Kind>,
     n_in: usize,
     n_out: usize,
+    /// `None` for ids.
+    features: Option<Features>,
+    dtype: Dtype,
     teacher_forced: bool,
 }
 
@@ -185,6 +190,8 @@ impl Task {
             kind: (Rules::of(config.task).new)(config),
             n_in: config.n_in as usize,
             n_out: config.n_out as usize,
+            features: config.features(),
+            dtype: config.dtype,
             teacher_forced: config.family == Family::TeacherForced,
         }
     }
@@ -214,6 +221,11 @@ impl Task {
         }
     }
 
+    /// The numbers of a source or a target, as the model has them.
+    pub fn numbers(&self, numbers: &[f64]) -> String {
+        spaced_numbers(numbers, self.dtype)
+    }
+
     /// A target's ids, in `writing`.
     pub fn target(&self, ids: &[i64], writing: Writing) -> String {
         match writing {
@@ -223,9 +235,18 @@ impl Task {
     }
 }
 
-/// Writes sample `index` of one replica's epoch over zeros: `(index, source (Tin), target (Tout))`.
-/// Returns how many time steps source and target have.
-pub type Draw<'a> = Box<dyn Fn(usize, &mut [i64], &mut [i64]) -> [usize; 2] + 'a>;
+/// Writes sample `index` of one replica's epoch over zeros: `(index, source (Tin), target (Tout))`,
+/// of numbers those of a time step beside each other. Returns how many time steps source and target
+/// have.
+pub type Write<'a, T> = Box<dyn Fn(usize, &mut [T], &mut [T]) -> [usize; 2] + 'a>;
+
+/// One replica's epoch.
+pub enum Draw<'a> {
+    /// Of ids.
+    Ids(Write<'a, i64>),
+    /// Of numbers.
+    Numbers(Write<'a, f64>),
+}
 
 /// One epoch's data of every replica.
 pub struct Epoch<'a> {
@@ -233,27 +254,58 @@ pub struct Epoch<'a> {
     replicas: Vec<Draw<'a>>,
 }
 
-impl Epoch<'_> {
+impl<'a> Epoch<'a> {
     /// The samples in `range`, of every replica.
     pub fn batch(&self, range: Range<usize>) -> Batch {
+        let ids = self.replicas.iter().filter_map(|draw| match draw {
+            Draw::Ids(write) => Some(write),
+            Draw::Numbers(_) => None,
+        });
+        let numbers = self.replicas.iter().filter_map(|draw| match draw {
+            Draw::Ids(_) => None,
+            Draw::Numbers(write) => Some(write),
+        });
+        match self.task.features {
+            None => self.drawn(range, ids, |ids, _| Sequences::Ids(ids)),
+            Some(_) => self.drawn(range, numbers, |values, features| Sequences::Numbers {
+                values,
+                features: features as usize,
+            }),
+        }
+    }
+
+    /// The samples in `range` as every replica's `writes` has them, made into `sequences` by their
+    /// numbers and how many a time step has.
+    fn drawn<'b, T: Copy + Default + 'b>(
+        &self,
+        range: Range<usize>,
+        writes: impl Iterator<Item = &'b Write<'a, T>>,
+        sequences: fn(Vec<T>, i64) -> Sequences,
+    ) -> Batch
+    where
+        'a: 'b,
+    {
         let Task { n_in, n_out, teacher_forced, .. } = *self.task;
+        let features = self.task.features.unwrap_or(Features::OF_IDS);
+        let [read, said] = [n_in * features.source as usize, n_out * features.target as usize];
         let rows = self.replicas.len() * range.len();
-        let mut source = vec![0; rows * n_in];
-        let mut target = vec![0; rows * n_out];
-        let samples = self.replicas.iter().flat_map(|draw| range.clone().map(move |i| (draw, i)));
-        let places = source.chunks_exact_mut(n_in).zip(target.chunks_exact_mut(n_out));
+        let mut source = vec![T::default(); rows * read];
+        let mut target = vec![T::default(); rows * said];
+        let samples = writes.flat_map(|write| range.clone().map(move |i| (write, i)));
+        let places = source.chunks_exact_mut(read).zip(target.chunks_exact_mut(said));
         let mut lengths = Lengths { source: Vec::new(), target: Vec::new() };
-        for ((draw, index), (source, target)) in samples.zip(places) {
-            let [of_source, of_target] = draw(index, source, target);
+        for ((write, index), (source, target)) in samples.zip(places) {
+            let [of_source, of_target] = write(index, source, target);
             lengths.source.push(of_source as i64);
             lengths.target.push(of_target as i64);
         }
+        let fed = teacher_forced.then(|| shift_right(&target, said, features.target as usize));
         Batch {
             replicas: self.replicas.len(),
             size: range.len(),
-            decoder_input: teacher_forced.then(|| shift_right(&target, n_out).into()),
-            source: source.into(),
-            target: target.into(),
+            decoder_input: fed.map(|fed| sequences(fed, features.target)),
+            source: sequences(source, features.source),
+            target: sequences(target, features.target),
             lengths: self.task.lengths_vary().then_some(lengths),
         }
     }
@@ -298,11 +350,13 @@ fn fill(generator: &mut impl rand::Rng, ids: &RangeInclusive<i64>, place: &mut [
     }
 }
 
-/// Every row of `n_out` ids moved one place to the right, [`START_ID`] in front.
-fn shift_right(target: &[i64], n_out: usize) -> Vec<i64> {
-    let mut shifted = vec![START_ID; target.len()];
-    for (to, from) in shifted.chunks_exact_mut(n_out).zip(target.chunks_exact(n_out)) {
-        to[1..].copy_from_slice(&from[..n_out - 1]);
+/// Every row of `width` ids or numbers moved a time step of `features` to the right, behind
+/// [`START_ID`] or zeros.
+fn shift_right<T: Copy + Default>(target: &[T], width: usize, features: usize) -> Vec<T> {
+    // The id is 0, too.
+    let mut shifted = vec![T::default(); target.len()];
+    for (to, from) in shifted.chunks_exact_mut(width).zip(target.chunks_exact(width)) {
+        to[features..].copy_from_slice(&from[..width - features]);
     }
     shifted
 }

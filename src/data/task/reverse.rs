@@ -75,7 +75,7 @@ impl Kind for Reverse {
     fn epoch(&self, seed: u64, purpose: Purpose, epoch: u64) -> Draw<'_> {
         let stream = Stream::new(seed, purpose);
         let first = epoch.wrapping_mul(self.samples as u64);
-        Box::new(move |index, source, target| {
+        Draw::Ids(Box::new(move |index, source, target| {
             let mut generator = stream.at(first + index as u64);
             let of_source = match &self.lengths {
                 Some(lengths) => generator.random_range(lengths.source.clone()),
@@ -92,7 +92,7 @@ impl Kind for Reverse {
                 target[said] = END_ID;
             }
             [of_source, of_target.unwrap_or(target.len())]
-        })
+        }))
     }
 }
 

@@ -366,7 +366,8 @@ impl Measured {
         let shares = |values: Option<Vec<f64>>| Distribution::of_shares(&values?);
         let evaluations = || left.iter().filter_map(|(replica, _)| replica.evaluation.as_ref());
         let right = |evaluation: &Evaluation| {
-            (evaluation.sequence_accuracy * evaluation.samples as f64).round() as u64
+            let share = evaluation.sequence_accuracy.unwrap_or(0.0);
+            (share * evaluation.samples as f64).round() as u64
         };
         let tried: usize = evaluations().map(|evaluation| evaluation.samples).sum();
         Self {
@@ -374,11 +375,9 @@ impl Measured {
             accuracy: shares(each(|replica| replica.train_accuracy)),
             late_loss: losses(late(|row| Some(row.loss))),
             late_accuracy: shares(late(|row| row.accuracy)),
-            token_accuracy: shares(each(|replica| {
-                Some(replica.evaluation.as_ref()?.token_accuracy)
-            })),
+            token_accuracy: shares(each(|replica| replica.evaluation.as_ref()?.token_accuracy)),
             sequence_accuracy: shares(each(|replica| {
-                Some(replica.evaluation.as_ref()?.sequence_accuracy)
+                replica.evaluation.as_ref()?.sequence_accuracy
             })),
             sequences: Proportion::new(evaluations().map(right).sum(), tried as u64),
         }
