@@ -15,6 +15,7 @@ SEQLAB = "seqlab"
 KERAS = ["keras-tensorflow", "keras-jax"]
 PYTORCH = ["pytorch", "pytorch-compiled"]
 PEERS = [*KERAS, *PYTORCH, "jax"]
+PAIRS_PEERS = ["pytorch", "jax"]
 
 
 class Failure(Exception):
@@ -111,7 +112,8 @@ class Peer:
     """A peer's process, which sleeps between commands; see `peer.py`."""
 
     def __init__(self, bench, contestant, experiment, replicas=1):
-        self.bench, self.contestant, self.experiment = bench, contestant, experiment
+        self.bench, self.contestant = bench, contestant
+        self.experiment, self.replicas = experiment, replicas
         arguments = [contestant, experiment.name, replicas, bench.threads, bench.device]
         command = [sys.executable, HERE / "peer.py", *arguments]
         self.process = bench.spawn(command, bench.environment(contestant))

@@ -93,31 +93,40 @@ def shift_right(target):
     return np.concatenate([np.zeros_like(target[..., :1]), target[..., :-1]], -1)
 
 
+def glorot(rng, rows, columns):
+    limit = (6 / (rows + columns)) ** 0.5
+    return rng.uniform(-limit, limit, (rows, columns))
+
+
+def orthogonal(rng, rows, columns):
+    import numpy as np
+
+    q, r = np.linalg.qr(rng.standard_normal((columns, rows)))
+    return (q * np.sign(np.diag(r))).T
+
+
+def lstm_weights(rng, inputs, units):
+    """Those of one LSTM in Keras's layout, by name, float32."""
+    import numpy as np
+
+    bias = np.zeros(4 * units)
+    bias[units : 2 * units] = 1
+    kernels = glorot(rng, inputs, 4 * units), orthogonal(rng, units, 4 * units)
+    return {
+        name: np.float32(values)
+        for name, values in zip(("kernel", "recurrent", "bias"), (*kernels, bias))
+    }
+
+
 def initial_weights(experiment, rng):
     """Weights in Keras's layout and from Keras's initialisers, by name, float32."""
     import numpy as np
 
     e = experiment
-
-    def glorot(rows, columns):
-        limit = (6 / (rows + columns)) ** 0.5
-        return rng.uniform(-limit, limit, (rows, columns))
-
-    def orthogonal(rows, columns):
-        q, r = np.linalg.qr(rng.standard_normal((columns, rows)))
-        return (q * np.sign(np.diag(r))).T
-
-    def lstm(inputs):
-        bias = np.zeros(4 * e.units)
-        bias[e.units : 2 * e.units] = 1
-        kernels = glorot(inputs, 4 * e.units), orthogonal(e.units, 4 * e.units)
-        return dict(zip(("kernel", "recurrent", "bias"), (*kernels, bias)))
-
-    layers = {"encoder": lstm(e.vocab)}
+    layers = {"encoder": lstm_weights(rng, e.vocab, e.units)}
     if e.family != "lstm":
-        layers["decoder"] = lstm(e.units if e.family == "repeat_vector" else e.vocab)
-    layers["dense"] = {"kernel": glorot(e.units, e.vocab), "bias": np.zeros(e.vocab)}
-    return {
-        layer: {name: np.float32(value) for name, value in weights.items()}
-        for layer, weights in layers.items()
-    }
+        inputs = e.units if e.family == "repeat_vector" else e.vocab
+        layers["decoder"] = lstm_weights(rng, inputs, e.units)
+    kernel = np.float32(glorot(rng, e.units, e.vocab))
+    layers["dense"] = {"kernel": kernel, "bias": np.zeros(e.vocab, np.float32)}
+    return layers

@@ -8,13 +8,15 @@ from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
-from contestants import HERE, KERAS, PEERS, SEQLAB, Failure, Peer, Seqlab
+import pairs as grown
+from contestants import HERE, KERAS, PAIRS_PEERS, PEERS, SEQLAB, Failure, Peer, Seqlab
 from experiments import ALL, ECHO, REVERSE_32
 from report import PIECES
 
 TENTHS = range(10)
 CHECK_REPLICAS = 8
 REPLICAS = [1, 4, 16, 64]
+PAIRS_REPLICAS = 10
 GROWTH = {
     "B": ("--batch-size", [8, 16, 32, 64, 128, 256]),
     "T": ("--n-in", [6, 12, 24, 48, 96]),
@@ -93,6 +95,27 @@ def replicas(bench):
                 bench.add("replicas", experiment.name, count, name, round_, "step", value, "ms")
 
             alternate(bench, [Seqlab(bench, experiment, count), peer], bench.rounds, record)
+            peer.close()
+
+
+def pairs(bench):
+    """The grown model: ms a step of everyone and, at batch 32, a replica-step of many."""
+    for experiment in grown.ALL:
+        peers = [Peer(bench, name, experiment) for name in PAIRS_PEERS]
+        check(bench, experiment, peers)
+        contestants = [Seqlab(bench, experiment), *peers]
+        if experiment is grown.PAIRS_32:
+            many = Peer(bench, "jax", experiment, PAIRS_REPLICAS)
+            check(bench, experiment, [many], PAIRS_REPLICAS)
+            contestants += [Seqlab(bench, experiment, PAIRS_REPLICAS), many]
+            peers.append(many)
+
+        def record(contestant, round_, ms):
+            name, count = contestant.contestant, contestant.replicas
+            bench.add("pairs", experiment.name, count, name, round_, "step", ms / count, "ms")
+
+        alternate(bench, contestants, bench.rounds, record)
+        for peer in peers:
             peer.close()
 
 
@@ -190,5 +213,5 @@ def pieces(bench):
 
 GROUPS = {
     function.__name__: function
-    for function in (steps, replicas, startup, tutorial, memory, growth, peak, pieces)
+    for function in (steps, replicas, pairs, startup, tutorial, memory, growth, peak, pieces)
 }

@@ -14,14 +14,21 @@ import os
 import sys
 import time
 
-from experiments import BY_NAME
+import experiments
+import pairs
 
+EXPERIMENTS = experiments.BY_NAME | pairs.BY_NAME
 TRAINERS = {
     "keras-tensorflow": ("peers.keras_peer", "Trainer"),
     "keras-jax": ("peers.keras_peer", "Trainer"),
     "pytorch": ("peers.torch_peer", "EagerTrainer"),
     "pytorch-compiled": ("peers.torch_peer", "CompiledTrainer"),
     "jax": ("peers.jax_peer", "Trainer"),
+}
+# Of the model on pairs.
+PAIRS_TRAINERS = {
+    "pytorch": ("peers.torch_pairs", "Trainer"),
+    "jax": ("peers.jax_pairs", "Trainer"),
 }
 CALLS = 4  # of the loop in a block
 
@@ -30,8 +37,9 @@ class Peer:
     """The commands."""
 
     def __init__(self, contestant, experiment, replicas, threads, device):
-        self.experiment = BY_NAME[experiment]
-        module, name = TRAINERS[contestant]
+        self.experiment = EXPERIMENTS[experiment]
+        trainers = PAIRS_TRAINERS if experiment in pairs.BY_NAME else TRAINERS
+        module, name = trainers[contestant]
         trainer = getattr(importlib.import_module(module), name)
         # Everyone else takes the number of threads from the environment.
         if "torch" in sys.modules:

@@ -11,11 +11,13 @@ import sys
 from collections import namedtuple
 from pathlib import Path
 
-from contestants import KERAS, PEERS, PYTORCH, SEQLAB
+import pairs as grown
+from contestants import KERAS, PAIRS_PEERS, PEERS, PYTORCH, SEQLAB
 from experiments import ALL
 
 COLUMNS = ["group", "experiment", "replicas", "contestant", "round", "metric", "value", "unit"]
 EXPERIMENTS = [experiment.name for experiment in ALL]
+PAIRS = list(grown.BY_NAME)
 NAMES = {
     SEQLAB: "seqlab",
     "keras-tensorflow": "Keras on TensorFlow",
@@ -66,9 +68,9 @@ class Results:
     def has(self, group):
         return any(key[0] == group for key in self.values)
 
-    def replicas(self, experiment):
+    def replicas(self, experiment, group="replicas"):
         """The numbers of replicas that were measured."""
-        keys = (key for key in self.values if key[:2] == ("replicas", experiment))
+        keys = (key for key in self.values if key[:2] == (group, experiment))
         return sorted({key[2] for key in keys})
 
     def sizes(self, size):
@@ -164,6 +166,23 @@ def ratio_bars(results):
         yield Bar(text, ratio(mine, theirs), 0.6, "")
 
 
+def pairs_bars(results):
+    """The bars of the grown model: an update, or at R > 1 one of a replica, beside one model's."""
+    for experiment, count, of_eager in (
+        ("pairs-32", 1, 0.45),
+        ("pairs-32", 10, 0.4),
+        ("pairs-256", 1, 0.6),
+    ):
+        mine = results.median("pairs", experiment, SEQLAB, "step", replicas=count)
+        eager = results.median("pairs", experiment, "pytorch", "step")
+        what = f"{experiment}, R = {count}: replica-step" if count > 1 else f"{experiment}: step"
+        yield Bar(f"{what} at most {of_eager} of PyTorch eager's", ratio(mine, eager), of_eager, "")
+        peer, median = fastest(results, experiment, "pairs", replicas=count)
+        if peer:
+            text = f"{what} at most 0.65 of the fastest peer's ({NAMES[peer]})"
+            yield Bar(text, ratio(mine, median), 0.65, "")
+
+
 def whole_bars(results):
     """The bars of the tutorial, of growth, memory and start-up."""
     mine = results.median("tutorial", "reverse-32", SEQLAB, "wall")
@@ -186,7 +205,7 @@ def whole_bars(results):
 
 def bars(results):
     rows = []
-    for bar in [*ratio_bars(results), *whole_bars(results)]:
+    for bar in [*ratio_bars(results), *pairs_bars(results), *whole_bars(results)]:
         if bar.measured is not None:
             verdict = "met" if bar.measured <= bar.limit else "**missed**"
             rows.append([bar.text, number(bar.measured) + bar.unit, verdict])
@@ -218,6 +237,22 @@ def replicas(results):
             share = ratio(statistics.median(mine), statistics.median(theirs))
             rows.append([experiment, count, spread(mine), spread(theirs), number(share)])
     header = ["experiment", "R", "seqlab, ms a replica-step", "JAX vmap", "seqlab's share of it"]
+    return table(header, rows)
+
+
+def pairs(results):
+    rows = []
+    for experiment in PAIRS:
+        for count in results.replicas(experiment, "pairs"):
+            mine = results.median("pairs", experiment, SEQLAB, "step", replicas=count)
+            best, _ = fastest(results, experiment, "pairs", replicas=count)
+            for name in [SEQLAB, *PAIRS_PEERS]:
+                values = results.all("pairs", experiment, name, "step", replicas=count)
+                if values:
+                    mark = " (fastest peer)" if name == best else ""
+                    share = "" if name == SEQLAB else number(ratio(mine, statistics.median(values)))
+                    rows.append([experiment, count, NAMES[name] + mark, spread(values), share])
+    header = ["experiment", "R", "contestant", "ms a replica-step (range)", "seqlab's share of it"]
     return table(header, rows)
 
 
@@ -292,7 +327,8 @@ def pieces(results):
 def agreement(results):
     rows = []
     keys = {key[1:3] for key in results.values if key[0] == "agreement"}
-    for experiment, count in sorted(keys, key=lambda k: (EXPERIMENTS.index(k[0]), k[1])):
+    names = EXPERIMENTS + PAIRS
+    for experiment, count in sorted(keys, key=lambda k: (names.index(k[0]), k[1])):
         expected = results.all("agreement", experiment, SEQLAB, "loss", count)
         deviation = results.all("agreement", experiment, SEQLAB, "loss sd", count)
         row = [experiment, count, f"{expected[-1]:.3f} ± {deviation[-1]:.3f}"]
@@ -318,6 +354,12 @@ SECTIONS = {
         steps,
     ),
     "replicas": ("Many seeds at once", "", replicas),
+    "pairs": (
+        "A grown model on pairs of their own lengths",
+        "Embedding 128, encoder 2 × 128 units, decoder 256, dot attention, dropout, label smoothing, "
+        "gradients clipped; sources of 3–20 ids. PyTorch packs sorted sources, JAX masks and vmaps.",
+        pairs,
+    ),
     "startup": (
         "Start-up",
         "From the start of the process to the end of echo's first epoch, 4 steps; seqlab's time has "

@@ -5,6 +5,7 @@ import unittest
 from dataclasses import replace
 from pathlib import Path
 
+import pairs
 import report
 from experiments import ALL, BY_NAME, ECHO, REVERSE_32
 
@@ -61,6 +62,18 @@ class Bars(unittest.TestCase):
             rows = [row("seqlab", mine), row("jax", 1), row("pytorch", 5)]
             self.assertEqual(self.verdict(rows, "echo: step at most 0.7"), met)
 
+    def test_a_replica_step_of_the_grown_model_is_compared_with_one_model_s_step(self):
+        rows = [row("pytorch", 10, "pairs", "pairs-32"), row("jax", 5, "pairs", "pairs-32")]
+        rows += [row("seqlab", 4.1, "pairs", "pairs-32")]
+        rows += [row(who, ms, "pairs", "pairs-32", 10) for who, ms in (("seqlab", 3.9), ("jax", 8))]
+        measured = {bar.text: bar.measured for bar in report.pairs_bars(report.Results(rows))}
+        self.assertEqual(measured["pairs-32: step at most 0.45 of PyTorch eager's"], 0.41)
+        text = "pairs-32: step at most 0.65 of the fastest peer's (JAX, jitted loop)"
+        self.assertEqual(measured[text], 0.82)
+        text = "pairs-32, R = 10: replica-step at most 0.4 of PyTorch eager's"
+        self.assertEqual(measured[text], 0.39)
+        self.assertIsNone(measured["pairs-256: step at most 0.6 of PyTorch eager's"])
+
     def test_linear_growth_is_met_and_quadratic_is_not(self):
         for power, met in ((1, True), (2, False)):
             points = [(x, x**power) for x in (8, 16, 32)]
@@ -78,6 +91,16 @@ class Files(unittest.TestCase):
         self.assertIn("scripts/bench", text)
         self.assertIn("| echo | seqlab | 1.00 (1.00–1.00) |  |", text)
         self.assertIn("| echo | JAX, jitted loop (fastest peer) | 2.00 | 0.500 |", text)
+
+    def test_every_contestant_of_the_grown_model_has_its_row(self):
+        names = [("seqlab", 1), ("pytorch", 1), ("jax", 1), ("seqlab", 10), ("jax", 10)]
+        rows = [row(who, 4, "pairs", "pairs-32", count) for who, count in names]
+        rows += [row("seqlab", 3, "agreement", "pairs-32", metric="loss")]
+        rows += [row("seqlab", 0.5, "agreement", "pairs-32", metric="loss sd")]
+        text = report.markdown(rows, MACHINE)
+        self.assertEqual(text.count("| pairs-32 | 1 | "), 4)
+        self.assertEqual(text.count("| pairs-32 | 10 | "), 2)
+        self.assertIn("| pairs-32 | 1 | 3.000 ± 0.500 |", text)
 
     def test_other_columns_are_refused(self):
         with tempfile.TemporaryDirectory() as folder:
@@ -101,6 +124,12 @@ class Experiments(unittest.TestCase):
     def test_names_are_those_of_the_report(self):
         self.assertEqual([e.name for e in ALL], report.EXPERIMENTS)
         self.assertEqual(list(BY_NAME), report.EXPERIMENTS)
+
+    def test_what_the_grown_model_does_without_is_left_out(self):
+        flags = replace(pairs.PAIRS_32, dropout=0.0).seqlab_flags(3)
+        self.assertNotIn("--dropout", flags)
+        self.assertIn("--label-smoothing", flags)
+        self.assertEqual(flags[flags.index("--samples") + 1], "96")
 
     def test_sequences_have_the_published_length(self):
         self.assertEqual([e.length for e in ALL[:3]], [25, 25, 25])
