@@ -69,6 +69,10 @@ pub fn inspect(what: &Inspect, input: &mut dyn Read, out: &mut dyn Write) -> Res
     let &Inspect { replica, which, format, device, .. } = what;
     let (run, config) = RunDir::open(&what.run)?;
     check_replica(replica, &config)?;
+    if config.features().is_some() {
+        let error = UserError::usage(format!("a run of task {} cannot be inspected", config.task));
+        return Err(error.hint("inspect shows models that read ids").into());
+    }
     check_place(&what.out)?;
     let reads = Reads::new(&config);
     let sources = match &what.source {

@@ -39,10 +39,10 @@ impl Kind for PaddedEcho {
     fn epoch(&self, seed: u64, purpose: Purpose, epoch: u64) -> Draw<'_> {
         let stream = Stream::new(seed, purpose);
         let first = epoch.wrapping_mul(self.samples as u64);
-        Box::new(move |index, source, target| {
+        Draw::Ids(Box::new(move |index, source, target| {
             fill(&mut stream.at(first + index as u64), &self.ids, source);
             target[..self.echoed].copy_from_slice(&source[..self.echoed]);
             [source.len(), target.len()]
-        })
+        }))
     }
 }
