@@ -389,7 +389,7 @@ fn a_replica_is_bit_for_bit_what_it_is_alone() {
 /// The masks of a row do not depend on where its block has it, nor on how many steps it has.
 #[test]
 fn rows_with_lengths_of_their_own_have_the_same_masks_on_both_engines() {
-    let models = with_more_layers(&base(3, [5, 4])).into_iter();
+    let models = with_more_layers(&base(5, [5, 4])).into_iter();
     for config in models.filter(|config| config.dropout > 0.0) {
         let config = Config {
             n_in_min: Some(1),

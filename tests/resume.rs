@@ -188,7 +188,8 @@ fn masks_go_on_where_they_were() {
         let training = |epochs| {
             format!(
                 "reverse --units 4 --samples 90 --evaluation-samples 20 --replicas 2 \
-                 --engine {engine} --dropout 0.3 --recurrent-dropout 0.2 --epochs {epochs}"
+                 --log-every 3 --engine {engine} --dropout 0.3 --recurrent-dropout 0.2 \
+                 --epochs {epochs}"
             )
         };
         let [run, whole] = ["run", "whole"].map(|name| format!("{name}-{engine}"));

@@ -111,6 +111,7 @@ fn check(config: &Config) {
     assert_eq!(ahead.transfers, expected, "{about}");
     // What is saved: the direct way uploads every part of every batch, which shows that it counts.
     let parts = if config.preset == "reverse" { 3 } else { 2 };
+    let parts = parts + if config.n_in_min.is_some() { 2 } else { 0 };
     let blocking = logging(config) + steps * parts;
     assert_eq!(direct.transfers, Transfers { blocking, queued: masks }, "{about}");
     assert_eq!(ahead.rows, direct.rows, "{about}");

@@ -91,7 +91,10 @@ fn a_run_on_numbers_goes_on_as_if_it_had_not_ended() {
     for (family, ..) in FAMILIES {
         let lab = Lab::new();
         // Rows end with epochs, so that a run of one epoch can go on.
-        let arguments = |family| arguments(family).replace("--log-every 2", "--log-every 3");
+        let arguments = |family| {
+            let rows = arguments(family).replace("--log-every 2", "--log-every 3");
+            rows.replace("--validate-every 2", "--validate-every 1")
+        };
         let run = arguments(family) + " --replicas 2";
         lab.train(&run, "whole");
         lab.train(&run.replace("--epochs 3", "--epochs 1"), "run");
@@ -113,7 +116,10 @@ fn what_numbers_have_no_use_for_is_refused() {
     let waves = "train reverse --out run --task waves --loss mse";
     for (arguments, says) in [
         ("train echo --out run --loss mse", "--loss mse: expected cross_entropy: the sequences"),
-        ("train reverse --out run --task waves", "--loss cross_entropy: expected mse or mae"),
+        (
+            "train reverse --out run --task waves",
+            "loss cross_entropy, the default: expected mse or mae",
+        ),
         (&format!("{waves} --vocab 5"), "--vocab 5: expected 0, since task waves has numbers"),
         (&format!("{waves} --embedding 3"), "--embedding 3: expected 0"),
         (&format!("{waves} --feedback softmax"), "--feedback softmax: expected values"),

@@ -5,12 +5,14 @@ use seqlab::config::{Attention, Config, Family, TaskKind};
 /// `config` as it is, and with the layers that its family may have besides.
 pub fn with_more_layers(config: &Config) -> Vec<Config> {
     let config = || config.clone();
+    // Of a state of zeros nothing can be dropped.
+    let recurrent_dropout = if config().n_in > 1 { 0.3 } else { 0.0 };
     let mut all = vec![
         config(),
         Config { embedding: 3, ..config() },
         Config { layers: 2, ..config() },
         Config { layers: 3, embedding: 2, ..config() },
-        Config { dropout: 0.4, recurrent_dropout: 0.3, ..config() },
+        Config { dropout: 0.4, recurrent_dropout, ..config() },
     ];
     let both_ways = config().family != Family::Lstm && !config().stateful;
     if both_ways {
