@@ -13,11 +13,11 @@ use crate::kernels::float::Real;
 /// An optimiser's rule, each in a file of its own.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Rule {
-    /// [`Adam`].
+    /// Adam or AdamW.
     Adam(Adam),
-    /// [`RmsProp`].
+    /// RMSprop.
     RmsProp(RmsProp),
-    /// [`Sgd`].
+    /// Stochastic gradient descent.
     Sgd(Sgd),
 }
 
