@@ -1,25 +1,23 @@
 //! `resume`: a run that was cut comes to what it would have come to without the cut.
 
 mod common;
+#[path = "common/keeper.rs"]
+mod keeper;
 #[path = "common/models.rs"]
 mod models;
 
 use std::fs;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
-use anyhow::Result;
 use common::{Csv, ECHO, Lab, json};
+use keeper::Keeper;
 use models::{layers_of, with_more_layers};
 use seqlab::config::presets;
 use seqlab::config::{CheckpointEvery, Config, EngineChoice, OptimizerKind};
-use seqlab::files::checksum::Checksum;
-use seqlab::files::directory::Directory;
-use seqlab::files::disk::parent;
 use seqlab::model::network::State;
-use seqlab::run::curves::CurveRow;
 use seqlab::tensor::device::{download, host};
 use seqlab::train::checkpoint;
-use seqlab::train::trainer::{Observer, Outcome, Trainer};
+use seqlab::train::trainer::{Outcome, Trainer};
 
 /// The preset, small; several batches an epoch.
 fn small(name: &str) -> Config {
@@ -42,33 +40,6 @@ fn small(name: &str) -> Config {
         checkpoint_every: CheckpointEvery::Never,
         learning_rate: 0.01,
         ..config
-    }
-}
-
-/// Keeps what a run keeps, and stops it after so many steps.
-struct Keeper<'a> {
-    folder: &'a std::path::Path,
-    stop: &'a AtomicBool,
-    left: i64,
-    rows: Vec<CurveRow>,
-}
-
-impl Observer for Keeper<'_> {
-    fn step(&mut self) {
-        self.left -= 1;
-        self.stop.store(self.left == 0, Ordering::Relaxed);
-    }
-
-    fn rows(&mut self, rows: Vec<CurveRow>) -> Result<()> {
-        self.rows.extend(rows);
-        Ok(())
-    }
-
-    fn checkpoint(&mut self, trainer: &mut Trainer) -> Result<()> {
-        let run = Directory::open(parent(self.folder))?;
-        // Rows instead of bytes.
-        let curves = Checksum { bytes: self.rows.len() as u64, crc32: 0 };
-        checkpoint::save(&run, self.folder, trainer, curves)
     }
 }
 

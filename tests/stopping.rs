@@ -2,26 +2,24 @@
 //! alone, and over any resume.
 
 mod common;
+#[path = "common/keeper.rs"]
+mod keeper;
 #[path = "common/training.rs"]
 mod training;
 
-use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
-use anyhow::Result;
 use common::{Csv, Lab, json};
+use keeper::Keeper;
 use seqlab::config::presets;
 use seqlab::config::{
     CheckpointEvery, Config, CurveMetric, Direction, Dtype, EngineChoice, LearningRateSchedule,
 };
-use seqlab::files::checksum::Checksum;
-use seqlab::files::directory::Directory;
-use seqlab::files::disk::parent;
 use seqlab::run::curves::CurveRow;
 use seqlab::run::manifest::{BEST, RESTORED, TRAINING, WEIGHTS};
 use seqlab::tensor::device::{download, host};
 use seqlab::train::checkpoint;
-use seqlab::train::trainer::{Observer, Outcome, Trainer};
+use seqlab::train::trainer::{Outcome, Trainer};
 
 /// A small model with steps so large that its losses rise and fall. An epoch has four steps and a row
 /// three, so that rows end within epochs.
@@ -86,33 +84,6 @@ fn experiments() -> Vec<(String, Config)> {
         }
     }
     all
-}
-
-/// Keeps what a run keeps, and stops it after so many steps.
-struct Keeper<'a> {
-    folder: &'a Path,
-    stop: &'a AtomicBool,
-    left: i64,
-    rows: Vec<CurveRow>,
-}
-
-impl Observer for Keeper<'_> {
-    fn step(&mut self) {
-        self.left -= 1;
-        self.stop.store(self.left == 0, Ordering::Relaxed);
-    }
-
-    fn rows(&mut self, rows: Vec<CurveRow>) -> Result<()> {
-        self.rows.extend(rows);
-        Ok(())
-    }
-
-    fn checkpoint(&mut self, trainer: &mut Trainer) -> Result<()> {
-        let run = Directory::open(parent(self.folder))?;
-        // Rows instead of bytes.
-        let curves = Checksum { bytes: self.rows.len() as u64, crc32: 0 };
-        checkpoint::save(&run, self.folder, trainer, curves)
-    }
 }
 
 /// Trains in sessions of `steps` steps each, every one a trainer of its own. Returns the files of the

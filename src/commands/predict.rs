@@ -98,10 +98,7 @@ impl Answers<'_> {
         }
         let ids: Vec<&[i64]> = sources.iter().map(|(_, source)| &source.ids[..]).collect();
         let task = self.reads.task();
-        let text = |ids: &[i64], source: &Source| {
-            let before_end = ids.split(|id| task.end() == Some(*id)).next().unwrap_or_default();
-            task.target(before_end, source.writing)
-        };
+        let text = |ids: &[i64], source: &Source| task.target(task.before_end(ids), source.writing);
         let Some(search) = &self.search else {
             let predicted = self.trained.predict(&ids)?;
             let targets = predicted.chunks_exact(self.trained.config.n_out as usize);

@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Tensor};
 
 use crate::base::error::UserError;
 use crate::config::{Config, DeviceChoice};
 use crate::data::epochs::Epochs;
+use crate::data::loader::no_padding;
 use crate::data::task::Task;
 use crate::model::Model;
 use crate::model::layers::twin::{Input, Mask};
@@ -258,7 +259,7 @@ impl Trained {
         }
         let lengths: Vec<i64> = sources.iter().map(|ids| ids.len() as i64).collect();
         let lengths = device::upload(&lengths, &[1, rows, 1], self.device)?;
-        let valid = Tensor::f_arange(n_in as i64, (Kind::Int64, self.device))?;
-        Ok((steps, Some(Mask::new(&of_each(&valid.f_lt_tensor(&lengths)?)?)?)))
+        let valid = no_padding(&lengths, n_in as i64)?;
+        Ok((steps, Some(Mask::new(&of_each(&valid)?)?)))
     }
 }

@@ -122,8 +122,7 @@ impl UploadedBatch {
         let target = sequences(&batch.target)?;
         let decoder_input = batch.decoder_input.as_ref().map(sequences).transpose()?;
         let mut valid = |lengths: &[i64], steps: i64| {
-            let lengths = upload(lengths)?.f_view([replicas, size, 1])?;
-            Tensor::f_arange(steps, (Kind::Int64, lengths.device()))?.f_lt_tensor(&lengths)
+            no_padding(&upload(lengths)?.f_view([replicas, size, 1])?, steps)
         };
         let valid = match &batch.lengths {
             Some(lengths) => Some(Valid {
@@ -149,6 +148,15 @@ impl UploadedBatch {
             valid,
         }
     }
+}
+
+/// Which of `steps` steps are no padding, `(R, B, T)` bool, of sequences with these lengths,
+/// `(R, B, 1)` int64.
+///
+/// # Errors
+/// libtorch's.
+pub fn no_padding(lengths: &Tensor, steps: i64) -> Result<Tensor, TchError> {
+    Tensor::f_arange(steps, (Kind::Int64, lengths.device()))?.f_lt_tensor(lengths)
 }
 
 /// The ids of `of`, or the bits of its numbers, which so travel in the same transfer.

@@ -34,7 +34,7 @@ impl Prediction<'_> {
     /// The same as text, for sequences of `task`.
     pub fn row(&self, task: &Task, writing: Writing) -> PredictionRow {
         let target = |steps: Steps<'_>| match steps {
-            Steps::Ids(ids) => task.target(without_end(ids, task), writing),
+            Steps::Ids(ids) => task.target(task.before_end(ids), writing),
             Steps::Numbers(numbers) => task.numbers(numbers),
         };
         let (source, correct) = match self.source {
@@ -43,14 +43,6 @@ impl Prediction<'_> {
         };
         let (expected, predicted) = (target(self.expected), target(self.predicted));
         PredictionRow { replica: self.replica, source, expected, predicted, correct }
-    }
-}
-
-/// `ids` without the end that they may have.
-fn without_end<'a>(ids: &'a [i64], task: &Task) -> &'a [i64] {
-    match ids.split_last() {
-        Some((&last, rest)) if task.end() == Some(last) => rest,
-        _ => ids,
     }
 }
 

@@ -175,11 +175,10 @@ impl<'a> Told<'a> {
     fn row(&self) -> SourceRow {
         let (task, writing) = (self.reads.task(), self.source.writing);
         let predicted = self.predicted();
-        let before_end = predicted.split(|id| task.end() == Some(*id)).next().unwrap_or_default();
         SourceRow {
             source: self.number,
             source_text: task.source(&self.source.ids, writing),
-            predicted_text: task.target(before_end, writing),
+            predicted_text: task.target(task.before_end(predicted), writing),
             source_steps: self.steps(Along::Source),
             target_steps: self.steps(Along::Target),
         }

@@ -213,6 +213,11 @@ impl Task {
         Epoch { task: self, replicas: seeds.iter().map(draw).collect() }
     }
 
+    /// A target's `ids` up to its end, without it.
+    pub fn before_end<'a>(&self, ids: &'a [i64]) -> &'a [i64] {
+        ids.split(|id| self.end() == Some(*id)).next().unwrap_or_default()
+    }
+
     /// A source's ids, in `writing`.
     pub fn source(&self, ids: &[i64], writing: Writing) -> String {
         match writing {

@@ -73,9 +73,10 @@ impl Axis {
         self.offsets[t]..self.offsets[t + 1]
     }
 
-    /// How many steps row `row` has.
-    pub fn length(&self, row: usize) -> usize {
-        (0..self.steps()).take_while(|&t| row < self.at(t).len()).count()
+    /// Where each step of row `row` is stored.
+    pub fn places(&self, row: usize) -> impl Iterator<Item = usize> {
+        let steps = (0..self.steps()).map(|t| self.at(t));
+        steps.take_while(move |step| row < step.len()).map(move |step| step.start + row)
     }
 }
 
@@ -118,7 +119,7 @@ mod tests {
     fn rows_without_lengths_are_stored_step_by_step() {
         let rows = Rows::uniform(3..6, [4, 2]);
         assert_eq!((rows.source.rows(), rows.source.steps(), rows.source.total()), (3, 4, 12));
-        assert_eq!((rows.target.at(1), rows.target.length(2)), (3..6, 2));
+        assert_eq!((rows.target.at(1), rows.target.places(2).count()), (3..6, 2));
         assert_eq!((rows.source.order, rows.source_row), (vec![3, 4, 5], vec![0, 1, 2]));
     }
 
@@ -129,7 +130,10 @@ mod tests {
         rows.sort(&[0, 2, 3, 4], &source, &target);
         assert_eq!(rows.source.order, [3, 0, 4, 2]);
         assert_eq!(rows.source.offsets, [0, 4, 7, 8]);
-        assert_eq!((0..4).map(|row| rows.source.length(row)).collect::<Vec<_>>(), [3, 2, 2, 1]);
+        assert_eq!(
+            (0..4).map(|row| rows.source.places(row).count()).collect::<Vec<_>>(),
+            [3, 2, 2, 1]
+        );
         assert_eq!(rows.target.order, [2, 4, 3, 0]);
         assert_eq!((rows.target.steps(), rows.target.total()), (4, 11));
         assert_eq!(rows.source_row, [3, 2, 0, 1]);

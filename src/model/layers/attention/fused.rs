@@ -162,8 +162,7 @@ impl Places {
         let sides = [(target, &rows.target, row), (source, &rows.source, rows.source_row[row])];
         for (places, axis, row) in sides {
             places.clear();
-            let own = (0..axis.steps()).map(|t| axis.at(t)).take_while(|step| row < step.len());
-            places.extend(own.map(|step| step.start + row));
+            places.extend(axis.places(row));
         }
     }
 

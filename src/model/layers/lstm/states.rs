@@ -105,8 +105,8 @@ impl<F: Real> States<F> {
     /// Notes each row's last state, once all steps have run.
     pub fn end(&mut self, axis: &Axis) {
         for (row, last) in self.last.chunks_exact_mut(self.units).enumerate() {
-            let step = axis.at(axis.length(row) - 1);
-            let from = self.n + (step.start + row) * self.units;
+            let Some(place) = axis.places(row).last() else { continue };
+            let from = self.n + place * self.units;
             last.copy_from_slice(&self.values[from..from + self.units]);
         }
     }
