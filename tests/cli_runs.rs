@@ -800,6 +800,7 @@ fn list_shows_every_preset_with_its_published_numbers() {
         ("echo-lag-no-context", ["lstm", "50", "4.58–4.62", "0–0.04"]),
         ("padded-echo", ["repeat_vector", "150", "23.1", "exact"]),
         ("padded-echo-attention", ["teacher_forced", "150", "95.7", "exact,"]),
+        ("reverse-400-40", ["teacher_forced", "64", "-", "seqlab;"]),
         ("addition-2", ["repeat_vector", "128", "-", "0.99"]),
         ("addition-3", ["repeat_vector", "128", "-", "0.99"]),
     ] {

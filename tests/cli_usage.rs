@@ -18,6 +18,7 @@ const PRESETS: [&str; 13] = [
     "echo-lag-no-context",
     "padded-echo",
     "padded-echo-attention",
+    "reverse-400-40",
     "addition-2",
     "addition-3",
 ];

@@ -23,7 +23,7 @@ class Pairs:
     n_out: int = 21
     embedding: int = 128
     units: int = 128  # of one direction; the decoder has twice as many
-    dropout: float = 0.0
+    dropout: float = 0.3
     label_smoothing: float = 0.1
     clipnorm: float = 1.0
 

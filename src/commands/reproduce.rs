@@ -25,7 +25,7 @@ pub const REPLICAS: i64 = 10;
 const QUICK_REPLICAS: i64 = 2;
 
 /// Experiments that a quick look leaves out: each would take as long as all others.
-const SLOW: [&str; 2] = ["partial-echo-4-tuned", "addition-3"];
+const SLOW: [&str; 3] = ["partial-echo-4-tuned", "reverse-400-40", "addition-3"];
 
 /// Rows of `curves.csv` that a replica's curve is made of, at most: what a plot can show.
 const ROWS: i64 = 500;

@@ -162,6 +162,14 @@ pub fn all() -> Vec<Preset> {
             accuracy: None,
             source: "tutorial; 95.7 % exact, by a layer of its own",
         },
+        Preset {
+            name: "reverse-400-40",
+            about: "teacher-forced encoder-decoder with attention, first 40 of 400 ids reversed",
+            config: reverse_400_40(),
+            loss: None,
+            accuracy: None,
+            source: "seqlab; a reader of the tutorial asks for it",
+        },
         addition("addition-2", 2, 55, (4_500, 500)),
         addition("addition-3", 3, 100, (45_000, 5_000)),
     ]
@@ -328,6 +336,28 @@ fn padded_echo_attention() -> Config {
         attention: Attention::Additive,
         feedback: Some(Feedback::Softmax),
         ..padded_echo()
+    }
+}
+
+/// Without attention, everything that is said of 400 ids has to pass through one state.
+fn reverse_400_40() -> Config {
+    Config {
+        preset: "reverse-400-40".into(),
+        samples: Some(3_200),
+        n_in: 400,
+        n_out: 40,
+        units: 64,
+        bidirectional: true,
+        embedding: 32,
+        attention: Attention::General,
+        feedback: Some(Feedback::Argmax),
+        gate_activation: GateActivation::Sigmoid,
+        epochs: 40,
+        learning_rate: 2e-3,
+        learning_rate_schedule: LearningRateSchedule::Cosine,
+        global_clipnorm: Some(1.0),
+        log_every: None,
+        ..reverse()
     }
 }
 

@@ -95,7 +95,7 @@ mod tests {
     fn epochs_have_the_published_number_of_steps() {
         let of = |preset: presets::Preset| Epochs::of(&preset.config).steps_per_epoch();
         let steps: Vec<_> = presets::all().into_iter().map(of).collect();
-        assert_eq!(steps, [4, 1, 1, 1, 3125, 3, 25, 4, 4, 1, 1, 141, 1407]);
+        assert_eq!(steps, [4, 1, 1, 1, 3125, 3, 25, 4, 4, 1, 1, 100, 141, 1407]);
     }
 
     #[test]
