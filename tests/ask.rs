@@ -468,7 +468,7 @@ fn lengths_that_no_model_could_know_are_refused() {
         ("--n-in-min 2", "n_out 3 of preset reverse: expected 1 to 2, the ids of the shortest"),
         (
             "--n-in-min 3 --family repeat_vector --stateful true",
-            "--stateful true: expected false: a batch with other lengths (--n-in-min)",
+            "--stateful true: expected false: a batch with other lengths does not",
         ),
         ("--task echo --length 26 --n-in-min 3", "--n-in-min 3: expected nothing: it applies to"),
     ] {

@@ -6,7 +6,7 @@ use std::fs;
 
 use common::{ECHO, Lab, PARTIAL, REVERSE};
 
-const PRESETS: [&str; 13] = [
+const PRESETS: [&str; 14] = [
     "echo",
     "partial-echo-2",
     "partial-echo-4",
@@ -246,8 +246,8 @@ fn refuses_flags_that_do_not_apply() {
     training_is_refused(&[
         (
             "echo --samples 100",
-            "--samples 100: expected nothing: it applies to tasks reverse, padded_echo, addition and \
-             waves only\n",
+            "--samples 100: expected nothing: it applies to tasks reverse, padded_echo, addition, waves, \
+             pairs and series only\n",
         ),
         ("reverse --length 25", "--length 25: expected nothing: it applies to tasks echo and lag"),
         (
@@ -336,7 +336,7 @@ fn refuses_the_start_id_in_the_data_of_a_teacher_forced_model() {
 fn refuses_an_unknown_word_and_lists_the_choices() {
     let cases = [
         ("gate-activation", "hard_sigmoid or sigmoid"),
-        ("task", "echo, lag, reverse, padded_echo, addition or waves"),
+        ("task", "echo, lag, reverse, padded_echo, addition, waves, pairs or series"),
         ("family", "lstm, repeat_vector or teacher_forced"),
         ("feedback", "softmax, argmax or values"),
         ("learning-rate-schedule", "constant, cosine, exponential or plateau"),

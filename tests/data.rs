@@ -231,7 +231,7 @@ proptest! {
     #[test]
     fn a_fresh_set_has_at_least_the_samples_asked_for(which in FRESH, samples in 1..500usize) {
         let task = Task::new(&one_of_each()[which]);
-        let (epochs, each) = task.fresh_set(samples);
+        let (epochs, each) = task.fresh_set(Purpose::Evaluation, samples);
         prop_assert!(epochs as usize * each >= samples);
         if which == 2 {
             prop_assert_eq!((epochs, each), (1, samples));
@@ -317,7 +317,7 @@ proptest! {
 /// The fresh set of `samples` for `purpose`.
 fn held_out_of(config: &Config, purpose: Purpose, samples: usize) -> Batch {
     let task = Task::new(config);
-    let (epochs, each) = task.fresh_set(samples);
+    let (epochs, each) = task.fresh_set(Purpose::Evaluation, samples);
     assert_eq!(epochs, 1);
     task.epoch(&config.seeds(), purpose, 0).batch(0..each)
 }

@@ -66,6 +66,7 @@ fn impossible(field: &Field) -> Vec<String> {
         Takes::Positive => vec!["-0.5".to_owned(), "inf".to_owned()],
         Takes::Fraction => vec!["-0.5".to_owned(), "1.0".to_owned()],
         Takes::TrueOrFalse => vec!["3".to_owned()],
+        Takes::Text => vec!["''".to_owned()],
         Takes::Word(_) | Takes::Device | Takes::CheckpointEvery => vec!["'tanh'".to_owned()],
     }
 }
@@ -84,21 +85,29 @@ fn expected(field: &Field) -> String {
 #[test]
 fn every_field_refuses_what_it_does_not_take_from_a_flag_and_a_file() {
     let lab = Lab::new();
+    // The file of a task that needs one.
+    lab.write("1", "1\t2\n3\t4\n5\t6\n");
     for field in FIELDS {
         let (name, expected) = (field.name, expected(field));
         for value in impossible(field) {
-            let mut command = "train echo --out run".to_owned();
+            let files = field.scope.is_some_and(|of| ["pairs", "series"].contains(&of.words[0]));
+            let preset = if files { "custom" } else { "echo" };
+            let mut command = "train --out run".to_owned();
+            if !files {
+                command += " echo";
+            }
             let mut file = String::new();
             for (selector, word) in changed_echo(field) {
                 command += &flag(selector, word);
-                let quote = if word.parse::<i64>().is_ok() { "" } else { "'" };
+                let takes = FIELDS.iter().find(|field| field.name == selector).unwrap().takes;
+                let quote = if matches!(takes, Takes::Whole(..)) { "" } else { "'" };
                 writeln!(file, "{selector} = {quote}{word}{quote}").unwrap();
             }
             let says = format!("error: --{}", &flag(name, "")[3..].replace('=', " "));
             command += &flag(name, value.trim_matches('\''));
             lab.refuses(2, &command, &[&says, &format!(": expected {expected}\n")]);
 
-            lab.write("c.toml", format!("{name} = {value}\npreset = 'echo'\n{file}"));
+            lab.write("c.toml", format!("{name} = {value}\npreset = '{preset}'\n{file}"));
             let says =
                 format!("error: c.toml, line 1, column 1: {name} = {value}: expected {expected}\n");
             lab.refuses(2, "train --config c.toml --out run", &[&says]);
@@ -169,6 +178,7 @@ fn another(field: &Field, table: &Table) -> Value {
             let now = value.and_then(Value::as_str).or(default);
             (*words.iter().find(|word| Some(**word) != now).unwrap()).into()
         }
+        (Takes::Text, _) => "another".into(),
         (Takes::Device, _) => "cuda:7".into(),
         (Takes::CheckpointEvery, _) => "never".into(),
     }

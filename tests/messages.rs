@@ -213,7 +213,8 @@ fn every_value_is_refused_in_one_style_with_what_is_possible() {
         &[
             (
                 "train echo --task foo",
-                "--task foo: expected echo, lag, reverse, padded_echo, addition or waves\n",
+                "--task foo: expected echo, lag, reverse, padded_echo, addition, waves, pairs or \
+                 series\n",
             ),
             ("train echo --dtype f32", "--dtype f32: expected float32 or float64\n"),
             ("train echo --device gpu", "--device gpu: expected auto, cpu, cuda or cuda:N\n"),

@@ -307,7 +307,7 @@ fn evaluate_by_hand(
     samples: usize,
 ) -> (Vec<Evaluation>, Vec<Said>) {
     let model = trainer.evaluator().network;
-    let (epochs, size) = Task::new(config).fresh_set(samples);
+    let (epochs, size) = Task::new(config).fresh_set(Purpose::Evaluation, samples);
     let config = Config { samples: config.samples.map(|_| size as i64), ..config.clone() };
     let mut said = vec![Said::new(); 2];
     let (mut tokens, mut right, mut whole, mut loss) = ([0; 2], [0; 2], [0; 2], [0.0; 2]);
@@ -342,6 +342,7 @@ fn evaluate_by_hand(
         token_accuracy: Some(right[k] as f64 / tokens[k] as f64),
         sequence_accuracy: Some(whole[k] as f64 / said[k].len() as f64),
         loss: Some(loss[k] / tokens[k] as f64),
+        ..Evaluation::default()
     };
     ((0..2).map(evaluation).collect(), said)
 }

@@ -5,6 +5,8 @@ use std::fs::{self, File, Metadata};
 use std::io::{self, ErrorKind, Read};
 use std::path::Path;
 
+use super::width::cut;
+
 /// The longest `config.toml`, in bytes; one that `train` writes has about a thousand.
 pub const CONFIG: u64 = 1 << 20;
 /// The longest `manifest.json`, in bytes.
@@ -13,14 +15,18 @@ pub const MANIFEST: u64 = 1 << 20;
 pub const SUMMARY: u64 = 1 << 25;
 /// The longest `curves.csv`, in bytes: some ten million rows.
 pub const CURVES: u64 = 1 << 30;
+/// The most bytes of a file in which a run keeps what it knows of its data.
+pub const RECORD: u64 = 1 << 28;
 
 /// The bytes of a line of a parser's message at most: enough for the names of all fields.
 const LINE: usize = 1200;
 /// Its lines at most.
 const LINES: usize = 12;
 
-/// The characters of foreign text that a message quotes at most.
+/// The columns of foreign text that a message quotes at most.
 const QUOTED: usize = 80;
+/// Its characters at most: there may be any number of combining marks in a column.
+const CHARACTERS: usize = 4 * QUOTED;
 
 /// The regular file `path`, of at most `most` bytes, to be read.
 ///
@@ -137,14 +143,13 @@ fn is_control(character: char) -> bool {
 
 /// `text` fit for a message: [`printable`], and no more of it than helps.
 pub fn quoted(text: &str) -> String {
-    let mut shown = String::new();
-    for (i, character) in text.chars().enumerate() {
-        if i == QUOTED {
-            return shown + "…";
-        }
-        push(&mut shown, character);
+    let beginning: String = text.chars().take(CHARACTERS).collect();
+    let shown = printable(&beginning);
+    let kept = cut(&shown, QUOTED);
+    if kept.len() == shown.len() && beginning.len() == text.len() {
+        return shown;
     }
-    shown
+    kept.to_owned() + "…"
 }
 
 /// The message of a parser, which may show a line of what it read: every line [`printable`] and cut to
@@ -174,6 +179,12 @@ mod tests {
     fn what_is_quoted_is_short_and_moves_no_cursor() {
         assert_eq!(quoted("a\u{1b}[2J\0"), "a\\u{1b}[2J\\0");
         assert_eq!(quoted(&"é".repeat(100)), "é".repeat(QUOTED) + "…");
+        assert_eq!(quoted(&"é".repeat(QUOTED)), "é".repeat(QUOTED));
+        assert_eq!(quoted(&"e\u{301}".repeat(100)), "e\u{301}".repeat(QUOTED) + "…");
+        assert_eq!(quoted(&"한".repeat(41)), "한".repeat(QUOTED / 2) + "…");
+        let marks = quoted(&("e".to_owned() + &"\u{301}".repeat(1000)));
+        assert_eq!((marks.chars().count(), marks.ends_with('…')), (CHARACTERS + 1, true));
+        assert_eq!(quoted(&"\0".repeat(100)), "\\0".repeat(QUOTED / 2) + "…");
         let long = "x".repeat(1_000_000);
         let clipped = clipped(&format!("one\n {long}\n\u{1b}three\n{}", "more\n".repeat(99)));
         let lines: Vec<&str> = clipped.lines().collect();

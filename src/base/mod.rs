@@ -12,3 +12,5 @@ pub mod output;
 pub mod rng;
 pub mod spelling;
 pub mod statistics;
+
+pub mod width;

@@ -47,6 +47,8 @@ enum Action {
     List(ListArgs),
     /// Train an experiment, evaluate it and write a run directory
     Train(TrainArgs),
+    /// Show what a training reads of files: columns, tokens, lengths, repetitions, the first pairs
+    Data(DataArgs),
     /// Go on with a run that was interrupted, to exactly where it would have come
     Resume(ResumeArgs),
     /// Train the published experiments over many seeds and set the published figures beside them
@@ -73,10 +75,12 @@ struct ListArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(group(ArgGroup::new("what").required(true).args(["preset", "config"])))]
+#[command(group(
+    ArgGroup::new("what").required(true).multiple(true).args(["preset", "config", "train", "series"])
+))]
 struct TrainArgs {
     /// Published experiment, as it is or with any field changed
-    #[arg(value_parser = PossibleValuesParser::new(presets::names()))]
+    #[arg(conflicts_with = "config", value_parser = PossibleValuesParser::new(presets::names()))]
     preset: Option<String>,
     /// TOML file with the configuration, such as a run's config.toml
     #[arg(long, value_name = "FILE")]
@@ -96,6 +100,15 @@ struct TrainArgs {
     /// Print neither progress nor result
     #[arg(long, short)]
     quiet: bool,
+    #[command(flatten)]
+    fields: Fields,
+}
+
+#[derive(Debug, Args)]
+struct DataArgs {
+    /// File of pairs to train on; with --task series, or with --inputs or --targets, a series
+    #[arg(value_name = "FILE")]
+    file: String,
     #[command(flatten)]
     fields: Fields,
 }
@@ -175,6 +188,9 @@ struct EvaluateArgs {
         value_parser = whole("samples", 1, MANY)
     )]
     samples: Option<i64>,
+    /// File of data to evaluate on in place of the run's own, all of it (pairs)
+    #[arg(long, value_name = "FILE", conflicts_with = "samples")]
+    test: Option<PathBuf>,
     /// The weights where val_loss was lowest, not the last; of a run with --validate-every
     #[arg(long)]
     best: bool,
@@ -231,6 +247,9 @@ struct PredictArgs {
     /// source a line; a line that is none is reported and answered by an empty one]
     #[arg(long, allow_hyphen_values = true)]
     source: Option<String>,
+    /// File of sources, one a line, in place of standard input; of a series, the file to go on with
+    #[arg(long, value_name = "FILE", conflicts_with = "source")]
+    source_file: Option<PathBuf>,
     /// Which replica of the run predicts
     #[arg(
         long,
@@ -315,6 +334,17 @@ impl TrainArgs {
             (None, None) => Given::default(),
         };
         resolve::resolve(from.with_flags(&self.fields.0)?)
+    }
+}
+
+impl DataArgs {
+    fn config(&self) -> Result<Config> {
+        let mut flags = self.fields.0.clone();
+        let series = flags.get("task").and_then(toml::Value::as_str) == Some("series")
+            || ["inputs", "targets", "decimal", "missing"].iter().any(|of| flags.contains_key(*of));
+        let field = if series { "series" } else { "train" };
+        flags.insert(field.to_owned(), self.file.clone().into());
+        resolve::resolve(Given::default().with_flags(&flags)?)
     }
 }
 
@@ -420,6 +450,7 @@ impl Action {
                 let what = commands::Train { config, initial, out: path, force, quiet };
                 return commands::train(what, out);
             }
+            Self::Data(what) => commands::data(&what.config()?, out)?,
             Self::Resume(ResumeArgs { run, epochs, device, quiet }) => {
                 return commands::resume(&commands::Resume { run, epochs, device, quiet }, out);
             }
@@ -440,19 +471,30 @@ impl Action {
             Self::Report(ReportArgs { runs, published_curves, json }) => {
                 commands::report(&commands::Report { runs, published_curves, json }, out)?
             }
-            Self::Evaluate(EvaluateArgs { run, samples, best, search, json, device }) => {
+            Self::Evaluate(args) => {
+                let EvaluateArgs { run, samples, test, best, search, json, device } = args;
                 if let Some(samples) = samples {
                     within("samples", samples, 1, MANY).map_err(UserError::usage)?;
                 }
                 let (which, decoding) = (which(best), search.decoding(None)?);
-                let what = commands::Evaluate { run, samples, which, decoding, device, json };
+                let what = commands::Evaluate { run, samples, test, which, decoding, device, json };
                 commands::evaluate(&what, out)?
             }
-            Self::Predict(PredictArgs { run, source, replica, best, search, n_best, device }) => {
+            Self::Predict(args) => {
+                let PredictArgs { run, source, source_file, replica, best, .. } = args;
+                let PredictArgs { search, n_best, device, .. } = args;
                 let (input, typed) = (std::io::stdin(), std::io::stdin().is_terminal());
                 let prompt = typed && std::io::stderr().is_terminal();
                 let (which, decoding) = (which(best), search.decoding(n_best)?);
-                let what = commands::Predict { run, source, replica, which, decoding, device };
+                let what = commands::Predict {
+                    run,
+                    source,
+                    source_file,
+                    replica,
+                    which,
+                    decoding,
+                    device,
+                };
                 commands::predict(&what, &mut input.lock(), prompt, out)?
             }
             Self::Inspect(args) => {

@@ -1,7 +1,7 @@
 //! `seqlab evaluate`.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
@@ -9,7 +9,7 @@ use super::decoding::Decoding;
 use super::trained::Trained;
 use crate::base::error::UserError;
 use crate::base::rng::Purpose;
-use crate::config::DeviceChoice;
+use crate::config::{Config, DeviceChoice};
 use crate::data::task::Task;
 use crate::reports::tables;
 use crate::run::run_dir::RunDir;
@@ -25,6 +25,8 @@ pub struct Evaluate {
     pub run: PathBuf,
     /// Fresh samples of each replica; `None`: as many as after the training.
     pub samples: Option<i64>,
+    /// A file to evaluate on in place of the run's own data.
+    pub test: Option<PathBuf>,
     /// Which weights.
     pub which: Which,
     /// How answers are searched.
@@ -46,10 +48,14 @@ pub fn evaluate(what: &Evaluate, out: &mut dyn Write) -> Result<()> {
     let &Evaluate { which, decoding, device, json, .. } = what;
     let (run, config) = RunDir::open(&what.run)?;
     let before = run.read_summary(&config)?.map(|summary| summary.replicas).unwrap_or_default();
-    let task = Task::new(&config);
+    let task = task(&run, &config, what.test.as_deref())?;
     decoding.check(&config, &task)?;
-    let samples = what.samples.unwrap_or(config.evaluation_samples) as usize;
-    if let Some(held_out) = task.held_out().filter(|held_out| samples > *held_out) {
+    let all = task.held_out(Purpose::Evaluation).filter(|_| what.test.is_some());
+    let asked = what.samples.unwrap_or(config.evaluation_samples) as usize;
+    let samples = all.unwrap_or(asked);
+    if let Some(held_out) =
+        task.held_out(Purpose::Evaluation).filter(|held_out| samples > *held_out)
+    {
         let error = format!("--samples {samples}: expected at most the {held_out} held out");
         let hint = "--evaluation-samples of train says how many are held out";
         return Err(UserError::usage(error).hint(hint).into());
@@ -88,6 +94,15 @@ pub fn evaluate(what: &Evaluate, out: &mut dyn Write) -> Result<()> {
     }
     write!(out, "{}", tables::results(&replicas, &[], trained.config.vocab))?;
     Ok(())
+}
+
+/// What `run` is evaluated on: its own data, or those of the file `test`.
+fn task(run: &RunDir, config: &Config, test: Option<&Path>) -> Result<Task> {
+    if test.is_some() {
+        return Ok(Task::recorded(config, &|name| run.record(name), test)?);
+    }
+    run.check_files()?;
+    Ok(Task::load(config)?)
 }
 
 /// The result of the replicas with these `seeds` together.

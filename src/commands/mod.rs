@@ -2,6 +2,7 @@
 //!
 //! Uses everything below, `reports` among it; knows no flag.
 
+mod data;
 mod decoding;
 mod doctor;
 mod evaluate;
@@ -16,6 +17,7 @@ mod signals;
 mod train;
 mod trained;
 
+pub use data::data;
 pub use decoding::{Decoding, WIDEST};
 pub use doctor::doctor;
 pub use evaluate::{Evaluate, evaluate};

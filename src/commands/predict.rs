@@ -1,13 +1,14 @@
 //! `seqlab predict`.
 
 use std::io::{BufWriter, Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
 use super::decoding::Decoding;
-use super::trained::{Trained, check_replica};
+use super::trained::{Trained, check_replica, recorded};
 use crate::base::error::UserError;
+use crate::base::input::{self, quoted, shown};
 use crate::config::DeviceChoice;
 use crate::data::sources::{Lines, Reads, Source};
 use crate::run::progress;
@@ -24,6 +25,8 @@ pub struct Predict {
     pub run: PathBuf,
     /// The one source; otherwise they are read one a line.
     pub source: Option<String>,
+    /// The file of sources one a line, in place of the input.
+    pub source_file: Option<PathBuf>,
     /// Which replica of the run predicts, where they do not all together.
     pub replica: i64,
     /// Which weights.
@@ -51,26 +54,52 @@ pub fn predict(
     let &Predict { replica, which, decoding, device, .. } = what;
     let (run, config) = RunDir::open(&what.run)?;
     check_replica(replica, &config)?;
-    let reads = Reads::new(&config);
+    let task = recorded(&run, &config)?;
+    // A series goes on with the end of a file, of which other tasks read every line.
+    let series = what.source_file.as_deref().filter(|_| task.scaling().is_some());
+    let series = series.map(|path| task.last_source(path)).transpose()?;
+    let file = what.source_file.as_deref().filter(|_| series.is_none());
+    let file = file.map(open).transpose()?;
+    let reads = Reads::new(&config, task);
     decoding.check(&config, reads.task())?;
     let device = placement::evaluation(&config, device, 1);
     let alone = (!decoding.ensemble).then_some(replica);
     let trained = Trained::load(&run, config, alone, which, device)?;
     alone.map_or(Ok(()), |replica| trained.check_replica(replica))?;
+    if let Some(source) = series {
+        let numbers = trained.predict_numbers(&[&source])?;
+        write!(out, "{}", reads.task().target_lines(&numbers, ','))?;
+        return Ok(());
+    }
     let search = decoding.search(&trained, reads.task())?;
     let n_best = decoding.n_best.map(|n| n as usize);
-    let answers = Answers { trained: &trained, reads: &reads, search, n_best };
+    let from = what.source_file.as_ref().map(|path| path.display().to_string());
+    let from = from.unwrap_or("standard input".to_owned());
+    let answers = Answers { input: from, trained: &trained, reads: &reads, search, n_best };
     let Some(source) = &what.source else {
-        return answer(&answers, Lines::new(reads.clone(), input), prompt, out);
+        return match file {
+            Some(file) => answer(&answers, Lines::new(reads.clone(), file), false, out),
+            None => answer(&answers, Lines::new(reads.clone(), input), prompt, out),
+        };
     };
     let source = reads.parse(source.as_bytes());
     let source = source.map_err(|e| UserError::usage(format!("--source: {e}")))?;
+    tell_unknown("--source", &source);
     write!(out, "{}{}", answers.header(), answers.of(&[(1, &source)])?.concat())?;
     Ok(())
 }
 
+/// The file of sources `path`.
+fn open(path: &Path) -> Result<impl Read, UserError> {
+    let unreadable =
+        |e| UserError::usage(format!("--source-file {}: cannot be read: {e}", shown(path)));
+    input::open(path, u64::MAX).map_err(unreadable)
+}
+
 /// What answers sources, and how.
 struct Answers<'a> {
+    /// Where the sources are from, for messages.
+    input: String,
     trained: &'a Trained,
     reads: &'a Reads,
     search: Option<Search>,
@@ -94,7 +123,8 @@ impl Answers<'_> {
             let predicted = self.trained.predict_numbers(&numbers)?;
             let targets =
                 predicted.chunks_exact((self.trained.config.n_out * features.target) as usize);
-            return Ok(targets.map(|numbers| self.reads.task().numbers(numbers) + "\n").collect());
+            let text = |numbers: &[f64]| self.reads.task().target_numbers(numbers) + "\n";
+            return Ok(targets.map(text).collect());
         }
         let ids: Vec<&[i64]> = sources.iter().map(|(_, source)| &source.ids[..]).collect();
         let task = self.reads.task();
@@ -134,6 +164,22 @@ impl Answers<'_> {
     }
 }
 
+/// Says which tokens of `source`, at `place`, the model does not know.
+fn tell_unknown(place: &str, source: &Source) {
+    if source.unknown.is_empty() {
+        return;
+    }
+    let mut tokens: Vec<String> = Vec::new();
+    for token in &source.unknown {
+        let token = format!("'{}'", quoted(token));
+        if !tokens.contains(&token) {
+            tokens.push(token);
+        }
+    }
+    let are = if tokens.len() == 1 { "is" } else { "are" };
+    progress::say(format!("{place}: {} {are} unknown to the model", tokens.join(", ")));
+}
+
 /// Gives `answers` to `lines` as they come, with a prompt where that is asked for.
 fn answer(
     answers: &Answers<'_>,
@@ -141,7 +187,7 @@ fn answer(
     prompt: bool,
     out: &mut dyn Write,
 ) -> Result<()> {
-    let unreadable = |e| UserError::usage(format!("standard input, {e}"));
+    let unreadable = |e| UserError::usage(format!("{}, {e}", answers.input));
     let hypotheses = answers.search.as_ref().map_or(1, |search| search.width);
     let most = rows_at_once(&answers.trained.config, hypotheses);
     let mut out = BufWriter::new(out);
@@ -165,13 +211,16 @@ fn answer(
         for line in &batch {
             all += 1;
             match line {
-                Ok(_) => write!(out, "{}", answered.next().unwrap_or_default())?,
+                Ok(source) => {
+                    tell_unknown(&format!("{}, line {all}", answers.input), source);
+                    write!(out, "{}", answered.next().unwrap_or_default())?;
+                }
                 Err(error) => {
                     bad += 1;
                     // Line n of what is printed is the answer to line n of what is read.
                     write!(out, "{}", answers.none(all))?;
                     out.flush()?;
-                    progress::say(format!("error: standard input, {error}"));
+                    progress::say(format!("error: {}, {error}", answers.input));
                 }
             }
         }
@@ -185,6 +234,6 @@ fn answer(
         return Ok(());
     }
     let error =
-        format!("standard input: {bad} of {all} lines are no sources, answered by empty ones");
+        format!("{}: {bad} of {all} lines are no sources, answered by empty ones", answers.input);
     Err(UserError::usage(error).into())
 }

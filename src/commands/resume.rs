@@ -88,6 +88,7 @@ pub(super) fn resume_until(stop: &AtomicBool, what: &Resume, out: &mut dyn Write
         None => {}
     }
 
+    run.check_files()?;
     let device = placement::measured(&config, choice(what, &config, whole.as_ref()))?;
     let mut trainer = new_trainer(&config, &device)?;
     let rows = whole.as_ref().map(|checkpoint| &checkpoint.manifest);

@@ -94,6 +94,9 @@ impl Session {
         let Chosen { device, note } = device;
         let name = device::name(device);
         if !quiet {
+            if let Some(about) = trainer.task().about() {
+                say(about);
+            }
             let note = note.map(|note| format!(" ({note})")).unwrap_or_default();
             let (preset, engine) = (&config.preset, trainer.chosen);
             let threads = threads_in_words(&config, trainer.pace());
@@ -212,7 +215,7 @@ fn evaluate(
         if examples.len() < EXAMPLES && own.count() < each {
             examples.push(prediction.row(evaluator.task, Writing::Own));
         }
-        file.add(prediction.row(evaluator.task, Writing::Ids))
+        file.add(prediction.row(evaluator.task, evaluator.task.writing_of_files()))
     })?;
     examples.sort_by_key(|example| example.replica);
     // The summary, which comes next, says that everything is there.

@@ -1,7 +1,7 @@
 //! `seqlab train`.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
@@ -59,11 +59,21 @@ pub(super) fn train_until(stop: &AtomicBool, what: Train, out: &mut dyn Write) -
         None if !draw_weights(&mut trainer, stop, quiet)? => return Ok(false),
         None => {}
     }
-    let path = what.out.map_or_else(|| RunDir::claim(&config.preset), Ok)?;
-    let (run, curves) = RunDir::create(&path, &config, force, |run| match initial {
-        // Nobody could draw them again.
-        Some(_) => save(run.disk(), &run.checkpoint_path(), &mut trainer, Checksum::of(b"")),
-        None => Ok(()),
+    let path = what.out.map_or_else(|| RunDir::claim(&name(&config)), Ok)?;
+    let (run, curves) = RunDir::create(&path, &config, force, |run| {
+        run.write_record(trainer.task())?;
+        match initial {
+            // Nobody could draw them again.
+            Some(_) => save(run.disk(), &run.checkpoint_path(), &mut trainer, Checksum::of(b"")),
+            None => Ok(()),
+        }
     })?;
     Session { begin, run, trainer, curves, device, quiet }.go_on("training", stop, out)
+}
+
+/// What a run is called where nobody says: as the file that it is trained on, or its preset.
+fn name(config: &Config) -> String {
+    let file = config.train.as_ref().or(config.series.as_ref());
+    let stem = file.and_then(|file| Path::new(file).file_stem());
+    stem.map_or_else(|| config.preset.clone(), |stem| stem.to_string_lossy().into_owned())
 }

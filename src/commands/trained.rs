@@ -45,6 +45,14 @@ pub(super) fn found(run: &RunDir, finished: bool) -> Result<Checkpoint> {
     Err(none.hint(hint).into())
 }
 
+/// The task of `run`, as far as it takes to read and to write sequences.
+///
+/// # Errors
+/// If what the run knows of its data is damaged.
+pub(super) fn recorded(run: &RunDir, config: &Config) -> Result<Task> {
+    Ok(Task::recorded(config, &|name| run.record(name), None)?)
+}
+
 /// Why `run`, of this configuration, has no best weights, which `flag` asks for.
 pub(super) fn no_best(flag: &str, run: &RunDir, config: &Config) -> UserError {
     let epochs = Epochs::of(config);
@@ -246,20 +254,20 @@ impl Trained {
 
     /// `sources` `(R, B, Tin)`, the same for every replica, with their mask.
     fn read(&self, sources: &[&[i64]]) -> Result<(Tensor, Option<Mask>)> {
-        let n_in = self.config.n_in as usize;
+        let longest = sources.iter().map(|ids| ids.len()).max().unwrap_or(0);
         let padded = sources
             .iter()
-            .flat_map(|ids| ids.iter().copied().chain(std::iter::repeat_n(0, n_in - ids.len())));
+            .flat_map(|ids| ids.iter().copied().chain(std::iter::repeat_n(0, longest - ids.len())));
         let padded: Vec<i64> = padded.collect();
         let rows = sources.len() as i64;
         let of_each = |steps: &Tensor| steps.f_expand([self.config.replicas, -1, -1], false);
         let steps = of_each(&device::upload(&padded, &[1, rows, -1], self.device)?)?;
-        if self.config.n_in_min.is_none() {
+        if !self.config.has_lengths() {
             return Ok((steps, None));
         }
         let lengths: Vec<i64> = sources.iter().map(|ids| ids.len() as i64).collect();
         let lengths = device::upload(&lengths, &[1, rows, 1], self.device)?;
-        let valid = no_padding(&lengths, n_in as i64)?;
+        let valid = no_padding(&lengths, longest as i64)?;
         Ok((steps, Some(Mask::new(&of_each(&valid)?)?)))
     }
 }

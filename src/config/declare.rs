@@ -56,6 +56,8 @@ pub enum Takes {
     TrueOrFalse,
     /// One of these words.
     Word(&'static [&'static str]),
+    /// Any text but none: a file's name, a column's.
+    Text,
     /// A [`DeviceChoice`].
     Device,
     /// A [`CheckpointEvery`].
@@ -117,6 +119,9 @@ impl FieldKind for f64 {
 impl FieldKind for bool {
     const TAKES: Takes = Takes::TrueOrFalse;
 }
+impl FieldKind for String {
+    const TAKES: Takes = Takes::Text;
+}
 impl FieldKind for DeviceChoice {
     const TAKES: Takes = Takes::Device;
 }
@@ -142,6 +147,7 @@ impl Field {
                 Takes::Positive | Takes::Fraction => "X",
                 Takes::TrueOrFalse => "BOOL",
                 Takes::Word(_) => "WORD",
+                Takes::Text => "TEXT",
                 Takes::Device => "DEVICE",
                 Takes::CheckpointEvery => "STEPS|TIME",
             },
@@ -186,7 +192,7 @@ impl Field {
             Takes::Whole(..) => text.parse().ok().map(Value::Integer),
             Takes::Positive | Takes::Fraction => text.parse().ok().map(Value::Float),
             Takes::TrueOrFalse => text.parse().ok().map(Value::Boolean),
-            Takes::Word(_) | Takes::Device | Takes::CheckpointEvery => {
+            Takes::Word(_) | Takes::Text | Takes::Device | Takes::CheckpointEvery => {
                 Some(Value::String(text.to_owned()))
             }
         };
@@ -211,6 +217,7 @@ impl Field {
             (Takes::Positive | Takes::Fraction, Value::Float(_)) => true,
             (Takes::TrueOrFalse, Value::Boolean(_)) => true,
             (Takes::Word(words), Value::String(word)) => words.contains(&word.as_str()),
+            (Takes::Text, Value::String(text)) => !text.is_empty(),
             (Takes::Device, value) => value.clone().try_into::<DeviceChoice>().is_ok(),
             (Takes::CheckpointEvery, value) => value.clone().try_into::<CheckpointEvery>().is_ok(),
             _ => false,
@@ -230,6 +237,7 @@ impl fmt::Display for Takes {
             Self::Fraction => f.write_str("a number from 0 to below 1"),
             Self::TrueOrFalse => f.write_str("true or false"),
             Self::Word(words) => f.write_str(&alternatives(words)),
+            Self::Text => f.write_str("a text"),
             Self::Device => f.write_str(DeviceChoice::EXPECTED),
             Self::CheckpointEvery => f.write_str(CheckpointEvery::EXPECTED),
         }

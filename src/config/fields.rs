@@ -32,12 +32,22 @@ use super::declare::Alters::{Nothing, Run};
 use super::declare::Takes::{Fraction, Whole};
 use super::declare::{self, COUNT, Field, MANY, Scope, configuration, only_for};
 use super::{
-    Attention, CUSTOM, CheckpointEvery, CurveMetric, DeviceChoice, Direction, Dtype, EngineChoice,
-    Family, Feedback, GateActivation, LearningRateSchedule, LossKind, OptimizerKind, TaskKind,
+    Attention, BadLines, CUSTOM, CheckpointEvery, CurveMetric, Decimal, DecoderStart, DeviceChoice,
+    Direction, Dtype, EngineChoice, Family, Feedback, GateActivation, LearningRateSchedule,
+    LossKind, Missing, Normalization, OptimizerKind, Separator, TaskKind, Tokens,
 };
 
 /// What Adam alone has.
 const OF_ADAM: Option<Scope> = only_for("optimizers", "optimizer", &["adam", "adamw"]);
+
+/// For pairs read from files.
+const PAIRS: Option<Scope> = only_for("task", "task", &["pairs"]);
+
+/// For pairs and series read from files.
+const FILES: Option<Scope> = only_for("tasks", "task", &["pairs", "series"]);
+
+/// For a series read from a file.
+const SERIES: Option<Scope> = only_for("task", "task", &["series"]);
 
 /// For sequences of numbers.
 const OF_NUMBERS: Option<Scope> = only_for("losses", "loss", &["mse", "mae"]);
@@ -63,10 +73,10 @@ configuration! {
         length: Option<i64> = None
             => scope: only_for("tasks", "task", &["echo", "lag"]), needed: true, depends: true;
         /// Samples in an epoch (reverse, padded_echo, waves), or those trained on in every epoch
-        /// (addition).
+        /// (addition, pairs, series).
         samples: Option<i64> = None
             => takes: Whole(1, COUNT),
-            scope: only_for("tasks", "task", &["reverse", "padded_echo", "addition", "waves"]),
+            scope: only_for("tasks", "task", &["reverse", "padded_echo", "addition", "waves", "pairs", "series"]),
             needed: true;
         /// Ids in a source; follows --n-out (addition).
         n_in: i64;
@@ -90,6 +100,70 @@ configuration! {
             => takes: Whole(1, MANY), scope: only_for("task", "task", &["padded_echo"]), needed: true;
         /// How many steps before the last source id the target lies (lag).
         lag: Option<i64> = None => scope: only_for("task", "task", &["lag"]), needed: true;
+    }
+    "Data from files" {
+        /// File with a pair of source and target in every line, to train on; makes the task pairs.
+        train: Option<String> = None
+            => scope: PAIRS, needed: true, silent: true, value: "FILE", left_out: Some("none");
+        /// File of pairs to validate on.
+        validation: Option<String> = None
+            => scope: PAIRS, silent: true, value: "FILE", left_out: Some("a part of --train");
+        /// File of pairs to evaluate the trained model on.
+        test: Option<String> = None
+            => scope: PAIRS, silent: true, value: "FILE", left_out: Some("the pairs validated on");
+        /// Share of the pairs of --train that are held out for validation, by --split-seed, all pairs
+        /// of a source in the same part; or of the rows of --series, those behind the training part.
+        validation_fraction: Option<f64> = None
+            => takes: Fraction, scope: FILES, silent: true, left_out: Some("0.1 without --validation");
+        /// Share of the pairs of --train, or of the rows of --series, its last ones, that are held
+        /// out for evaluation; 0: it is evaluated on what is validated on.
+        test_fraction: Option<f64> = None
+            => takes: Fraction, scope: FILES, silent: true, left_out: Some("0, of --series 0.1");
+        /// Seed of what is held out, the same for all replicas.
+        split_seed: Option<i64> = None
+            => takes: Whole(0, COUNT), scope: PAIRS, silent: true, left_out: Some("1");
+        /// Column of the sources: its number from 1, or its name in the header.
+        source_column: Option<String> = None
+            => scope: PAIRS, silent: true, value: "COLUMN", left_out: Some("1");
+        /// Column of the targets.
+        target_column: Option<String> = None
+            => scope: PAIRS, silent: true, value: "COLUMN", left_out: Some("2");
+        /// Whether the first line of each file names the columns.
+        header: Option<bool> = None
+            => scope: PAIRS, silent: true, left_out: Some("true where a column is named, otherwise false");
+        /// What stands between columns.
+        separator: Option<Separator> = None
+            => scope: FILES, silent: true, left_out: Some("comma for .csv, otherwise tab");
+        /// What the tokens of a source are.
+        source_tokens: Option<Tokens> = None
+            => scope: PAIRS, needed: true, silent: true, left_out: Some("found from the file");
+        /// What the tokens of a target are.
+        target_tokens: Option<Tokens> = None
+            => scope: PAIRS, needed: true, silent: true, left_out: Some("found from the file");
+        /// What is done to every text before it is cut into tokens.
+        normalization: Option<Normalization> = None => scope: PAIRS, silent: true, left_out: Some("none");
+        /// What is done with lines that cannot be read.
+        bad_lines: Option<BadLines> = None => scope: PAIRS, silent: true, left_out: Some("refuse");
+        /// The vocabulary of the sources, where --vocab is that of the targets.
+        source_vocab: Option<i64> = None
+            => scope: PAIRS, needed: true, silent: true, left_out: Some("found from the file");
+    }
+    "Series from a file" {
+        /// File with a time step in every line below its header, some of whose columns of numbers
+        /// are to be forecast from --n-in steps for --n-out steps; makes the task series.
+        series: Option<String> = None
+            => scope: SERIES, needed: true, silent: true, value: "FILE", left_out: Some("none");
+        /// Columns that are read, by the header's names, with commas between them.
+        inputs: Option<String> = None
+            => scope: SERIES, needed: true, silent: true, value: "COLUMNS",
+            left_out: Some("all that hold numbers");
+        /// Columns that are forecast, likewise.
+        targets: Option<String> = None
+            => scope: SERIES, needed: true, silent: true, value: "COLUMNS", left_out: Some("the inputs");
+        /// What stands before the decimals of a number; a comma needs another --separator.
+        decimal: Option<Decimal> = None => scope: SERIES, silent: true, left_out: Some("point");
+        /// What is done where a value is missing.
+        missing: Option<Missing> = None => scope: SERIES, silent: true, left_out: Some("refuse");
     }
     "Model" {
         /// Architecture.
@@ -127,6 +201,12 @@ configuration! {
         /// What the decoder is fed free-running, where no target is given to it (teacher_forced).
         feedback: Option<Feedback> = None
             => scope: only_for("family", "family", &["teacher_forced"]), needed: true;
+        /// What it is fed first there: zeros, as the tutorial does, or the id that it is fed first in
+        /// training; zeros in place of an embedding are nothing that it was trained on
+        /// (teacher_forced).
+        decoder_start: DecoderStart = DecoderStart::Zeros
+            => scope: only_for("family", "family", &["teacher_forced"]),
+            silent: true, left_out: Some("zeros");
     }
     "Training" {
         /// What training makes small: cross_entropy of ids, or the mean squared or absolute error of
@@ -300,6 +380,7 @@ mod tests {
             Takes::Fraction => vec![0.0.into(), 0.999.into()],
             Takes::TrueOrFalse => vec![false.into(), true.into()],
             Takes::Word(words) => words.iter().map(|&word| word.into()).collect(),
+            Takes::Text => vec!["a.tsv".into(), "b".into()],
             Takes::Device => vec!["auto".into(), "cuda:3".into()],
             Takes::CheckpointEvery => vec!["never".into(), 100.into(), "5m".into()],
         }

@@ -67,13 +67,91 @@ words! {
         Addition = "addition",
         /// Say how sines go on, in numbers.
         Waves = "waves",
+        /// Say the target of a source as the lines of a file have them.
+        Pairs = "pairs",
+        /// Say how the numbers of a file go on.
+        Series = "series",
     }
 }
 
 impl TaskKind {
     /// Whether its sequences are of numbers, not of ids.
     pub fn has_numbers(self) -> bool {
-        self == Self::Waves
+        [Self::Waves, Self::Series].contains(&self)
+    }
+}
+
+words! {
+    /// What the tokens of a text are; `crate::data::files::tokens` cuts it into them.
+    Tokens {
+        /// Unicode scalar values.
+        Characters = "characters",
+        /// User-perceived characters: extended grapheme clusters.
+        Graphemes = "graphemes",
+        /// What stands between white space.
+        Words = "words",
+        /// Whole numbers between white space.
+        Ids = "ids",
+    }
+}
+
+words! {
+    /// What is done to a text before it is cut into tokens.
+    Normalization {
+        /// Nothing.
+        None = "none",
+        /// Unicode's canonical composition.
+        Nfc = "nfc",
+        /// Unicode's canonical decomposition: a Hangul syllable becomes its letters.
+        Nfd = "nfd",
+        /// Case folding, composed: capitals and small letters are the same.
+        Casefold = "casefold",
+    }
+}
+
+words! {
+    /// What stands between the columns of a file.
+    Separator {
+        /// A tab; quotes are characters like others.
+        Tab = "tab",
+        /// A comma, as in CSV files: a field in double quotes may hold commas.
+        Comma = "comma",
+        /// A semicolon, likewise.
+        Semicolon = "semicolon",
+    }
+}
+
+words! {
+    /// What stands before the decimals of a number in a file.
+    Decimal {
+        /// A point: 1.5.
+        Point = "point",
+        /// A comma: 1,5.
+        Comma = "comma",
+    }
+}
+
+words! {
+    /// What is done where a series lacks a value; `crate::data::files::gaps` defines each.
+    Missing {
+        /// The first of them is an error.
+        Refuse = "refuse",
+        /// The value before it stands in for it.
+        Previous = "previous",
+        /// A straight line between the values beside it does.
+        Interpolate = "interpolate",
+        /// Windows in which a value is missing are left out.
+        SkipWindows = "skip_windows",
+    }
+}
+
+words! {
+    /// What is done with lines of a file that cannot be read.
+    BadLines {
+        /// The first of them is an error.
+        Refuse = "refuse",
+        /// They are left out and counted.
+        Skip = "skip",
     }
 }
 
@@ -123,6 +201,16 @@ words! {
         Argmax = "argmax",
         /// The numbers that it has said, for losses on numbers.
         Values = "values",
+    }
+}
+
+words! {
+    /// What a free-running decoder is fed first.
+    DecoderStart {
+        /// A vector of zeros, as the tutorial does.
+        Zeros = "zeros",
+        /// The id that it is fed first in training.
+        Id = "id",
     }
 }
 
@@ -291,13 +379,46 @@ impl Features {
     pub const OF_IDS: Self = Self { source: 1, target: 1 };
 }
 
+/// The first input of a teacher-forced decoder in training, an id that no sequence contains.
+pub const START_ID: i64 = 0;
+
+/// The same of texts, whose padding is 0.
+pub const TEXT_START: i64 = 1;
+
 /// The `preset` of a configuration that started from none.
 pub const CUSTOM: &str = "custom";
 
 impl Config {
+    /// What `fields` say; everything else is at its default, or nothing that a run can have.
+    ///
+    /// # Errors
+    /// A field of another type.
+    pub fn partial(fields: &toml::Table) -> Result<Self, toml::de::Error> {
+        let Ok(mut all) = toml::Table::try_from(Self::blank()) else {
+            unreachable!("every field is one of TOML")
+        };
+        all.extend(fields.clone());
+        all.try_into()
+    }
+
     /// The seed of each replica.
     pub fn seeds(&self) -> Vec<u64> {
         (0..self.replicas).map(|k| (self.seed + k) as u64).collect()
+    }
+
+    /// The ids of a source are below it.
+    pub fn vocab_of_sources(&self) -> i64 {
+        self.source_vocab.unwrap_or(self.vocab)
+    }
+
+    /// The id that a decoder is fed first in training.
+    pub fn start_id(&self) -> i64 {
+        if self.task == TaskKind::Pairs { TEXT_START } else { START_ID }
+    }
+
+    /// Whether samples have lengths of their own.
+    pub fn has_lengths(&self) -> bool {
+        self.n_in_min.is_some() || self.task == TaskKind::Pairs
     }
 
     /// The numbers of a time step, where the loss is one on numbers; `None`: sequences are of ids.

@@ -3,7 +3,8 @@
 use serde::Serialize;
 
 use crate::config::{
-    Attention, Config, Family, Feedback, GateActivation, LearningRateSchedule, TaskKind,
+    Attention, Config, DecoderStart, Family, Feedback, GateActivation, LearningRateSchedule,
+    TaskKind,
 };
 
 /// A published figure, or the range of several runs of the same script.
@@ -351,6 +352,7 @@ fn reverse_400_40() -> Config {
         embedding: 32,
         attention: Attention::General,
         feedback: Some(Feedback::Argmax),
+        decoder_start: DecoderStart::Id,
         gate_activation: GateActivation::Sigmoid,
         epochs: 40,
         learning_rate: 2e-3,

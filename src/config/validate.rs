@@ -118,12 +118,12 @@ impl Config {
                 let found = self.recurrent_dropout;
                 Err(Invalid::new("recurrent_dropout", found, "0").because(why))
             }
-            _ if self.n_in_min.is_some() && self.stateful => {
-                let why = ": a batch with other lengths (--n-in-min) does not go on with the last";
+            _ if self.has_lengths() && self.stateful => {
+                let why = ": a batch with other lengths does not go on with the last";
                 Err(Invalid::new("stateful", true, "false").because(why))
             }
-            Some(true) if self.n_in_min.is_some() => {
-                let why = ": targets would have to be as long as sources (--n-in-min)";
+            Some(true) if self.has_lengths() => {
+                let why = ": targets would have to be as long as sources";
                 Err(Invalid::new("return_sequences", true, "false").because(why))
             }
             _ if self.features().is_some() => self.validate_numbers(),

@@ -112,7 +112,7 @@ pub struct Batch {
     /// Tin steps each.
     pub source: Sequences,
     /// Tout steps each: what a teacher-forced decoder is fed, the target shifted right behind
-    /// [`START_ID`](crate::data::task::START_ID) or zeros; `None` for models without such a decoder.
+    /// [its start](crate::config::Config::start_id) or zeros; `None` for models without such a decoder.
     pub decoder_input: Option<Sequences>,
     /// Tout steps each.
     pub target: Sequences,

@@ -322,7 +322,7 @@ pub fn ids_of_a_step(config: &Config) -> i64 {
     let source = config.n_in.saturating_mul(features.source);
     let target = config.n_out.saturating_mul(features.target);
     let ids = source.saturating_add(target.saturating_mul(1 + forced));
-    let lengths = if config.n_in_min.is_some() { 2 } else { 0 };
+    let lengths = if config.has_lengths() { 2 } else { 0 };
     let ids = ids.saturating_add(lengths);
     [config.batch_size, config.replicas].into_iter().fold(ids, i64::saturating_mul)
 }

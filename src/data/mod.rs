@@ -9,6 +9,8 @@ pub mod epochs;
 
 pub mod task;
 
+pub mod files;
+
 pub mod batch;
 
 pub mod writing;

@@ -4,6 +4,7 @@ use std::io::{self, BufRead, BufReader, Read};
 
 use crate::base::input::quoted;
 use crate::config::Config;
+use crate::data::files::scaling::{Scale, scaled};
 use crate::data::task::Task;
 use crate::data::writing::Writing;
 
@@ -11,6 +12,9 @@ use crate::data::writing::Writing;
 /// besides.
 const ID_BYTES: u64 = 32;
 const LINE_BYTES: u64 = 1024;
+
+/// So many tokens of a text are always read.
+const TOKENS: i64 = 200;
 
 /// Bytes after which the rest of a line that is too long counts as endless.
 const ENDLESS: u64 = 1 << 26;
@@ -39,14 +43,16 @@ pub struct Source {
     pub numbers: Vec<f64>,
     /// How it was written, and is to be answered.
     pub writing: Writing,
+    /// Its tokens that the model does not know, and reads as one that stands for all of these.
+    pub unknown: Vec<String>,
 }
 
 impl Reads {
-    /// What a model of this configuration reads.
-    pub fn new(config: &Config) -> Self {
+    /// What a model of this configuration reads, whose task is `task`.
+    pub fn new(config: &Config, task: Task) -> Self {
         let &Config { vocab, n_in, n_in_min, .. } = config;
         let features = config.features().map(|features| features.source);
-        Self { task: Task::new(config), vocab, n_in, least: n_in_min.unwrap_or(n_in), features }
+        Self { task, vocab, n_in, least: n_in_min.unwrap_or(n_in), features }
     }
 
     /// What it is asked.
@@ -62,17 +68,28 @@ impl Reads {
         let text = std::str::from_utf8(line).map_err(|e| format!("no UTF-8: {e}"))?;
         if let Some(features) = self.features {
             let (ids, numbers) = (Vec::new(), self.numbers(text, features)?);
-            return Ok(Source { ids, numbers, writing: Writing::Ids });
+            return Ok(Source { ids, numbers, writing: Writing::Ids, unknown: Vec::new() });
         }
         let numbers = Vec::new();
         if let Some(ids) = self.task.read(text) {
-            return Ok(Source { ids: ids?, numbers, writing: Writing::Own });
+            let (ids, most) = (ids?, self.most());
+            if ids.len() as i64 > most {
+                return Err(format!("{} tokens: the model reads {most} at most", ids.len()));
+            }
+            let unknown = self.task.unknown_tokens(text);
+            return Ok(Source { ids, numbers, writing: Writing::Own, unknown });
         }
         let ids = self.ids(text).map_err(|e| match self.task.question() {
             Some(question) => format!("{e}, or {question}"),
             None => e,
         });
-        Ok(Source { ids: ids?, numbers, writing: Writing::Ids })
+        Ok(Source { ids: ids?, numbers, writing: Writing::Ids, unknown: Vec::new() })
+    }
+
+    /// The most tokens of a source. Texts may be longer than any that the model was trained on, as far
+    /// as memory is reckoned with.
+    fn most(&self) -> i64 {
+        if self.task.is_text() { (4 * self.n_in).max(TOKENS) } else { self.n_in }
     }
 
     fn numbers(&self, text: &str, features: i64) -> Result<Vec<f64>, String> {
@@ -84,7 +101,10 @@ impl Reads {
         if numbers.len() as i64 != self.n_in * features {
             return Err(format!("{} numbers: the model reads {self}", numbers.len()));
         }
-        Ok(numbers)
+        Ok(match self.task.scaling() {
+            Some(scaling) => scaled(&numbers, &scaling.inputs, Scale::to_model),
+            None => numbers,
+        })
     }
 
     fn ids(&self, text: &str) -> Result<Vec<i64>, String> {
@@ -118,6 +138,9 @@ impl Reads {
 impl std::fmt::Display for Reads {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (n, last) = (self.lengths(), self.vocab - 1);
+        if self.task.is_text() {
+            return write!(f, "a text of at most {} tokens", self.most());
+        }
         match self.features {
             Some(1) => return write!(f, "{n} numbers"),
             Some(features) => return write!(f, "{n} time steps of {features} numbers each"),
@@ -179,7 +202,7 @@ impl<R: Read> Lines<R> {
         }
         self.number += 1;
         self.line.clear();
-        let ids = self.reads.n_in * self.reads.features.unwrap_or(1);
+        let ids = self.reads.most() * self.reads.features.unwrap_or(1);
         let longest = ids as u64 * ID_BYTES + LINE_BYTES;
         let mut line = (&mut self.input).take(longest + 1);
         if line.read_until(b'\n', &mut self.line)? == 0 {

@@ -24,3 +24,11 @@ pub fn spaced_numbers(numbers: &[f64], dtype: Dtype) -> String {
 pub fn spaced(ids: &[i64]) -> String {
     ids.iter().map(i64::to_string).collect::<Vec<_>>().join(" ")
 }
+
+/// A field of a delimited file, in quotes where it could be taken for several.
+pub fn field(text: &str) -> String {
+    match text.contains([',', ';', '\t', '"']) {
+        true => format!("\"{}\"", text.replace('"', "\"\"")),
+        false => text.to_owned(),
+    }
+}

@@ -1,8 +1,11 @@
 //! What tells whether bytes are those that were written.
 
 use std::io::{self, Write};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+
+use crate::base::input;
 
 /// What a file, or the beginning of one, has to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +21,18 @@ impl Checksum {
     /// That of a file with this content.
     pub fn of(content: &[u8]) -> Self {
         Self { bytes: content.len() as u64, crc32: crc32fast::hash(content) }
+    }
+}
+
+impl Checksum {
+    /// That of the regular file `path`.
+    ///
+    /// # Errors
+    /// If it cannot be read, or is something else.
+    pub fn of_file(path: &Path) -> io::Result<Self> {
+        let mut running = Running::default();
+        io::copy(&mut input::open(path, u64::MAX)?, &mut running)?;
+        Ok(running.so_far())
     }
 }
 

@@ -1,6 +1,6 @@
 //! The families of models: what each is made of.
 
-use crate::config::{self, Config, Family, LossKind};
+use crate::config::{self, Config, DecoderStart, Family, LossKind};
 use crate::model::layers::attention::{Attention, ScoreMode};
 use crate::model::layers::bidirectional::Bidirectional;
 use crate::model::layers::dense::{Activation, Dense};
@@ -28,10 +28,12 @@ impl Model {
     pub fn new(config: &Config) -> Self {
         let model = Self {
             nodes: Vec::new(),
+            source_vocab: config.vocab_of_sources(),
             vocab: config.vocab,
             features: config.features(),
             loss: loss(config),
-            ragged: config.n_in_min.is_some(),
+            start: (config.decoder_start == DecoderStart::Id).then_some(config.start_id()),
+            ragged: config.has_lengths(),
         };
         let (source, target) = ((Along::Source, config.n_in), (Along::Target, config.n_out));
         let mut family = Builder { config, model, source, target };
@@ -111,11 +113,11 @@ impl Builder<'_> {
 
     /// An embedding of the ids of `read`, or the ids themselves where the configuration has none.
     fn embedded(&mut self, name: &str, read: Read, steps: (Along, i64)) -> Read {
-        let &Config { vocab, embedding: units, .. } = self.config;
+        let units = self.config.embedding;
         if units == 0 {
             return read;
         }
-        let embedding = Embedding { vocab, units };
+        let embedding = Embedding { vocab: self.model.width(read), units };
         Read::Outputs(self.model.add(name, embedding, vec![read], Start::Zero, steps))
     }
 

@@ -29,8 +29,12 @@ use losses::Loss;
 pub struct Model {
     /// From the source up. The loss is computed from the outputs of the last one.
     pub nodes: Vec<Node>,
-    /// V: ids are below it; 0 for numbers.
+    /// The ids of a source are below it; 0 for numbers.
+    pub source_vocab: i64,
+    /// V: those of a target are below it; 0 for numbers.
     pub vocab: i64,
+    /// The id that a decoder is fed first in inference; `None`: zeros in its place.
+    pub start: Option<i64>,
     /// The numbers of a time step; `None` for ids.
     pub features: Option<Features>,
     /// The loss that training minimises.
@@ -118,7 +122,7 @@ impl Model {
     /// The width of what `read` names; V for ids.
     pub fn width(&self, read: Read) -> i64 {
         match read {
-            Read::Source => self.features.map_or(self.vocab, |features| features.source),
+            Read::Source => self.features.map_or(self.source_vocab, |features| features.source),
             Read::DecoderInput => self.features.map_or(self.vocab, |features| features.target),
             Read::Outputs(node) | Read::Last(node) => self.nodes[node].layer.spec().width(),
         }

@@ -128,7 +128,7 @@ impl Network {
         let rows = read[0].ok_or_else(|| missing("a source"))?.rows()?;
         let mut outputs = Outputs(Vec::new());
         for node in 0..self.layers.len() {
-            let start = self.start(node, rows, state, &outputs)?;
+            let start = self.initial(node, rows, state, &outputs)?;
             let output = self.run(node, read, start.as_ref(), &outputs, masks.get(node))?;
             outputs.0.push(Some(output));
         }
@@ -174,6 +174,16 @@ impl Network {
         self.model.output_steps()
     }
 
+    /// The ids `(R, B, 1)` that a decoder is fed first in inference; `None`: zeros in their place.
+    ///
+    /// # Errors
+    /// libtorch's.
+    pub fn start(&self, rows: i64) -> Result<Option<Tensor>, TchError> {
+        let ids =
+            |start| Tensor::f_full([self.replicas, rows, 1], start, (Kind::Int64, self.device));
+        self.model.start.map(ids).transpose()
+    }
+
     /// The loss that training minimises.
     pub fn loss(&self) -> Loss {
         self.model.loss
@@ -190,7 +200,7 @@ impl Network {
             let output = match decodes {
                 true => None,
                 false => {
-                    let start = self.start(node, source.rows()?, state, &outputs)?;
+                    let start = self.initial(node, source.rows()?, state, &outputs)?;
                     Some(self.run(node, [Some(source), None], start.as_ref(), &outputs, None)?)
                 }
             };
@@ -213,7 +223,7 @@ impl Network {
                 let before = outputs.0[node].take().and_then(|output| output.last);
                 let start = match before {
                     Some(before) => Some(before),
-                    None => self.start(node, rows, &State(Vec::new()), outputs)?,
+                    None => self.initial(node, rows, &State(Vec::new()), outputs)?,
                 };
                 let output = self.run(node, [None, Some(fed)], start.as_ref(), outputs, None)?;
                 outputs.0[node] = Some(output);
@@ -237,7 +247,7 @@ impl Network {
     }
 
     /// The initial state of a node, if it has a state.
-    fn start(
+    fn initial(
         &self,
         node: usize,
         rows: i64,

@@ -8,12 +8,13 @@ use serde_json::json;
 
 use crate::base::input::printable;
 use crate::base::statistics::{Distribution, figure};
+use crate::base::width::{graphemes, padded, width};
 use crate::config::presets;
 use crate::config::{Config, EngineChoice};
 use crate::model::Model;
 use crate::model::summary::LayerSummary;
 use crate::run::curves::{CurveRow, PredictionRow};
-use crate::run::summary::{Evaluation, ReplicaSummary, Stopping};
+use crate::run::summary::{Evaluation, ForecastErrors, ReplicaSummary, Stopping};
 use crate::tensor::parameters::ParameterSpec;
 use crate::train::memory::{Estimate, gib};
 
@@ -22,10 +23,10 @@ pub fn table(rows: &[Vec<String>]) -> String {
     let shown = |row: &Vec<String>| row.iter().map(|cell| printable(cell)).collect();
     let rows: Vec<Vec<String>> = rows.iter().map(shown).collect();
     let columns = rows.first().map_or(0, Vec::len);
-    let width = |c: usize| rows.iter().map(|row| row[c].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let widest = |c: usize| rows.iter().map(|row| width(&row[c])).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns).map(widest).collect();
     let line = |row: &Vec<String>| {
-        let cells = row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:width$}"));
+        let cells = row.iter().zip(&widths).map(|(cell, &width)| padded(cell, width));
         cells.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
     };
     rows.iter().map(line).collect()
@@ -161,7 +162,7 @@ pub fn thousands(n: i64) -> String {
 
 /// Each replica's figures of the last epoch of training, of its last validation if it is among the rows
 /// `validated`, and of its evaluation; those of several in the mean, and a word on those that ended far
-/// worse than a model that knows nothing of `vocab` ids.
+/// worse than a model that knows nothing of `vocab` ids, and on those that answer all sources alike.
 pub fn results(replicas: &[ReplicaSummary], validated: &[CurveRow], vocab: i64) -> String {
     let of = |value: fn(&ReplicaSummary) -> Option<f64>| replicas.iter().map(value).collect();
     let evaluation = |value: fn(&Evaluation) -> Option<f64>| {
@@ -184,6 +185,11 @@ pub fn results(replicas: &[ReplicaSummary], validated: &[CurveRow], vocab: i64) 
         Column::new("token accuracy", evaluation(|e| e.token_accuracy)),
         Column::new("exact sequences", evaluation(|e| e.sequence_accuracy)),
     ]);
+    let rates: Vec<Option<f64>> = evaluation(|e| e.symbol_error_rate);
+    if rates.iter().any(Option::is_some) {
+        columns.push(Column::new(SYMBOL_ERRORS, rates));
+    }
+    columns.extend(forecast(replicas));
     // Numbers have none.
     columns.retain(|column| vocab > 0 || !ACCURACIES.contains(&column.name));
     let mut rows = vec![vec!["seed".to_owned()]];
@@ -193,8 +199,30 @@ pub fn results(replicas: &[ReplicaSummary], validated: &[CurveRow], vocab: i64) 
         let cells = std::iter::once(name.to_owned()).chain(cells).chain([mean]);
         rows.iter_mut().zip(cells).for_each(|(row, cell)| row.push(cell));
     }
-    table(&rows) + &lost(replicas, vocab)
+    table(&rows) + &lost(replicas, vocab) + &alike(replicas)
 }
+
+/// How far the replicas' forecasts are from what came, beside the naive forecast; none where nothing was
+/// forecast.
+fn forecast(replicas: &[ReplicaSummary]) -> Vec<Column> {
+    let of = |replica: &ReplicaSummary| replica.evaluation.as_ref()?.forecast.clone();
+    let errors: Vec<Option<ForecastErrors>> = replicas.iter().map(of).collect();
+    if errors.iter().all(Option::is_none) {
+        return Vec::new();
+    }
+    let column = |name, value: fn(&ForecastErrors) -> f64| {
+        Column::new(name, errors.iter().map(|errors| errors.as_ref().map(value)).collect())
+    };
+    vec![
+        column("MAE", |errors| errors.mae),
+        column("naive MAE", |errors| errors.naive_mae),
+        column("RMSE", |errors| errors.rmse),
+        column("naive RMSE", |errors| errors.naive_rmse),
+    ]
+}
+
+/// The column of the symbol error rate.
+const SYMBOL_ERRORS: &str = "symbol error rate";
 
 /// The columns of results of ids alone.
 const ACCURACIES: [&str; 5] =
@@ -205,10 +233,13 @@ pub fn ensemble(evaluation: &Evaluation) -> String {
     let samples = evaluation.samples.to_string();
     let accuracies = [evaluation.token_accuracy, evaluation.sequence_accuracy];
     let accuracies = accuracies.map(|accuracy| or_dash(accuracy.map(figure)));
-    table(&[
-        row(["seed", "fresh samples", "token accuracy", "exact sequences"]),
-        row(["ensemble", &samples, &accuracies[0], &accuracies[1]]),
-    ])
+    let mut header = row(["seed", "fresh samples", "token accuracy", "exact sequences"]);
+    let mut figures = row(["ensemble", &samples, &accuracies[0], &accuracies[1]]);
+    if let Some(rate) = evaluation.symbol_error_rate {
+        header.push(SYMBOL_ERRORS.to_owned());
+        figures.push(figure(rate));
+    }
+    table(&[header, figures]) + &answers_alike("The ensemble", evaluation).unwrap_or_default()
 }
 
 /// A column of results.
@@ -283,13 +314,39 @@ fn lost(replicas: &[ReplicaSummary], vocab: i64) -> String {
     )
 }
 
+/// A line for each replica that answers all sources alike.
+fn alike(replicas: &[ReplicaSummary]) -> String {
+    let line = |(k, replica): (usize, &ReplicaSummary)| {
+        let who = match replicas.len() {
+            1 => "The model".to_owned(),
+            _ => format!("Replica {k} (seed {})", replica.seed),
+        };
+        answers_alike(&who, replica.evaluation.as_ref()?)
+    };
+    replicas.iter().enumerate().filter_map(line).collect()
+}
+
+/// A line that says what `who` answers almost all sources, and how that compares to knowing nothing of
+/// them; `None` if the answers differ.
+fn answers_alike(who: &str, evaluation: &Evaluation) -> Option<String> {
+    let frequent = evaluation.answers_alike()?;
+    let percent = |share: f64| format!("{:.1} %", 100.0 * share);
+    let (share, text) = (percent(frequent.share), printable(&frequent.text));
+    let said = format!("{who} answers {share} of the sources alike, with \"{text}\"");
+    let target = evaluation.most_frequent_target_accuracy.map(|share| {
+        let share = percent(share);
+        format!("; the most frequent target of the training part would be right for {share}")
+    });
+    Some(said + &target.unwrap_or_default() + ".\n")
+}
+
 /// The columns of sequences beside each other.
 const SEQUENCES: [&str; 3] = ["source", "expected", "predicted"];
 
 /// Expected beside predicted sequences, as the tutorials print them, each with the seed of its replica
-/// where there are several. Where lines would be longer than `width`, sequences are shortened in the
+/// where there are several. Where lines would take more than `most` columns, sequences are shortened in the
 /// middle.
-pub fn predictions(examples: &[PredictionRow], seeds: &[u64], width: Option<usize>) -> String {
+pub fn predictions(examples: &[PredictionRow], seeds: &[u64], most: Option<usize>) -> String {
     let several = seeds.len() > 1;
     let row = |seed: &str, sequences: [&str; 3], wrong: &str| {
         let seed = several.then_some(seed);
@@ -300,46 +357,58 @@ pub fn predictions(examples: &[PredictionRow], seeds: &[u64], width: Option<usiz
         let mut rows = vec![row("seed", SEQUENCES, "")];
         for example in examples {
             let ids = [&example.source, &example.expected, &example.predicted];
-            let [source, expected, predicted] = ids.map(|ids| shortened(ids, most));
+            let [source, expected, predicted] = ids.map(|ids| shortened(&printable(ids), most));
             let wrong = if example.correct == Some(false) { "wrong" } else { "" };
             let seed = seeds[example.replica].to_string();
             rows.push(row(&seed, [&source, &expected, &predicted], wrong));
         }
         table(&rows)
     };
-    let longest = |text: &str| text.lines().map(|line| line.chars().count()).max().unwrap_or(0);
+    let longest = |text: &str| text.lines().map(width).max().unwrap_or(0);
     let whole = rows(usize::MAX);
-    match width {
-        Some(width) if longest(&whole) > width => {
+    match most {
+        Some(most) if longest(&whole) > most => {
             let beside = longest(&rows(0)).saturating_sub(SEQUENCES.concat().len());
-            rows(width.saturating_sub(beside) / SEQUENCES.len())
+            rows(most.saturating_sub(beside) / SEQUENCES.len())
         }
         _ => whole,
     }
 }
 
-/// `ids` in at most `most` characters: the first and the last, with … for those between.
-fn shortened(ids: &str, most: usize) -> String {
-    if ids.chars().count() <= most {
-        return ids.to_owned();
+/// What an id and many a word are narrower than: they stay whole or are left out.
+const WORD: usize = 8;
+
+/// `text` in at most `most` columns: its beginning and its end, with … for what is between. It is cut
+/// between words, or between characters where the words are too long.
+fn shortened(text: &str, most: usize) -> String {
+    if width(text) <= most {
+        return text.to_owned();
     }
-    let ids: Vec<&str> = ids.split(' ').collect();
-    let (mut first, mut last) = (0, ids.len());
-    let mut left = most.saturating_sub("…".chars().count());
+    let cut = ends(&text.split(' ').collect::<Vec<_>>(), " ", most);
+    match cut.as_str() {
+        "…" if most >= WORD => ends(&graphemes(text), "", most),
+        _ => cut,
+    }
+}
+
+/// The first and the last of `pieces`, which stand `between` each other, with … for those in the middle.
+fn ends(pieces: &[&str], between: &str, most: usize) -> String {
+    let (mut first, mut last) = (0, pieces.len());
+    let mut left = most.saturating_sub(width("…"));
     while first < last {
-        let from_the_start = first <= ids.len() - last;
-        let next = if from_the_start { ids[first] } else { ids[last - 1] };
-        // With the space beside it.
-        let Some(rest) = left.checked_sub(next.chars().count() + 1) else { break };
+        let from_the_start = first <= pieces.len() - last;
+        let next = if from_the_start { pieces[first] } else { pieces[last - 1] };
+        let Some(rest) = left.checked_sub(width(next) + width(between)) else { break };
         left = rest;
         if from_the_start { first += 1 } else { last -= 1 }
     }
-    [&ids[..first], &["…"], &ids[last..]].concat().join(" ")
+    [&pieces[..first], &["…"], &pieces[last..]].concat().join(between)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::run::summary::Frequent;
 
     fn total(preset: &str) -> i64 {
         let config = presets::find(preset).unwrap().config;
@@ -364,6 +433,7 @@ mod tests {
             loss: Some(eval_loss),
             token_accuracy: Some(0.5),
             sequence_accuracy: Some(0.25),
+            ..Evaluation::default()
         };
         ReplicaSummary {
             seed,
@@ -409,6 +479,65 @@ mod tests {
         assert_eq!(shortened(ids, 18), "11 12 13 … 16 17");
         assert_eq!(shortened(ids, 3), "…");
         assert_eq!(shortened(ids, 0), "…");
+    }
+
+    #[test]
+    fn text_is_shortened_by_what_its_reader_takes_for_characters() {
+        let long = "internationalisation";
+        assert_eq!(shortened(long, 20), long);
+        assert_eq!(shortened(long, 9), "inte…tion");
+        assert_eq!(shortened("한국어발음사전", 10), "한국…사전");
+        // The same, decomposed.
+        let jamo = "\u{1112}\u{1161}\u{11ab}";
+        assert_eq!(shortened(&jamo.repeat(9), 10), format!("{0}{0}…{0}{0}", jamo));
+        let accents = |n| "e\u{301}".repeat(n);
+        assert_eq!(shortened(&accents(12), 8), format!("{}…{}", accents(4), accents(3)));
+        assert_eq!(shortened(&format!("a {}", "b".repeat(30)), 12), "a …");
+    }
+
+    #[test]
+    fn columns_are_as_wide_as_what_is_shown() {
+        let rows = [["e\u{301}t", "1"], ["日本", "2"], ["a\u{1b}[2J", "3"], ["한", "4"]];
+        let text = table(&rows.map(row));
+        let shown = "e\u{301}t          1\n日本        2\na\\u{1b}[2J  3\n한          4\n";
+        assert_eq!(text, shown);
+        for line in text.lines() {
+            assert_eq!(width(line), 13, "{line}");
+        }
+    }
+
+    #[test]
+    fn symbol_errors_are_shown_where_there_are_any() {
+        let mut replicas = [summary(1, 1.0, 2.0), summary(2, 1.0, 2.0)];
+        assert!(!results(&replicas, &[], 100).contains(SYMBOL_ERRORS));
+        let ensemble_of = |of: &ReplicaSummary| ensemble(of.evaluation.as_ref().unwrap());
+        assert!(!ensemble_of(&replicas[0]).contains(SYMBOL_ERRORS));
+        replicas[1].evaluation.as_mut().unwrap().symbol_error_rate = Some(1.125);
+        let text = results(&replicas, &[], 100);
+        let ends: Vec<&str> = text.lines().map(|line| &line[line.len() - 6..]).collect();
+        assert_eq!(ends, ["r rate", "     -", "1.1250", "1.1250"], "{text}");
+        assert!(ensemble_of(&replicas[1]).ends_with("1.1250\n"));
+    }
+
+    #[test]
+    fn a_model_that_answers_all_alike_is_named() {
+        let mut replicas = [summary(3, 1.0, 2.0), summary(4, 1.0, 2.0)];
+        let frequent = Frequent { text: "a b\u{1b}".to_owned(), share: 0.982, target_share: 0.1 };
+        let evaluation = replicas[1].evaluation.as_mut().unwrap();
+        evaluation.most_frequent_prediction = Some(frequent);
+        evaluation.most_frequent_target_accuracy = Some(0.0125);
+        let text = results(&replicas, &[], 100);
+        let says = "answers 98.2 % of the sources alike, with \"a b\\u{1b}\"; the most frequent \
+                    target of the training part would be right for 1.2 %.\n";
+        assert!(text.ends_with(&format!("\nReplica 1 (seed 4) {says}")), "{text}");
+        let alone = results(&replicas[1..], &[], 100);
+        assert!(alone.ends_with(&format!("\nThe model {says}")), "{alone}");
+        let evaluation = replicas[1].evaluation.as_mut().unwrap();
+        assert!(ensemble(evaluation).ends_with(&format!("\nThe ensemble {says}")));
+        evaluation.most_frequent_target_accuracy = None;
+        assert!(ensemble(evaluation).ends_with("with \"a b\\u{1b}\".\n"));
+        evaluation.most_frequent_prediction.as_mut().unwrap().share = 0.8;
+        assert!(!ensemble(evaluation).contains("alike"));
     }
 
     #[test]

@@ -2,6 +2,8 @@
 //!
 //! Uses configurations and what tasks say of them, and `base`.
 
+mod from_files;
+mod from_series;
 mod given;
 mod validate;
 
@@ -10,10 +12,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
+use crate::base::error::UserError;
 use crate::base::input::quoted;
 use crate::base::spelling::nearest;
 use crate::config::presets::{self, Preset};
-use crate::config::{Alters, CUSTOM, Config, Family, Field, field};
+use crate::config::{Alters, CUSTOM, Config, Family, Field, TaskKind, field, written};
 use crate::data::task::Rules;
 use given::Origin;
 pub use given::{Given, parse};
@@ -30,8 +33,11 @@ pub use given::{Given, parse};
 pub fn resolve(mut given: Given) -> Result<Config> {
     given.check()?;
     if let Some(preset) = preset(&given)? {
+        check_no_files(&given, &preset)?;
         complete(&mut given, &preset)?;
     }
+    from_files::complete(&mut given)?;
+    from_series::complete(&mut given)?;
     let missing = |e: toml::de::Error| {
         let hint = "give it a value, or say preset = \"echo\" or another to start from";
         given.complaint(e.message()).hint(hint)
@@ -42,6 +48,28 @@ pub fn resolve(mut given: Given) -> Result<Config> {
         Some(idle) => Err(given.blame(idle).into()),
         None => Ok(config),
     }
+}
+
+/// A preset has data of its own.
+fn check_no_files(given: &Given, preset: &Preset) -> Result<(), UserError> {
+    let task: Option<TaskKind> = word(&given.fields, "task");
+    let files = [("train", TaskKind::Pairs), ("series", TaskKind::Series)];
+    let named = files
+        .into_iter()
+        .find(|(field, of)| task.map_or_else(|| given.has(field), |task| task == *of));
+    let Some((field, of)) = named else { return Ok(()) };
+    let error = format!("preset {}: expected none with task {of}", preset.name);
+    let hint = format!("leave it out: what is not given is found from the file of --{field}");
+    Err(given.at("preset", error).hint(hint))
+}
+
+/// Checks the ranges of the fields of files that are `given`, of which `config` is made, before a file
+/// is read.
+fn check_ranges(given: &Given, config: &Config) -> Result<(), UserError> {
+    let of_files = |field: &Field| {
+        ["Data from files", "Series from a file"].contains(&field.section) && given.has(field.name)
+    };
+    config.validate_fields(of_files).map_err(|invalid| given.blame(invalid))
 }
 
 /// The preset that `given` names, if it names one.
@@ -120,6 +148,22 @@ pub fn changes(then: &Config, now: &Config) -> Result<Option<String>> {
     };
     let changes: Vec<String> = fields.iter().filter_map(change).collect();
     Ok((!changes.is_empty()).then(|| changes.join(", ")))
+}
+
+/// The fields of `config` that are found from its files where nobody gives them, with their values.
+///
+/// # Errors
+/// As [`table`].
+pub fn found(config: &Config) -> Result<Vec<(&'static str, String)>> {
+    let table = table(config)?;
+    let value = |name: &'static str| Some((name, written(table.get(name)?)));
+    Ok(match config.task {
+        TaskKind::Series => {
+            let all = from_series::NEEDED.into_iter().chain(from_series::FOUND);
+            all.filter_map(value).collect()
+        }
+        _ => from_files::FOUND.into_iter().filter_map(value).collect(),
+    })
 }
 
 /// Takes out of `base` the fields that apply to it and, once it is overridden by `change`, do not.
@@ -201,13 +245,9 @@ mod tests {
     fn flags_tell_what_differs_from_the_preset() {
         for preset in presets::all() {
             assert_eq!(flags(&preset.config).unwrap(), "");
-            let config = Config {
-                units: 7,
-                global_clipnorm: Some(0.5),
-                gate_activation: crate::config::GateActivation::Sigmoid,
-                ..preset.config
-            };
-            let expected = " --gate-activation sigmoid --global-clipnorm 0.5 --units 7";
+            let config =
+                Config { units: 7, global_clipnorm: Some(0.5), dropout: 0.25, ..preset.config };
+            let expected = " --dropout 0.25 --global-clipnorm 0.5 --units 7";
             assert_eq!(flags(&config).unwrap(), expected);
         }
     }

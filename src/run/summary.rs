@@ -83,18 +83,8 @@ impl Summary {
                                     step after it stopped"
                 ));
             }
-            let Some(Evaluation { samples, token_accuracy, sequence_accuracy, .. }) =
-                &replica.evaluation
-            else {
-                continue;
-            };
-            if *samples as u64 > SAMPLES {
-                return Err(format!("replica {k}: samples {samples}: expected at most {SAMPLES}"));
-            }
-            for share in [token_accuracy, sequence_accuracy].into_iter().flatten() {
-                if !(0.0..=1.0).contains(share) {
-                    return Err(format!("replica {k}: accuracy {share}: expected 0 to 1"));
-                }
+            if let Some(evaluation) = &replica.evaluation {
+                evaluation.check().map_err(|error| format!("replica {k}: {error}"))?;
             }
         }
         Ok(summary)
@@ -148,7 +138,7 @@ impl ReplicaSummary {
 }
 
 /// How one replica did on fresh sequences, free-running.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
     /// Sequences tried.
     pub samples: usize,
@@ -160,4 +150,155 @@ pub struct Evaluation {
     pub token_accuracy: Option<f64>,
     /// Share of sequences that are right as a whole, likewise.
     pub sequence_accuracy: Option<f64>,
+    /// Insertions, deletions and substitutions that make the answers into the targets, over the ids of
+    /// the targets, both without their ends and summed over all sequences; `None` where targets have no
+    /// end, and in runs from before it was noted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub symbol_error_rate: Option<f64>,
+    /// Of text, the answer that was given most often.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub most_frequent_prediction: Option<Frequent>,
+    /// Share of sequences that would be right as a whole if every answer were the most frequent target
+    /// of the training part; `None` where nobody knows that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub most_frequent_target_accuracy: Option<f64>,
+    /// How far forecasts of a series are from what came, in the file's units.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forecast: Option<ForecastErrors>,
+}
+
+/// How far forecasts are from what came, over all steps and columns, beside the naive forecast: that
+/// everything stays as it was last.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ForecastErrors {
+    /// Mean absolute error.
+    pub mae: f64,
+    /// Root of the mean squared error.
+    pub rmse: f64,
+    /// The naive forecast's mean absolute error.
+    pub naive_mae: f64,
+    /// The naive forecast's root of the mean squared error.
+    pub naive_rmse: f64,
+    /// The same of each target column, where there are several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub columns: Vec<ColumnErrors>,
+}
+
+/// [`ForecastErrors`] of one column.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ColumnErrors {
+    /// Its name.
+    pub column: String,
+    /// Mean absolute error.
+    pub mae: f64,
+    /// Root of the mean squared error.
+    pub rmse: f64,
+    /// The naive forecast's mean absolute error.
+    pub naive_mae: f64,
+    /// The naive forecast's root of the mean squared error.
+    pub naive_rmse: f64,
+}
+
+/// The answer that was given most often.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Frequent {
+    /// The answer, or its beginning.
+    pub text: String,
+    /// In which share of the sequences.
+    pub share: f64,
+    /// In which share of the sequences the most frequent target was expected.
+    pub target_share: f64,
+}
+
+/// The fewest sequences, the least share of them with the same answer, and how many times the share of
+/// the most frequent target that has to be, for a model to count as one that answers all alike.
+const ALIKE: (usize, f64, f64) = (20, 0.9, 2.0);
+
+impl Evaluation {
+    /// The answer that almost all sources were given though their targets differ, if there is one.
+    pub fn answers_alike(&self) -> Option<&Frequent> {
+        let (samples, least, times) = ALIKE;
+        let alike = |of: &&Frequent| of.share >= least && of.share > times * of.target_share;
+        self.most_frequent_prediction.as_ref().filter(|_| self.samples >= samples).filter(alike)
+    }
+
+    /// Checks that its numbers are some that an evaluation can come to.
+    fn check(&self) -> Result<(), String> {
+        let samples = self.samples;
+        if samples as u64 > SAMPLES {
+            return Err(format!("samples {samples}: expected at most {SAMPLES}"));
+        }
+        let frequent = self.most_frequent_prediction.as_ref();
+        let shares = [
+            ("accuracy", self.token_accuracy),
+            ("accuracy", self.sequence_accuracy),
+            ("accuracy", self.most_frequent_target_accuracy),
+            ("share", frequent.map(|of| of.share)),
+            ("target_share", frequent.map(|of| of.target_share)),
+        ];
+        for (name, share) in shares {
+            if let Some(share) = share.filter(|share| !(0.0..=1.0).contains(share)) {
+                return Err(format!("{name} {share}: expected 0 to 1"));
+            }
+        }
+        if let Some(ForecastErrors { mae, rmse, naive_mae, naive_rmse, .. }) = &self.forecast {
+            let errors = [mae, rmse, naive_mae, naive_rmse];
+            if let Some(error) = errors.into_iter().find(|error| **error < 0.0) {
+                return Err(format!("forecast {error}: expected 0 or more"));
+            }
+        }
+        match self.symbol_error_rate.filter(|rate| *rate < 0.0) {
+            Some(rate) => Err(format!("symbol_error_rate {rate}: expected 0 or more")),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answers(samples: usize, share: f64, target_share: f64) -> Evaluation {
+        let frequent = Frequent { text: "a b".to_owned(), share, target_share };
+        let most_frequent_prediction = Some(frequent);
+        Evaluation { samples, most_frequent_prediction, ..Evaluation::default() }
+    }
+
+    #[test]
+    fn a_model_answers_alike_what_is_not_alike() {
+        let alike = |of: Evaluation| of.answers_alike().map(|frequent| frequent.text.clone());
+        assert_eq!(alike(answers(20, 0.9, 0.4)).as_deref(), Some("a b"));
+        for other in [answers(19, 1.0, 0.1), answers(20, 0.89, 0.1), answers(20, 1.0, 0.5)] {
+            assert_eq!(alike(other), None);
+        }
+        assert_eq!(alike(Evaluation { samples: 20, ..Evaluation::default() }), None);
+    }
+
+    #[test]
+    fn figures_that_no_evaluation_has_are_refused() {
+        assert_eq!(answers(1, 1.0, 0.0).check(), Ok(()));
+        let rate = |rate| Evaluation { symbol_error_rate: Some(rate), ..Evaluation::default() };
+        assert_eq!(rate(3.5).check(), Ok(()));
+        let accuracy =
+            Evaluation { most_frequent_target_accuracy: Some(7.0), ..Evaluation::default() };
+        for (of, says) in [
+            (rate(-0.5), "symbol_error_rate -0.5: expected 0 or more"),
+            (accuracy, "accuracy 7: expected 0 to 1"),
+            (answers(1, 1.5, 0.0), "share 1.5: expected 0 to 1"),
+            (answers(1, 1.0, -1.0), "target_share -1: expected 0 to 1"),
+        ] {
+            assert_eq!(of.check().unwrap_err(), says);
+        }
+    }
+
+    #[test]
+    fn what_an_evaluation_has_not_is_not_written() {
+        let text = serde_json::to_string(&Evaluation::default()).unwrap();
+        let written = r#"{"samples":0,"loss":null,"token_accuracy":null,"sequence_accuracy":null}"#;
+        assert_eq!(text, written);
+        assert_eq!(serde_json::from_str::<Evaluation>(written).unwrap(), Evaluation::default());
+        let whole = Evaluation { symbol_error_rate: Some(0.1), ..answers(3, 0.5, 0.25) };
+        let text = serde_json::to_string(&whole).unwrap();
+        assert_eq!(serde_json::from_str::<Evaluation>(&text).unwrap(), whole);
+    }
 }

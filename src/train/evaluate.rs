@@ -1,8 +1,11 @@
 //! Evaluation on sequences that are never trained on: no gradient, no target in sight of the model.
 
+use std::ops::Range;
+
 use anyhow::Result;
 use tch::{Device, TchError, Tensor};
 
+use crate::base::input::quoted;
 use crate::base::rng::Purpose;
 use crate::config::{Attention, Config};
 use crate::data::batch::{Batch, Sequences, Steps};
@@ -13,18 +16,22 @@ use crate::model::layers::twin::{Input, Mask};
 use crate::model::losses::Target;
 use crate::model::network::{Network, State};
 use crate::run::curves::PredictionRow;
-use crate::run::summary::Evaluation;
+use crate::run::summary::{Evaluation, Frequent};
 use crate::tensor::device;
 use crate::train::decode::{Search, free_running};
+use crate::train::forecast::Errors;
+use crate::train::score::{Scoring, Tally};
 
 /// One evaluated sequence.
 #[derive(Debug)]
 pub struct Prediction<'a> {
     /// Replica.
     pub replica: usize,
+    /// What it is for, and its place in the epoch's samples.
+    pub sample: (Purpose, usize),
     /// What the model read.
     pub source: Steps<'a>,
-    /// What it should have said.
+    /// What it should have said. It may have more time steps than the model says.
     pub expected: Steps<'a>,
     /// What it said.
     pub predicted: Steps<'a>,
@@ -35,13 +42,16 @@ impl Prediction<'_> {
     pub fn row(&self, task: &Task, writing: Writing) -> PredictionRow {
         let target = |steps: Steps<'_>| match steps {
             Steps::Ids(ids) => task.target(task.before_end(ids), writing),
-            Steps::Numbers(numbers) => task.numbers(numbers),
+            Steps::Numbers(numbers) => task.target_numbers(numbers),
         };
+        let is_right = || Scoring::of(task).is_right(self.expected.ids(), self.predicted.ids());
         let (source, correct) = match self.source {
-            Steps::Ids(ids) => (task.source(ids, writing), Some(self.expected == self.predicted)),
-            Steps::Numbers(numbers) => (task.numbers(numbers), None),
+            Steps::Ids(ids) => (task.source(ids, writing), Some(is_right())),
+            Steps::Numbers(numbers) => (task.source_numbers(numbers), None),
         };
         let (expected, predicted) = (target(self.expected), target(self.predicted));
+        let (purpose, index) = self.sample;
+        let [source, expected] = task.texts(purpose, index).unwrap_or([source, expected]);
         PredictionRow { replica: self.replica, source, expected, predicted, correct }
     }
 }
@@ -82,9 +92,11 @@ impl Evaluator<'_> {
         if self.ensemble() {
             seeds.truncate(1);
         }
-        let mut tallies: Vec<Counts> = seeds.iter().map(|_| Counts::default()).collect();
+        let scoring = Scoring::of(self.task);
+        let mut tallies: Vec<Tally> = seeds.iter().map(|_| Tally::new(scoring)).collect();
+        let mut errors = vec![Errors::default(); seeds.len()];
         let hypotheses = self.search.as_ref().map_or(1, |search| search.width);
-        let plan = Plan::new(self.config, hypotheses, self.task.fresh_set(samples));
+        let plan = Plan::new(self.config, hypotheses, self.task.fresh_set(purpose, samples));
         let Plan { epochs, per_epoch, stride, side_by_side } = plan;
         for first in (0..epochs).step_by(side_by_side) {
             let last = epochs.min(first + side_by_side as u64);
@@ -99,15 +111,48 @@ impl Evaluator<'_> {
                 let (predicted, losses, next) = self.predict(&batch, carried.take())?;
                 carried = self.config.stateful.then_some(next);
                 for (tally, loss) in tallies.iter_mut().zip(losses) {
-                    *tally.loss.get_or_insert(0.0) += loss * batch.size as f64;
+                    tally.add_loss(loss * batch.size as f64);
                 }
-                for prediction in predictions(&batch, &predicted, self.task.end()) {
-                    tallies[prediction.replica].add(&prediction);
+                let of = (purpose, range);
+                for prediction in predictions(&batch, &predicted, of, self.task.end()) {
+                    let Prediction { replica, expected, predicted, .. } = prediction;
+                    tallies[replica].add(expected.ids(), predicted.ids());
+                    self.compare(&mut errors[replica], &prediction);
                     each(prediction)?;
                 }
             }
         }
-        Ok(tallies.iter().map(Counts::evaluation).collect())
+        let of_all = tallies.iter().zip(errors).zip(seeds);
+        Ok(of_all.map(|((tally, errors), seed)| self.evaluation(tally, &errors, seed)).collect())
+    }
+
+    /// Adds the forecast of a series to `errors`; other predictions are none.
+    fn compare(&self, errors: &mut Errors, prediction: &Prediction<'_>) {
+        let &Prediction { expected, predicted, sample: (purpose, index), .. } = prediction;
+        let (Steps::Numbers(expected), Steps::Numbers(predicted)) = (expected, predicted) else {
+            return;
+        };
+        let last = self.task.last_known(purpose, index);
+        if let (Some(scaling), Some(last)) = (self.task.scaling(), last) {
+            errors.add(scaling, expected, predicted, &last);
+        }
+    }
+
+    /// What the answers in `tally` and the forecasts in `errors`, of the replica of `seed`, come to.
+    fn evaluation(&self, tally: &Tally, errors: &Errors, seed: u64) -> Evaluation {
+        let frequent = tally.most_predicted().zip(tally.most_expected());
+        let most_frequent_prediction = frequent.map(|(predicted, expected)| Frequent {
+            text: quoted(&self.task.target(predicted.ids, Writing::Own)),
+            share: predicted.share,
+            target_share: expected.share,
+        });
+        let target = self.task.most_frequent_target(seed);
+        Evaluation {
+            most_frequent_prediction,
+            most_frequent_target_accuracy: target.and_then(|ids| tally.accuracy_of(&ids)),
+            forecast: self.task.scaling().and_then(|scaling| errors.figures(scaling)),
+            ..tally.evaluation()
+        }
     }
 
     fn ensemble(&self) -> bool {
@@ -136,7 +181,9 @@ impl Evaluator<'_> {
         }
         let feedback = self.config.feedback;
         let (answers, next) = free_running(self.network, feedback, source, &state)?;
-        let target = Target { steps: &uploaded.target, valid: valid.map(|valid| &valid.target) };
+        let target = first_steps(&uploaded.target, self.config.n_out)?;
+        let valid = valid.map(|valid| first_steps(&valid.target, self.config.n_out)).transpose()?;
+        let target = Target { steps: &target, valid: valid.as_ref() };
         let loss = self.network.loss().of_answers(&answers, target)?;
         Ok((said(&answers, self.config)?, device::download(&loss)?, next))
     }
@@ -215,6 +262,12 @@ pub fn of_each(batch: &Tensor, replicas: i64) -> Result<Tensor, TchError> {
     batch.f_expand(size, false)
 }
 
+/// At most so many time steps of `target` `(R, B, T, …)`: what a model does not say has no loss.
+fn first_steps(target: &Tensor, steps: i64) -> Result<Tensor, TchError> {
+    let steps = steps.min(target.size()[2]);
+    target.f_narrow(2, 0, steps)?.f_contiguous()
+}
+
 /// What answers say: of probabilities `(R, Tout, B, V)` the most probable ids `(R, B, Tout)`, of
 /// numbers `(R, Tout, B, features)` themselves, `(R, B, Tout, features)`.
 ///
@@ -234,11 +287,12 @@ pub fn most_probable(probabilities: &Tensor) -> Result<Vec<i64>, TchError> {
     device::download_ids(&probabilities.f_argmax(-1, false)?.f_transpose(1, 2)?)
 }
 
-/// Every sample of `batch` beside the ids `(R, B, Tout)` or numbers predicted for it, without padding
+/// Every sample of `batch`, which are `samples` of each epoch for `purpose`, beside the ids `(R, B, Tout)` or numbers predicted for it, without padding
 /// and what is behind the `end` that is predicted.
 fn predictions<'a>(
     batch: &'a Batch,
     predicted: &'a Sequences,
+    (purpose, samples): (Purpose, Range<usize>),
     end: Option<i64>,
 ) -> impl Iterator<Item = Prediction<'a>> {
     let rows = batch.replicas * batch.size;
@@ -256,7 +310,8 @@ fn predictions<'a>(
             }),
             (whole, None) => whole,
         };
-        Prediction { replica: number / batch.size, source, expected, predicted }
+        let sample = (purpose, samples.start + number % batch.size % samples.len());
+        Prediction { replica: number / batch.size, sample, source, expected, predicted }
     })
 }
 
@@ -266,43 +321,19 @@ pub fn until(ids: &[i64], end: i64) -> &[i64] {
     &ids[..place.map_or(ids.len(), |place| place + 1)]
 }
 
-/// One replica's running counts.
-#[derive(Debug, Default)]
-struct Counts {
-    samples: usize,
-    tokens: usize,
-    right_tokens: usize,
-    right_samples: usize,
-    loss: Option<f64>,
-}
-
-impl Counts {
-    fn add(&mut self, prediction: &Prediction<'_>) {
-        let (expected, predicted) = (prediction.expected.ids(), prediction.predicted.ids());
-        let pairs = expected.iter().zip(predicted);
-        let right = pairs.filter(|(expected, predicted)| expected == predicted).count();
-        self.samples += 1;
-        self.tokens += expected.len();
-        self.right_tokens += right;
-        self.right_samples += usize::from(expected == predicted);
-    }
-
-    fn evaluation(&self) -> Evaluation {
-        // Numbers are no tokens.
-        let share = |right: usize, of: usize| (self.tokens > 0).then(|| right as f64 / of as f64);
-        Evaluation {
-            samples: self.samples,
-            loss: self.loss.map(|loss| loss / self.samples as f64),
-            token_accuracy: share(self.right_tokens, self.tokens),
-            sequence_accuracy: share(self.right_samples, self.samples),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::presets;
+
+    #[test]
+    fn a_longer_target_is_scored_as_far_as_it_is_said() {
+        let target = Tensor::arange(12, (tch::Kind::Int64, Device::Cpu)).view([1, 2, 6]);
+        let first = first_steps(&target, 2).unwrap();
+        assert_eq!((first.size(), first.is_contiguous()), (vec![1, 2, 2], true));
+        assert_eq!(device::download_ids(&first).unwrap(), [0, 1, 6, 7]);
+        assert_eq!(first_steps(&target, 7).unwrap(), target);
+    }
 
     #[test]
     fn a_batch_has_as_many_rows_less_as_there_are_hypotheses_more() {

@@ -18,4 +18,6 @@ pub mod plateau;
 pub mod weights;
 
 pub mod decode;
+pub mod forecast;
 pub mod gain;
+pub mod score;

@@ -204,7 +204,9 @@ mod tests {
     #[test]
     fn small_models_stay_on_the_cpu_and_many_replicas_go_to_a_gpu() {
         for preset in presets::all() {
-            assert!(!gpu_is_faster(preset.name, 1), "{}", preset.name);
+            // One step of that reads 400 ids.
+            let large = preset.name == "reverse-400-40";
+            assert!(large || !gpu_is_faster(preset.name, 1), "{}", preset.name);
             assert!(gpu_is_faster(preset.name, 4096), "{}", preset.name);
         }
         assert!(!gpu_is_faster("echo", 64) && !gpu_is_faster("partial-echo-2", 2));

@@ -189,7 +189,7 @@ impl Trainer {
     pub fn blank(config: &Config, device: Device) -> Result<Self> {
         let chosen = engine::choose(config.engine, device)?;
         let seeds = config.seeds();
-        let task = Task::new(config);
+        let task = Task::load(config)?;
         let epochs = Epochs::new(config, &task);
         let specs = Model::new(config).parameters();
         let kind = device::kind(config.dtype);
@@ -392,6 +392,11 @@ impl Trainer {
     /// What is trained.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// What is learnt.
+    pub fn task(&self) -> &Task {
+        &self.task
     }
 
     /// What its epochs come to.

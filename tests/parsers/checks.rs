@@ -3,8 +3,16 @@
 #![allow(dead_code)]
 
 use seqlab::config::presets;
-use seqlab::config::{CheckpointEvery, Config, DeviceChoice, Dtype};
+use seqlab::config::{BadLines, CheckpointEvery, Config, DeviceChoice, Dtype};
+use seqlab::config::{Decimal, Missing, Normalization, Separator, Tokens};
+use seqlab::data::files::pairs::{Column, Pairs, PairsFormat};
+use seqlab::data::files::reader::Rows;
+use seqlab::data::files::scaling::Scaling;
+use seqlab::data::files::table::{Table, TableFormat};
+use seqlab::data::files::tokens::Tokenizer;
+use seqlab::data::files::vocabulary::{FIRST, Vocabulary};
 use seqlab::data::sources::{Lines, Reads, Source};
+use seqlab::data::task::Task;
 use seqlab::model::Model;
 use seqlab::reports::reproduction::{Experiment, Reproduction};
 use seqlab::resolve;
@@ -76,7 +84,7 @@ pub fn source(bytes: &[u8]) {
 }
 
 fn sources(config: &Config, bytes: &[u8]) {
-    let reads = Reads::new(config);
+    let reads = Reads::new(config, Task::new(config));
     let good = |source: &Source| {
         source.ids.len() as i64 == config.n_in
             && source.ids.iter().all(|id| (0..config.vocab).contains(id))
@@ -106,6 +114,102 @@ fn sources(config: &Config, bytes: &[u8]) {
     }
     // A last line without an end is one, too.
     assert_eq!(read, bytes.split_inclusive(|&byte| byte == b'\n').count());
+}
+
+pub fn pairs(bytes: &[u8]) {
+    let tokenizers = [
+        Tokenizer::new(Tokens::Characters, Normalization::None),
+        Tokenizer::new(Tokens::Graphemes, Normalization::Nfc),
+        Tokenizer::new(Tokens::Words, Normalization::Casefold),
+        Tokenizer::new(Tokens::Ids, Normalization::Nfd),
+    ];
+    for separator in [Separator::Tab, Separator::Comma] {
+        for (i, tokenizer) in tokenizers.iter().enumerate() {
+            let header = i == 1;
+            pairs_of(bytes, separator, header, tokenizer);
+        }
+    }
+}
+
+fn pairs_of(bytes: &[u8], separator: Separator, header: bool, tokenizer: &Tokenizer) {
+    let [source, target] = [1, 2].map(Column::Number);
+    let format = PairsFormat { source, target, header, separator, bad_lines: BadLines::Skip };
+    let refusing = PairsFormat { bad_lines: BadLines::Refuse, ..format.clone() };
+    let parse = |format| Pairs::parse("f", bytes, format, tokenizer, tokenizer);
+    let refused = parse(&refusing).map_err(readable);
+    let Ok(read) = parse(&format).map_err(readable) else { return assert!(refused.is_err()) };
+    assert_eq!(refused.is_ok(), read.skipped.count == 0);
+    assert_eq!((read.len(), read.file.bytes), (read.target.len(), bytes.len() as u64));
+    let lines: Vec<&[u8]> = bytes.split_inclusive(|&byte| byte == b'\n').collect();
+    if separator == Separator::Tab {
+        // In no other is a record more than a line.
+        assert_eq!(usize::from(header) + read.skipped.count as usize + read.len(), lines.len());
+    }
+    let mut before = 0;
+    for i in 0..read.len() {
+        let [source, target] = [&read.source, &read.target].map(|side| {
+            let (text, mut tokens) = (side.text(i, tokenizer), side.row(i));
+            let mut same =
+                |token: &str| assert_eq!(tokens.next().map(|n| side.token(n)), Some(token));
+            tokenizer.each(&text, &mut same).unwrap();
+            assert_eq!(tokens.next(), None);
+            text
+        });
+        let line = read.line(i);
+        assert!(line > before && line <= lines.len() as u64);
+        before = line;
+        if separator == Separator::Tab && tokenizer.tokens() == Tokens::Characters {
+            let mark = if line == 1 { "\u{feff}" } else { "" };
+            let line = lines[line as usize - 1];
+            let line = line.strip_prefix(mark.as_bytes()).unwrap_or(line);
+            let line = line.strip_suffix(b"\n").unwrap_or(line);
+            let line = line.strip_suffix(b"\r").unwrap_or(line);
+            assert_eq!(line, format!("{source}\t{target}").as_bytes());
+        }
+    }
+}
+
+/// The columns `a` and `b` of a table.
+pub fn table(bytes: &[u8]) {
+    for (separator, decimal) in [
+        (Separator::Comma, Decimal::Point),
+        (Separator::Semicolon, Decimal::Comma),
+        (Separator::Tab, Decimal::Point),
+    ] {
+        let refusing = TableFormat { separator, decimal, missing: Missing::Refuse };
+        let filling = TableFormat { missing: Missing::Previous, ..refusing };
+        let names = ["a", "b"].map(str::to_owned);
+        let parse = |format| {
+            let rows = Rows::new("f", bytes, separator)?;
+            Table::of(rows, &names, format)
+        };
+        let refused = parse(refusing).map_err(readable);
+        let Ok(table) = parse(filling).map_err(readable) else {
+            assert!(refused.is_err());
+            continue;
+        };
+        let lines = bytes.split_inclusive(|&byte| byte == b'\n').count();
+        assert_eq!((table.rows() + 1, table.file.bytes), (lines, bytes.len() as u64));
+        let values = || table.columns.iter().flatten();
+        assert_eq!(values().count(), 2 * table.rows());
+        assert_eq!(refused.is_ok(), values().all(|value| !value.is_nan()));
+        assert!(values().all(|value| value.is_nan() || (*value as f32).is_finite()));
+    }
+}
+
+pub fn scaling(bytes: &[u8]) {
+    if let Ok(scaling) = Scaling::from_text(bytes).map_err(readable) {
+        assert_eq!(Scaling::from_text(scaling.to_text().as_bytes()), Ok(scaling));
+    }
+}
+
+pub fn vocabulary(bytes: &[u8]) {
+    if let Ok(vocabulary) = Vocabulary::from_text(bytes).map_err(readable) {
+        assert_eq!(vocabulary.to_text().as_bytes(), bytes);
+        for id in FIRST..vocabulary.len() as i64 {
+            assert_eq!(vocabulary.id(vocabulary.token(id)), id);
+        }
+    }
 }
 
 pub fn device(bytes: &[u8]) {

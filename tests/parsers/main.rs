@@ -13,12 +13,13 @@ use seqlab::config::presets;
 use seqlab::config::{Config, DeviceChoice};
 use seqlab::data::epochs::Epochs;
 use seqlab::data::sources::{Lines, Reads, Source};
+use seqlab::data::task::Task;
 use seqlab::data::writing::Writing;
 use seqlab::files::checksum::Checksum;
 use seqlab::resolve;
 use seqlab::run::curves::{self, CurveRow};
 use seqlab::run::manifest::{Manifest, Position, TRAINING, WEIGHTS};
-use seqlab::run::summary::{Evaluation, ReplicaSummary, Summary};
+use seqlab::run::summary::{Evaluation, Frequent, ReplicaSummary, Summary};
 
 use checks::{CURVES, NUMBERS, SUMMARY, layout, readable};
 
@@ -34,6 +35,13 @@ fn parsers() -> Vec<Parser> {
         (checks::report, [SUMMARY, CURVES].join("\0").into()),
         (checks::weights, stored()),
         (checks::source, "3 14 15 9 2 6\n12+3\n5 3 5 8 9\n".into()),
+        (checks::pairs, "the cat\tle chat\n3 1\t\"x\",\"y\"\nab,é\r\n1 2\t3\n".into()),
+        (checks::vocabulary, "<padding>\n<start>\n<end>\n<unknown>\n \na\né\n".into()),
+        (checks::table, "day,a,b\nx,1,-2.5e3\ny,NA,0.1\r\n".into()),
+        (
+            checks::scaling,
+            "role\tmean\tdeviation\tcolumn\ninput\t1.0\t2.0\tx\ntarget\t1.0\t2.0\tx\n".into(),
+        ),
         (checks::device, "cuda:12".into()),
         (checks::checkpoint_every, "30s".into()),
     ]
@@ -48,7 +56,8 @@ fn manifest() -> String {
 
 /// Of 3 ids below 100.
 fn reads() -> Reads {
-    Reads::new(&Config { n_in: 3, ..presets::find("echo").unwrap().config })
+    let config = Config { n_in: 3, ..presets::find("echo").unwrap().config };
+    Reads::new(&config, Task::new(&config))
 }
 
 fn echo() -> String {
@@ -187,10 +196,23 @@ prop_compose! {
         accuracy in proptest::option::of(share()),
         (samples, diverged) in (0..2_000_000usize, any::<bool>()),
         (token_accuracy, sequence_accuracy) in (share(), share()),
+        symbol_error_rate in proptest::option::of(short()),
+        frequent in proptest::option::of(("\\PC{0,9}", share(), share())),
     ) -> ReplicaSummary {
         let train_loss = loss.map(|loss| loss + 1.0);
         let (token_accuracy, sequence_accuracy) = (Some(token_accuracy), Some(sequence_accuracy));
-        let evaluation = Evaluation { samples, token_accuracy, sequence_accuracy, loss };
+        let frequent = frequent
+            .map(|(text, share, target_share)| Frequent { text, share, target_share });
+        let evaluation = Evaluation {
+            samples,
+            token_accuracy,
+            sequence_accuracy,
+            loss,
+            symbol_error_rate,
+            most_frequent_target_accuracy: frequent.as_ref().map(|of| of.target_share),
+            most_frequent_prediction: frequent,
+            ..Evaluation::default()
+        };
         let diverged_at_step = diverged.then_some(samples as i64 + 1);
         let evaluation = (!diverged).then_some(evaluation);
         ReplicaSummary {
@@ -277,7 +299,7 @@ proptest! {
     #[test]
     fn sources_are_read_as_they_were_written(ids in vec(0..100i64, 3), space in "[ \t]{1,9}") {
         let line = ids.iter().map(i64::to_string).collect::<Vec<_>>().join(&space);
-        let source = Ok(Source { ids, numbers: Vec::new(), writing: Writing::Ids });
+        let source = Ok(Source { ids, numbers: Vec::new(), writing: Writing::Ids, unknown: Vec::new() });
         prop_assert_eq!(reads().parse(line.as_bytes()), source.clone());
         let lines = format!("{line}\r\n{line}\n");
         let read = Lines::new(reads(), lines.as_bytes()).batch(9).unwrap();
@@ -383,7 +405,12 @@ fn an_endless_line_is_not_read_to_its_end() {
         assert_eq!(lines.batch(9).unwrap_err(), says);
     }
     let mut lines = Lines::new(reads(), Repeat(b"1 2 3\n"));
-    let source = Source { ids: vec![1, 2, 3], numbers: Vec::new(), writing: Writing::Ids };
+    let source = Source {
+        ids: vec![1, 2, 3],
+        numbers: Vec::new(),
+        writing: Writing::Ids,
+        unknown: Vec::new(),
+    };
     assert_eq!(lines.batch(4096).unwrap(), vec![Ok(source); 4096]);
 }
 

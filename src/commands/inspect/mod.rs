@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde::Serialize;
 
-use super::trained::{Trained, check_replica};
+use super::trained::{Trained, check_replica, recorded};
 use crate::base::error::UserError;
 use crate::config::DeviceChoice;
 use crate::data::sources::{Lines, Reads, Source};
@@ -74,7 +74,7 @@ pub fn inspect(what: &Inspect, input: &mut dyn Read, out: &mut dyn Write) -> Res
         return Err(error.hint("inspect shows models that read ids").into());
     }
     check_place(&what.out)?;
-    let reads = Reads::new(&config);
+    let reads = Reads::new(&config, recorded(&run, &config)?);
     let sources = match &what.source {
         Some(source) => {
             let source = reads.parse(source.as_bytes());

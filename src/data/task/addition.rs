@@ -79,7 +79,7 @@ impl Kind for Addition {
         self.samples
     }
 
-    fn held_out(&self) -> Option<usize> {
+    fn held_out(&self, _: Purpose) -> Option<usize> {
         Some(self.held_out)
     }
 

@@ -11,20 +11,33 @@ mod addition;
 mod echo;
 mod lag;
 mod padded_echo;
+mod pairs;
 mod reverse;
+mod series;
 mod waves;
 
 use std::fmt::Debug;
 use std::ops::{Deref, Range, RangeInclusive};
+use std::path::Path;
 use std::sync::Arc;
 
+use crate::base::error::UserError;
+use crate::base::input::shown;
 use crate::base::rng::{Purpose, Stream};
 use crate::config::{Config, Dtype, Family, Features, Invalid, MANY, TaskKind};
 use crate::data::batch::{Batch, Lengths, Sequences};
-use crate::data::writing::{Writing, spaced, spaced_numbers};
+use crate::data::files::scaling::{Scale, Scaling, scaled};
+use crate::data::writing::{Writing, field, spaced, spaced_numbers};
 
-/// The first input of a teacher-forced decoder, an id that no sequence contains.
-pub const START_ID: i64 = 0;
+pub use pairs::Sizes;
+
+/// The files in which runs keep what they know of their data, and how each begins.
+pub const RECORDS: [(&str, &str); 4] = [
+    ("data.json", "{\n  \"files\": ["),
+    ("source-vocabulary.txt", "<padding>\n"),
+    ("target-vocabulary.txt", "<padding>\n"),
+    ("scaling.tsv", "role\tmean\tdeviation\tcolumn\n"),
+];
 
 /// The last id of a target that has a length of its own.
 pub const END_ID: i64 = 0;
@@ -39,10 +52,51 @@ pub trait Kind: Debug + Send + Sync {
     where
         Self: Sized;
 
-    /// The task of a configuration that was checked.
+    /// The task of a configuration that was checked: its sizes, and its data if it draws them.
     fn new(config: &Config) -> Self
     where
         Self: Sized;
+
+    /// The same with its data, where they are in files.
+    ///
+    /// # Errors
+    /// Files that cannot be read, or that are not what the configuration says of them.
+    fn load(config: &Config) -> Result<Self, UserError>
+    where
+        Self: Sized,
+    {
+        Ok(Self::new(config))
+    }
+
+    /// The same of a run that kept `record`, without the files that it was trained on; with the file
+    /// `test` of data to be evaluated on.
+    ///
+    /// # Errors
+    /// A damaged record, a file that cannot be read, or any file where the task has none.
+    fn recorded(
+        config: &Config,
+        record: &Record<'_>,
+        test: Option<&Path>,
+    ) -> Result<Self, UserError>
+    where
+        Self: Sized,
+    {
+        let _ = record;
+        match test {
+            Some(_) => Err(UserError::usage(format!("--test: task {} reads no file", config.task))),
+            None => Ok(Self::new(config)),
+        }
+    }
+
+    /// What a run of the task keeps of its data: files of its directory, by their names.
+    fn record(&self) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
+
+    /// What the data are, for people; `None`: the configuration tells.
+    fn about(&self) -> Option<String> {
+        None
+    }
 
     /// A value of a checked configuration that has no effect on a run.
     fn idle(config: &Config) -> Option<Invalid>
@@ -70,9 +124,18 @@ pub trait Kind: Debug + Send + Sync {
         false
     }
 
-    /// Samples of each replica that are held out of training, where no others can be drawn.
-    fn held_out(&self) -> Option<usize> {
+    /// Samples of each replica that are held out of training for `purpose`, where no others can be
+    /// drawn.
+    fn held_out(&self, purpose: Purpose) -> Option<usize> {
+        let _ = purpose;
         None
+    }
+
+    /// Time steps of the longest source and target for `purpose`, where they are more than Tin and
+    /// Tout: what is held out was not asked how long it is.
+    fn longest(&self, purpose: Purpose) -> [usize; 2] {
+        let _ = purpose;
+        [0, 0]
     }
 
     /// Whether samples have lengths of their own, of at most Tin and Tout steps.
@@ -101,6 +164,29 @@ pub trait Kind: Debug + Send + Sync {
         None
     }
 
+    /// The id of all tokens that the model does not know. Where a target has it, no answer is right.
+    fn unknown(&self) -> Option<i64> {
+        None
+    }
+
+    /// Whether sequences are text of a user's, which files hold as such, and of which a result says
+    /// more.
+    fn is_text(&self) -> bool {
+        false
+    }
+
+    /// The ids, without the end, of the target that most of what `seed` trains on has.
+    fn most_frequent_target(&self, seed: u64) -> Option<Vec<i64>> {
+        let _ = seed;
+        None
+    }
+
+    /// Source and target of sample `index` for `purpose` as the user has them, where ids do not tell.
+    fn texts(&self, purpose: Purpose, index: usize) -> Option<[String; 2]> {
+        let _ = (purpose, index);
+        None
+    }
+
     /// Epoch `epoch` of the seed's stream for `purpose`.
     fn epoch(&self, seed: u64, purpose: Purpose, epoch: u64) -> Draw<'_>;
 
@@ -115,6 +201,32 @@ pub trait Kind: Debug + Send + Sync {
         None
     }
 
+    /// How the numbers of sequences came from those that people have; `None`: they are the same.
+    fn scaling(&self) -> Option<&Scaling> {
+        None
+    }
+
+    /// What of sample `index` for `purpose` a naive forecast says at every step of the target: the
+    /// last value of each of its features before it; `None`: the samples are no forecasts.
+    fn last_known(&self, purpose: Purpose, index: usize) -> Option<Vec<f64>> {
+        let _ = (purpose, index);
+        None
+    }
+
+    /// The source that ends with the last line of the file `path`, as the model reads it.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or any where the task goes on with none.
+    fn last_source(&self, path: &Path) -> Result<Vec<f64>, UserError> {
+        Err(UserError::usage(format!("{}: the task goes on with no file", shown(path))))
+    }
+
+    /// The tokens of a source written so that the model does not know.
+    fn unknown_tokens(&self, text: &str) -> Vec<String> {
+        let _ = text;
+        Vec::new()
+    }
+
     /// A source's ids, written for people.
     fn source(&self, ids: &[i64]) -> String {
         spaced(ids)
@@ -126,11 +238,17 @@ pub trait Kind: Debug + Send + Sync {
     }
 }
 
+/// The content of a file that a run keeps, by its name.
+pub type Record<'a> = dyn Fn(&str) -> anyhow::Result<Vec<u8>> + 'a;
+
 /// The whole number that was given for a field.
 pub type GivenNumber<'a> = dyn Fn(&str) -> Option<i64> + 'a;
 
 /// A field that follows another: its name, its value, and the flag of the other.
 pub type Follows = (&'static str, i64, &'static str);
+
+/// [`Kind::recorded`].
+type Recorded = fn(&Config, &Record<'_>, Option<&Path>) -> Result<Arc<dyn Kind>, UserError>;
 
 /// A task's rules for configurations: see [`Kind`].
 #[derive(Debug, Clone, Copy)]
@@ -142,6 +260,8 @@ pub struct Rules {
     /// [`Kind::follow`].
     pub follow: fn(&GivenNumber<'_>, &Config) -> Vec<Follows>,
     new: fn(&Config) -> Arc<dyn Kind>,
+    load: fn(&Config) -> Result<Arc<dyn Kind>, UserError>,
+    recorded: Recorded,
 }
 
 impl Rules {
@@ -154,12 +274,20 @@ impl Rules {
             TaskKind::PaddedEcho => Self::by::<padded_echo::PaddedEcho>(),
             TaskKind::Addition => Self::by::<addition::Addition>(),
             TaskKind::Waves => Self::by::<waves::Waves>(),
+            TaskKind::Pairs => Self::by::<pairs::Pairs>(),
+            TaskKind::Series => Self::by::<series::Forecast>(),
         }
     }
 
     fn by<K: Kind + 'static>() -> Self {
-        let new = |config: &Config| -> Arc<dyn Kind> { Arc::new(K::new(config)) };
-        Self { check: K::check, idle: K::idle, follow: K::follow, new }
+        Self {
+            check: K::check,
+            idle: K::idle,
+            follow: K::follow,
+            new: |config| Arc::new(K::new(config)),
+            load: |config| Ok(Arc::new(K::load(config)?)),
+            recorded: |config, record, test| Ok(Arc::new(K::recorded(config, record, test)?)),
+        }
     }
 }
 
@@ -173,6 +301,8 @@ pub struct Task {
     features: Option<Features>,
     dtype: Dtype,
     teacher_forced: bool,
+    /// The first id of a teacher-forced decoder's input.
+    start: i64,
 }
 
 /// What the task itself answers.
@@ -186,31 +316,64 @@ impl Deref for Task {
 impl Task {
     /// The task of a validated configuration.
     pub fn new(config: &Config) -> Self {
+        Self::with((Rules::of(config.task).new)(config), config)
+    }
+
+    /// The same with its data, where they are in files.
+    ///
+    /// # Errors
+    /// Files that cannot be read, or that are not what the configuration says of them.
+    pub fn load(config: &Config) -> Result<Self, UserError> {
+        Ok(Self::with((Rules::of(config.task).load)(config)?, config))
+    }
+
+    /// The same of a run that kept `record`, which is all that it needs to read and write sequences;
+    /// with the file `test` of data to be evaluated on.
+    ///
+    /// # Errors
+    /// A damaged record, and a file that cannot be read.
+    pub fn recorded(
+        config: &Config,
+        record: &Record<'_>,
+        test: Option<&Path>,
+    ) -> Result<Self, UserError> {
+        Ok(Self::with((Rules::of(config.task).recorded)(config, record, test)?, config))
+    }
+
+    fn with(kind: Arc<dyn Kind>, config: &Config) -> Self {
         Self {
-            kind: (Rules::of(config.task).new)(config),
+            kind,
             n_in: config.n_in as usize,
             n_out: config.n_out as usize,
             features: config.features(),
             dtype: config.dtype,
             teacher_forced: config.family == Family::TeacherForced,
+            start: config.start_id(),
         }
     }
 
     /// How many epochs, and how many samples of each, make a fresh set of at least `samples`:
     /// whole sequences where samples are windows of one, since a stateful model reads them in
     /// order; otherwise exactly `samples`, or all that are held out where those are fewer.
-    pub fn fresh_set(&self, samples: usize) -> (u64, usize) {
+    pub fn fresh_set(&self, purpose: Purpose, samples: usize) -> (u64, usize) {
         if self.is_read_in_order() {
             let windows = self.samples_per_epoch();
             return (samples.div_ceil(windows) as u64, windows);
         }
-        (1, samples.min(self.held_out().unwrap_or(usize::MAX)))
+        (1, samples.min(self.held_out(purpose).unwrap_or(usize::MAX)))
     }
 
     /// Epoch `epoch` of every replica's stream for `purpose`.
     pub fn epoch(&self, seeds: &[u64], purpose: Purpose, epoch: u64) -> Epoch<'_> {
         let draw = |&seed: &u64| self.kind.epoch(seed, purpose, epoch);
-        Epoch { task: self, replicas: seeds.iter().map(draw).collect() }
+        let [source, target] = self.kind.longest(purpose);
+        let steps = [source.max(self.n_in), target.max(self.n_out)];
+        Epoch { task: self, steps, replicas: seeds.iter().map(draw).collect() }
+    }
+
+    /// How files have its sequences.
+    pub fn writing_of_files(&self) -> Writing {
+        if self.is_text() { Writing::Own } else { Writing::Ids }
     }
 
     /// A target's `ids` up to its end, without it.
@@ -226,9 +389,36 @@ impl Task {
         }
     }
 
-    /// The numbers of a source or a target, as the model has them.
-    pub fn numbers(&self, numbers: &[f64]) -> String {
-        spaced_numbers(numbers, self.dtype)
+    /// A source's numbers, as people have them.
+    pub fn source_numbers(&self, numbers: &[f64]) -> String {
+        let scales = self.scaling().map(|scaling| &scaling.inputs);
+        self.written(numbers, scales)
+    }
+
+    /// A target's numbers, as people have them.
+    pub fn target_numbers(&self, numbers: &[f64]) -> String {
+        let scales = self.scaling().map(|scaling| &scaling.targets);
+        self.written(numbers, scales)
+    }
+
+    fn written(&self, numbers: &[f64], scales: Option<&Vec<Scale>>) -> String {
+        match scales {
+            Some(scales) => spaced_numbers(&scaled(numbers, scales, Scale::to_file), self.dtype),
+            None => spaced_numbers(numbers, self.dtype),
+        }
+    }
+
+    /// A target's numbers, as lines of a file: its columns' names, and a line for each time step;
+    /// between fields is `separator`.
+    pub fn target_lines(&self, numbers: &[f64], separator: char) -> String {
+        let Some(Scaling { targets, .. }) = self.scaling() else { return String::new() };
+        let separator = separator.to_string();
+        let names: Vec<String> = targets.iter().map(|scale| field(&scale.column)).collect();
+        let row = |row: &[f64]| {
+            self.target_numbers(row).split(' ').collect::<Vec<_>>().join(&separator) + "\n"
+        };
+        let rows: String = numbers.chunks(targets.len()).map(row).collect();
+        format!("{}\n{rows}", names.join(&separator))
     }
 
     /// A target's ids, in `writing`.
@@ -256,6 +446,8 @@ pub enum Draw<'a> {
 /// One epoch's data of every replica.
 pub struct Epoch<'a> {
     task: &'a Task,
+    /// Time steps of a source and of a target, with their padding.
+    steps: [usize; 2],
     replicas: Vec<Draw<'a>>,
 }
 
@@ -271,8 +463,8 @@ impl<'a> Epoch<'a> {
             Draw::Numbers(write) => Some(write),
         });
         match self.task.features {
-            None => self.drawn(range, ids, |ids, _| Sequences::Ids(ids)),
-            Some(_) => self.drawn(range, numbers, |values, features| Sequences::Numbers {
+            None => self.drawn(range, ids, self.task.start, |ids, _| Sequences::Ids(ids)),
+            Some(_) => self.drawn(range, numbers, 0.0, |values, features| Sequences::Numbers {
                 values,
                 features: features as usize,
             }),
@@ -280,17 +472,18 @@ impl<'a> Epoch<'a> {
     }
 
     /// The samples in `range` as every replica's `writes` has them, made into `sequences` by their
-    /// numbers and how many a time step has.
+    /// numbers and how many a time step has; a decoder is fed `first` first.
     fn drawn<'b, T: Copy + Default + 'b>(
         &self,
         range: Range<usize>,
         writes: impl Iterator<Item = &'b Write<'a, T>>,
+        first: T,
         sequences: fn(Vec<T>, i64) -> Sequences,
     ) -> Batch
     where
         'a: 'b,
     {
-        let Task { n_in, n_out, teacher_forced, .. } = *self.task;
+        let (teacher_forced, [n_in, n_out]) = (self.task.teacher_forced, self.steps);
         let features = self.task.features.unwrap_or(Features::OF_IDS);
         let [read, said] = [n_in * features.source as usize, n_out * features.target as usize];
         let rows = self.replicas.len() * range.len();
@@ -304,7 +497,9 @@ impl<'a> Epoch<'a> {
             lengths.source.push(of_source as i64);
             lengths.target.push(of_target as i64);
         }
-        let fed = teacher_forced.then(|| shift_right(&target, said, features.target as usize));
+        let fed =
+            teacher_forced.then(|| shift_right(&target, said, features.target as usize, first));
+
         Batch {
             replicas: self.replicas.len(),
             size: range.len(),
@@ -335,6 +530,31 @@ fn check_target(config: &Config) -> Result<(), Invalid> {
     Err(invalid.because(", the ids of a source (--n-in)"))
 }
 
+/// The sequences of the task are of numbers.
+fn check_numbers(config: &Config) -> Result<(), Invalid> {
+    let task = config.task;
+    if config.features().is_none() {
+        let why = format!(": the sequences of task {task} are of numbers");
+        return Err(Invalid::new("loss", config.loss, "mse or mae").because(why));
+    }
+    let ids = [
+        ("vocab", config.vocab),
+        ("id_min", config.id_min),
+        ("id_max", config.id_max),
+        ("embedding", config.embedding),
+    ];
+    if let Some((field, found)) = ids.into_iter().find(|(_, found)| *found != 0) {
+        let why = format!(", since task {task} has numbers, and no ids");
+        return Err(Invalid::new(field, found, "0").because(why));
+    }
+    Ok(())
+}
+
+/// A preset's ids go, whatever they were, where a task has none.
+fn no_ids() -> Vec<Follows> {
+    ["vocab", "id_min", "id_max"].map(|field| (field, 0, "--task")).to_vec()
+}
+
 /// The ids that random sequences contain.
 fn ids(config: &Config) -> RangeInclusive<i64> {
     config.id_min..=config.id_max
@@ -356,10 +576,9 @@ fn fill(generator: &mut impl rand::Rng, ids: &RangeInclusive<i64>, place: &mut [
 }
 
 /// Every row of `width` ids or numbers moved a time step of `features` to the right, behind
-/// [`START_ID`] or zeros.
-fn shift_right<T: Copy + Default>(target: &[T], width: usize, features: usize) -> Vec<T> {
-    // The id is 0, too.
-    let mut shifted = vec![T::default(); target.len()];
+/// `first`.
+fn shift_right<T: Copy>(target: &[T], width: usize, features: usize, first: T) -> Vec<T> {
+    let mut shifted = vec![first; target.len()];
     for (to, from) in shifted.chunks_exact_mut(width).zip(target.chunks_exact(width)) {
         to[features..].copy_from_slice(&from[..width - features]);
     }

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use rand::RngExt;
 
-use super::{Draw, Follows, GivenNumber, Kind};
+use super::{Draw, Follows, GivenNumber, Kind, check_numbers, no_ids};
 use crate::base::rng::{Purpose, Stream};
 use crate::config::{Config, Features, Invalid};
 
@@ -27,20 +27,7 @@ pub(super) struct Waves {
 
 impl Kind for Waves {
     fn check(config: &Config) -> Result<(), Invalid> {
-        if config.features().is_none() {
-            let why = ": the sequences of task waves are of numbers";
-            return Err(Invalid::new("loss", config.loss, "mse or mae").because(why));
-        }
-        let ids = [
-            ("vocab", config.vocab),
-            ("id_min", config.id_min),
-            ("id_max", config.id_max),
-            ("embedding", config.embedding),
-        ];
-        if let Some((field, found)) = ids.into_iter().find(|(_, found)| *found != 0) {
-            let why = ", since task waves has numbers, and no ids";
-            return Err(Invalid::new(field, found, "0").because(why));
-        }
+        check_numbers(config)?;
         let Features { source, target } = features(config);
         if target > source {
             let invalid = Invalid::new("features_out", target, format!("1 to {source}"));
@@ -55,7 +42,7 @@ impl Kind for Waves {
 
     /// A preset's ids go, whatever they were.
     fn follow(_: &GivenNumber<'_>, _: &Config) -> Vec<Follows> {
-        ["vocab", "id_min", "id_max"].map(|field| (field, 0, "--task")).to_vec()
+        no_ids()
     }
 
     fn samples_per_epoch(&self) -> usize {

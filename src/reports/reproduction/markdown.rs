@@ -292,6 +292,7 @@ impl Experiment {
             ("accuracy, last epochs", &measured.late_accuracy),
             ("token accuracy, fresh", &measured.token_accuracy),
             ("exact sequences, fresh", &measured.sequence_accuracy),
+            ("symbol error rate, fresh", &measured.symbol_error_rate),
         ] {
             rows.extend(distribution.as_ref().map(|distribution| cells(what, distribution)));
         }

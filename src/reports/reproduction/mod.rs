@@ -11,6 +11,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use serde::Serialize;
 
 use crate::base::error::UserError;
+use crate::base::rng::Purpose;
 use crate::base::shell;
 use crate::base::statistics::{Distribution, Proportion};
 use crate::config::presets::{self, CURVE_EVERY, Preset};
@@ -114,6 +115,9 @@ pub struct Measured {
     pub token_accuracy: Option<Distribution>,
     /// Share of fresh sequences that are right as a whole.
     pub sequence_accuracy: Option<Distribution>,
+    /// Symbol error rate, likewise; `None` where targets have no end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub symbol_error_rate: Option<Distribution>,
     /// The fresh sequences of all replicas together.
     pub sequences: Proportion,
 }
@@ -340,7 +344,7 @@ impl Experiment {
 /// The flags that make `config` another experiment than its preset; `None` if there are none.
 fn changed(config: &Config) -> Result<Option<String>> {
     // Which samples are held out decides which are left to train on.
-    let holds_out = Task::new(config).held_out().is_some();
+    let holds_out = Task::new(config).held_out(Purpose::Evaluation).is_some();
     let counts = |field: Field| {
         field.alters == Alters::Experiment || field.name == "evaluation_samples" && holds_out
     };
@@ -378,6 +382,9 @@ impl Measured {
             token_accuracy: shares(each(|replica| replica.evaluation.as_ref()?.token_accuracy)),
             sequence_accuracy: shares(each(|replica| {
                 replica.evaluation.as_ref()?.sequence_accuracy
+            })),
+            symbol_error_rate: losses(each(|replica| {
+                replica.evaluation.as_ref()?.symbol_error_rate
             })),
             sequences: Proportion::new(evaluations().map(right).sum(), tried as u64),
         }

@@ -8,11 +8,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow};
+use serde::Deserialize;
 
 use crate::base::error::UserError;
 use crate::base::input::{self, if_there};
 use crate::base::shell;
 use crate::config::Config;
+use crate::data::task::{RECORDS, Task};
+use crate::files::checksum::Checksum;
 use crate::files::directory::Directory;
 use crate::files::disk::{self, Disk};
 use crate::resolve::{self, Given};
@@ -382,6 +385,53 @@ impl RunDir {
         CsvFile::create(&self.directory, &self.predictions_path())
     }
 
+    /// Writes what the run knows of the data of `task`.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn write_record(&self, task: &Task) -> Result<()> {
+        let write =
+            |(name, text): (&str, String)| write_whole(self.disk(), &self.path().join(name), &text);
+        task.record().into_iter().try_for_each(write)
+    }
+
+    /// The file `name` of what it knows of its data.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn record(&self, name: &str) -> Result<Vec<u8>> {
+        self.read(&self.path().join(name), input::RECORD)
+    }
+
+    /// Finds out whether the files that the run reads its data from are what they were when it began.
+    ///
+    /// # Errors
+    /// The first that is not, or cannot be read.
+    pub fn check_files(&self) -> Result<()> {
+        let path = self.path().join(RECORDS[0].0);
+        if !self.has(&path)? {
+            return Ok(());
+        }
+        let damaged = |e| UserError::failure(format!("{} is damaged: {e}", path.display()));
+        let data: Data = serde_json::from_slice(&self.record(RECORDS[0].0)?).map_err(damaged)?;
+        let hint =
+            format!("put it back as it was; `{}` trains on what it is now", self.again_command());
+        for DataFile { path, bytes, crc32 } in data.files {
+            let shown = input::shown(&path);
+            let unread = |e| UserError::usage(format!("{shown}: cannot be read: {e}"));
+            let now = Checksum::of_file(&path).map_err(|e| unread(e).hint(&hint))?;
+            if now != (Checksum { bytes, crc32 }) {
+                let error = format!(
+                    "{shown}: was changed since the run began: expected {bytes} bytes with CRC-32 \
+                     {crc32:08x}, found {} with {:08x}",
+                    now.bytes, now.crc32
+                );
+                return Err(UserError::usage(error).hint(&hint).into());
+            }
+        }
+        Ok(())
+    }
+
     /// The bytes of `file`, one of the run's own, at most `most`.
     ///
     /// # Errors
@@ -395,6 +445,20 @@ impl RunDir {
         let names = self.directory.names(self.path());
         names.with_context(|| format!("cannot read {}", self.path().display()))
     }
+}
+
+/// The files that a run reads its data from.
+#[derive(Debug, Deserialize)]
+struct Data {
+    files: Vec<DataFile>,
+}
+
+/// One of them, with its checksum.
+#[derive(Debug, Deserialize)]
+struct DataFile {
+    path: PathBuf,
+    bytes: u64,
+    crc32: u32,
 }
 
 /// What a training says of what it writes and is no longer there.

@@ -9,6 +9,7 @@ use anyhow::{Result, bail};
 use super::{CHECKPOINT, FILES, LOCK, RunDir};
 use crate::base::error::UserError;
 use crate::base::input::{self, if_there};
+use crate::data::task::RECORDS;
 use crate::files::disk::ASIDE;
 use crate::resolve;
 use crate::run::lock;
@@ -92,6 +93,9 @@ impl RunDir {
         written.extend(self.own(self.summary_path(), "{\n  \"preset\": ")?);
         written.extend(self.own(self.predictions_path(), "replica,source,")?);
         written.extend(self.checkpoints()?);
+        for (name, begins) in RECORDS {
+            written.extend(self.own(self.path().join(name), begins)?);
+        }
         written.extend(self.own(self.curves_path(), "replica,seed,")?);
         Ok(written)
     }

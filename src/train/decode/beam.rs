@@ -128,7 +128,10 @@ impl<'a> Speaker<'a> {
         };
         let replicas = network.replicas();
         let logits = match before {
-            None => network.step(Input::Zeros(rows), outputs)?,
+            None => match network.start(rows)? {
+                Some(start) => network.step(Input::Ids(&start, None), outputs)?,
+                None => network.step(Input::Zeros(rows), outputs)?,
+            },
             Some(Step { parents, ids }) => {
                 network.choose_states(outputs, &rows_of(parents, replicas)?)?;
                 let ids = ids.f_expand([replicas, -1, -1], false)?;

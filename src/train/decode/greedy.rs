@@ -10,7 +10,7 @@ use crate::model::network::{Network, Outputs, State};
 /// The probabilities `(R, Tout, B, V)` of the outputs for `source`, or numbers
 /// `(R, Tout, B, features)`, and the state after the batch.
 ///
-/// A decoder is fed a zero vector first and then its own outputs, as `feedback` says; `None` is for
+/// A decoder is fed a zero vector first, or the model's start id, and then its own outputs, as `feedback` says; `None` is for
 /// models without a decoder.
 ///
 /// # Errors
@@ -42,17 +42,19 @@ pub fn watched(
         let logits = network.logits(&outputs)?;
         return Ok((network.loss().answers(&logits)?, next));
     }
-    let mut said: Vec<Tensor> = Vec::new();
+    let (rows, mut said) = (source.rows()?, Vec::<Tensor>::new());
+    let start = network.start(rows)?;
     for _ in 0..network.output_steps() {
         let ids = match (said.last(), feedback) {
             (Some(last), Some(Feedback::Argmax)) => {
                 Some(last.f_argmax(-1, false)?.f_unsqueeze(-1)?)
             }
+            (None, _) => start.as_ref().map(Tensor::shallow_clone),
             _ => None,
         };
         let fed = match (said.last(), &ids) {
-            (None, _) => Input::Zeros(source.rows()?),
-            (Some(_), Some(ids)) => Input::Ids(ids, None),
+            (_, Some(ids)) => Input::Ids(ids, None),
+            (None, None) => Input::Zeros(rows),
             (Some(last), None) => Input::Repeated(last, 1),
         };
         let logits = network.step(fed, &mut outputs)?;

@@ -6,6 +6,7 @@ mod available;
 use tch::Device;
 
 use crate::base::error::UserError;
+use crate::base::rng::Purpose;
 use crate::config::{Config, EngineChoice, Features};
 use crate::data::loader::{ids_ahead, ids_of_a_step};
 use crate::data::task::Task;
@@ -295,7 +296,8 @@ impl<'a> Sizes<'a> {
             Some(_) => self.config.evaluation_samples.max(self.config.validation_samples),
             None => self.config.evaluation_samples,
         };
-        let plan = Plan::new(self.config, 1, Task::new(self.config).fresh_set(samples as usize));
+        let set = Task::new(self.config).fresh_set(Purpose::Evaluation, samples as usize);
+        let plan = Plan::new(self.config, 1, set);
         let rows = (plan.stride as f64) * (plan.side_by_side as f64);
         // A decoder runs step by step.
         let decoder = self.model.decoder();

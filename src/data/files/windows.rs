@@ -1,0 +1,133 @@
+//! How a series is cut into parts, in time, and these into windows.
+
+use std::ops::Range;
+
+/// The rows that are trained on, those behind them that are validated on, and the last ones, which are
+/// evaluated on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parts {
+    /// Trained on.
+    pub training: Range<usize>,
+    /// Validated on.
+    pub validation: Range<usize>,
+    /// Evaluated on; none where that is what is validated on.
+    pub test: Range<usize>,
+}
+
+/// How many time steps a window has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Width {
+    /// Of its source.
+    pub n_in: usize,
+    /// Of its target, which comes next.
+    pub n_out: usize,
+}
+
+impl Parts {
+    /// Those of so many rows, of which the shares `validation` and `test` are held out.
+    pub fn of(rows: usize, validation: f64, test: f64) -> Self {
+        let share = |of: f64| ((of * rows as f64).round() as usize).min(rows);
+        let first_of_test = rows - share(test);
+        let first = first_of_test - share(validation).min(first_of_test);
+        Self { training: 0..first, validation: first..first_of_test, test: first_of_test..rows }
+    }
+
+    /// All of them, in the order of time.
+    pub fn all(&self) -> [Range<usize>; 3] {
+        [self.training.clone(), self.validation.clone(), self.test.clone()]
+    }
+}
+
+impl Width {
+    /// The first rows of the windows that belong to `part`: all rows of their targets are in it. Their
+    /// sources may begin in what comes before, as a forecaster would have it; so nothing that is trained
+    /// on reaches into a later part.
+    pub fn windows(self, part: &Range<usize>) -> Range<usize> {
+        let first = part.start.saturating_sub(self.n_in);
+        let end = (part.end + 1).saturating_sub(self.n_in + self.n_out);
+        first..end.max(first)
+    }
+
+    /// The rows of the source of the window that begins with row `first`.
+    pub fn source(self, first: usize) -> Range<usize> {
+        first..first + self.n_in
+    }
+
+    /// The rows of its target.
+    pub fn target(self, first: usize) -> Range<usize> {
+        let first = first + self.n_in;
+        first..first + self.n_out
+    }
+}
+
+/// How many of the first rows lack something, for every number of rows: of any rows, in no time.
+#[derive(Debug)]
+pub struct Lacking(Vec<u32>);
+
+impl Lacking {
+    /// Of rows of `width` numbers each, NaN where one is missing.
+    pub fn of(numbers: &[f64], width: usize) -> Self {
+        let mut lacking = 0;
+        let counted = numbers.chunks_exact(width).map(|row| {
+            lacking += u32::from(row.iter().any(|number| number.is_nan()));
+            lacking
+        });
+        Self(std::iter::once(0).chain(counted).collect())
+    }
+
+    /// Whether none of `rows` lacks anything.
+    pub fn is_whole(&self, rows: Range<usize>) -> bool {
+        self.0[rows.start] == self.0[rows.end]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn parts_follow_each_other() {
+        let parts = Parts::of(10, 0.2, 0.1);
+        assert_eq!(parts.all(), [0..7, 7..9, 9..10]);
+        assert_eq!(Parts::of(10, 0.1, 0.0).all(), [0..9, 9..10, 10..10]);
+        assert_eq!(Parts::of(1, 0.6, 0.6).all(), [0..0, 0..0, 0..1]);
+    }
+
+    #[test]
+    fn a_row_with_something_missing_lacks_it() {
+        let n = f64::NAN;
+        let lacking = Lacking::of(&[1.0, 2.0, n, 3.0, n, n, 4.0, 5.0], 2);
+        assert!(lacking.is_whole(0..1) && lacking.is_whole(3..4) && lacking.is_whole(1..1));
+        assert!(!lacking.is_whole(0..2) && !lacking.is_whole(2..4));
+    }
+
+    proptest! {
+        // No files of failed cases.
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..Default::default() })]
+
+        #[test]
+        fn windows_belong_to_the_part_of_all_their_target(
+            rows in 0..60_usize,
+            shares in (0.0..0.5, 0.0..0.5),
+            width in (1..8_usize, 1..8_usize),
+        ) {
+            let parts = Parts::of(rows, shares.0, shares.1);
+            let width = Width { n_in: width.0, n_out: width.1 };
+            let mut expected = [const { Vec::new() }; 3];
+            for first in 0..rows {
+                let target = width.target(first);
+                let inside = |part: &Range<usize>| part.start <= target.start && target.end <= part.end;
+                if let Some(part) = parts.all().iter().position(inside) {
+                    expected[part].push(first);
+                }
+            }
+            for (part, expected) in parts.all().iter().zip(expected) {
+                prop_assert_eq!(width.windows(part).collect::<Vec<_>>(), expected);
+            }
+            for first in width.windows(&parts.training) {
+                prop_assert!(width.target(first).end <= parts.validation.start);
+            }
+        }
+    }
+}

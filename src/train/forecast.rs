@@ -1,0 +1,107 @@
+//! How far forecasts are from what came, in the units of the file, beside the naive forecast: that
+//! everything stays as it was last.
+
+use crate::data::files::scaling::{Scale, Scaling};
+use crate::run::summary::{ColumnErrors, ForecastErrors};
+
+/// What is added up of one replica's forecasts.
+#[derive(Debug, Clone, Default)]
+pub struct Errors {
+    /// The model's and the naive ones, of each target column.
+    columns: Vec<[Sum; 2]>,
+}
+
+/// Differences to what came, in the file's units.
+#[derive(Debug, Clone, Copy, Default)]
+struct Sum {
+    count: f64,
+    absolute: f64,
+    squared: f64,
+}
+
+impl Sum {
+    fn add(&mut self, difference: f64) {
+        self.count += 1.0;
+        self.absolute += difference.abs();
+        self.squared += difference * difference;
+    }
+
+    fn with(self, other: Self) -> Self {
+        Self {
+            count: self.count + other.count,
+            absolute: self.absolute + other.absolute,
+            squared: self.squared + other.squared,
+        }
+    }
+
+    /// The mean absolute difference, and the root of the mean squared one.
+    fn means(self) -> [f64; 2] {
+        [self.absolute / self.count, (self.squared / self.count).sqrt()]
+    }
+}
+
+impl Errors {
+    /// Adds a target `expected` `(n_out, targets)` beside what was `predicted` and the `last` values
+    /// before it `(targets)`, all of them as the model has them.
+    pub fn add(&mut self, scaling: &Scaling, expected: &[f64], predicted: &[f64], last: &[f64]) {
+        let scales = &scaling.targets;
+        self.columns.resize(scales.len(), <[Sum; 2]>::default());
+        for (place, (expected, predicted)) in expected.iter().zip(predicted).enumerate() {
+            let column = place % scales.len();
+            let [model, naive] = &mut self.columns[column];
+            let Scale { deviation, .. } = scales[column];
+            model.add((predicted - expected) * deviation);
+            naive.add((last[column] - expected) * deviation);
+        }
+    }
+
+    /// What it comes to; `None` if nothing was added.
+    pub fn figures(&self, scaling: &Scaling) -> Option<ForecastErrors> {
+        let all = |which: usize| {
+            let sums = self.columns.iter().map(|sums| sums[which]);
+            sums.reduce(Sum::with).filter(|sum| sum.count > 0.0)
+        };
+        let [mae, rmse] = all(0)?.means();
+        let [naive_mae, naive_rmse] = all(1)?.means();
+        let column = |(sums, scale): (&[Sum; 2], &Scale)| {
+            let [[mae, rmse], [naive_mae, naive_rmse]] = sums.map(Sum::means);
+            let column = scale.column.clone();
+            ColumnErrors { column, mae, rmse, naive_mae, naive_rmse }
+        };
+        let columns = match self.columns.len() {
+            1 => Vec::new(),
+            _ => self.columns.iter().zip(&scaling.targets).map(column).collect(),
+        };
+        Some(ForecastErrors { mae, rmse, naive_mae, naive_rmse, columns })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scale(column: &str, deviation: f64) -> Scale {
+        Scale { column: column.to_owned(), mean: 7.0, deviation }
+    }
+
+    #[test]
+    fn errors_are_in_the_units_of_the_file() {
+        let scaling =
+            Scaling { inputs: Vec::new(), targets: vec![scale("a", 2.0), scale("b", 10.0)] };
+        let mut errors = Errors::default();
+        assert_eq!(errors.figures(&scaling), None);
+        errors.add(&scaling, &[0.0, 1.0, 0.0, 1.0], &[1.0, 1.0, -3.0, 2.0], &[0.0, 0.5]);
+        let found = errors.figures(&scaling).unwrap();
+        // a: 2 and 6; b: 0 and 10. Naive: a 0 and 0; b 5 and 5.
+        assert_eq!((found.mae, found.rmse), (18.0 / 4.0, (140.0_f64 / 4.0).sqrt()));
+        assert_eq!((found.naive_mae, found.naive_rmse), (2.5, (50.0_f64 / 4.0).sqrt()));
+        let [a, b] = &found.columns[..] else { panic!("{found:?}") };
+        assert_eq!((&*a.column, a.mae, a.rmse, a.naive_mae), ("a", 4.0, 20.0_f64.sqrt(), 0.0));
+        assert_eq!((&*b.column, b.mae, b.rmse, b.naive_mae), ("b", 5.0, 50.0_f64.sqrt(), 5.0));
+        let one = Scaling { targets: vec![scale("a", 2.0)], ..scaling };
+        let mut errors = Errors::default();
+        errors.add(&one, &[1.0], &[0.0], &[4.0]);
+        let found = errors.figures(&one).unwrap();
+        assert_eq!((found.mae, found.naive_mae, found.columns.len()), (2.0, 6.0, 0));
+    }
+}
