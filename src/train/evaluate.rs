@@ -96,7 +96,7 @@ impl Evaluator<'_> {
         let mut tallies: Vec<Tally> = seeds.iter().map(|_| Tally::new(scoring)).collect();
         let mut errors = vec![Errors::default(); seeds.len()];
         let hypotheses = self.search.as_ref().map_or(1, |search| search.width);
-        let plan = Plan::new(self.config, hypotheses, self.task.fresh_set(purpose, samples));
+        let plan = self.plan(purpose, samples, hypotheses);
         let Plan { epochs, per_epoch, stride, side_by_side } = plan;
         for first in (0..epochs).step_by(side_by_side) {
             let last = epochs.min(first + side_by_side as u64);
@@ -153,6 +153,16 @@ impl Evaluator<'_> {
             forecast: self.task.scaling().and_then(|scaling| errors.figures(scaling)),
             ..tally.evaluation()
         }
+    }
+
+    /// How the set is cut into batches, some of whose samples may be longer than those of the
+    /// training.
+    fn plan(&self, purpose: Purpose, samples: usize, hypotheses: i64) -> Plan {
+        let [source, target] = self.task.longest(purpose).map(|steps| steps as i64);
+        let &Config { n_in, n_out, .. } = self.config;
+        let wide =
+            Config { n_in: n_in.max(source), n_out: n_out.max(target), ..self.config.clone() };
+        Plan::new(&wide, hypotheses, self.task.fresh_set(purpose, samples))
     }
 
     fn ensemble(&self) -> bool {
