@@ -198,7 +198,9 @@ def published(run):
     if not path.exists():
         return [], [], []
     try:
-        experiments = json.loads(path.read_text(encoding="utf-8"))["experiments"]
+        report = json.loads(path.read_text(encoding="utf-8"))
+        # The report of a recipe has no figures of curves.
+        experiments = [] if "average" in report else report["experiments"]
         entries = {entry["name"]: entry.get("published") for entry in experiments}
         found = entries.get(run.name) or {}
         spans = [found.get(name) for name in ("loss", "accuracy")]

@@ -10,6 +10,7 @@ use seqlab::base::statistics::Distribution;
 use seqlab::config::Config;
 use seqlab::config::presets;
 use seqlab::reports::reproduction::{ENOUGH_REPLICAS, Experiment, Measured, Reproduction};
+use seqlab::reports::study::{Study, recipe_in};
 use seqlab::run::run_dir::RunDir;
 
 const BEGIN: &str = "<!-- results:begin, written by scripts/results -->\n";
@@ -46,14 +47,24 @@ fn the_readme_s_tables_follow_from_the_committed_runs() {
     }
 }
 
+/// `report.md` and `report.json` of the runs in the directory `study`.
+fn report(study: &Path) -> (String, String) {
+    if let Some((recipe, _)) = recipe_in(study).unwrap() {
+        let found = Study::read(study, &recipe).unwrap();
+        let absent = [&found.unfinished, &found.missing, &found.without_ensemble];
+        assert!(absent.iter().all(|names| names.is_empty()), "{absent:?}");
+        return (found.markdown(), found.json().unwrap());
+    }
+    let found = Reproduction::read(study, study.ends_with("published-curve")).unwrap();
+    assert!(found.unfinished.is_empty(), "{:?}", found.unfinished);
+    (found.markdown(), found.json().unwrap())
+}
+
 #[test]
 fn reports_follow_from_the_committed_runs() {
     for study in studies() {
-        let found = Reproduction::read(&study, study.ends_with("published-curve")).unwrap();
-        assert!(found.unfinished.is_empty(), "{:?}", found.unfinished);
-        for (file, current) in
-            [("report.md", found.markdown()), ("report.json", found.json().unwrap())]
-        {
+        let (markdown, json) = report(&study);
+        for (file, current) in [("report.md", markdown), ("report.json", json)] {
             let path = study.join(file);
             let text = fs::read_to_string(&path).unwrap();
             assert!(text == current, "{} is stale: scripts/results", path.display());

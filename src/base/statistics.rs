@@ -69,6 +69,11 @@ impl Distribution {
         Self::of(values).map(|all| all.bounded(0.0, 1.0))
     }
 
+    /// [`Distribution::of`] shares in per cent, from 0 to 100.
+    pub fn of_percents(values: &[f64]) -> Option<Self> {
+        Self::of(values).map(|all| all.bounded(0.0, 100.0))
+    }
+
     /// The distribution of numbers that cannot lie below `low` or above `high`: an interval that a
     /// few of them draw further ends there. What is cut off could hold neither their mean nor another
     /// of them, so that the interval holds it as often as before.
@@ -144,6 +149,26 @@ impl Proportion {
         let high = if right == tried { 1.0 } else { end(middle + half) };
         Self { right, tried, wilson_95: [low, high] }
     }
+
+    /// Its share; `None` where nothing was tried.
+    pub fn share(&self) -> Option<f64> {
+        (self.tried > 0).then(|| self.right as f64 / self.tried as f64)
+    }
+}
+
+/// The 95 % interval of the mean of independent proportions, from the distances of each one's share to the
+/// ends of its own interval (method of variance estimates recovery; Zou and Donner 2008). `None` if there are
+/// none, or nothing was tried of one.
+pub fn mean_95(proportions: &[Proportion]) -> Option<[f64; 2]> {
+    let n = proportions.len() as f64;
+    let shares: Option<Vec<f64>> = proportions.iter().map(Proportion::share).collect();
+    let shares = shares.filter(|shares| !shares.is_empty())?;
+    let mean = shares.iter().sum::<f64>() / n;
+    let apart = |side: usize| {
+        let square = |(p, share): (&Proportion, &f64)| (p.wilson_95[side] - share).powi(2);
+        proportions.iter().zip(&shares).map(square).sum::<f64>().sqrt() / n
+    };
+    Some([mean - apart(0), mean + apart(1)])
 }
 
 #[cfg(test)]
@@ -236,5 +261,18 @@ mod tests {
         assert_eq!(Proportion::new(10, 10).wilson_95[1], 1.0);
         assert!(Proportion::new(10, 10).wilson_95[0] > 0.7);
         assert_eq!(Proportion::new(0, 0).wilson_95, [0.0, 1.0]);
+    }
+
+    #[test]
+    fn the_interval_of_a_mean_of_proportions_shrinks_with_their_number() {
+        let one = Proportion::new(45, 450);
+        let [low, high] = mean_95(std::slice::from_ref(&one)).unwrap();
+        close(low, one.wilson_95[0]);
+        close(high, one.wilson_95[1]);
+        let [below, above] = mean_95(&vec![one; 4]).unwrap();
+        close(0.1 - below, (0.1 - low) / 2.0);
+        close(above - 0.1, (high - 0.1) / 2.0);
+        assert_eq!(mean_95(&[]), None);
+        assert_eq!(mean_95(&[Proportion::new(0, 0)]), None);
     }
 }

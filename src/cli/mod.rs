@@ -131,22 +131,29 @@ struct ResumeArgs {
 
 #[derive(Debug, Args)]
 struct ReproduceArgs {
-    /// Published experiments [default: all]
-    #[arg(value_name = "PRESET", value_parser = PossibleValuesParser::new(presets::names()))]
-    presets: Vec<String>,
-    /// Seeds of each experiment [default: 10, or 2 with --quick]
+    /// Published experiments, as `seqlab list` has them, or with --recipe runs of it [default: all]
+    #[arg(value_name = "PRESET|RUN")]
+    names: Vec<String>,
+    /// Train the runs of this recipe in place of them, each with its replicas also evaluated together;
+    /// recipes/ has some
+    #[arg(long, value_name = "FILE", requires = "data", conflicts_with = "quick")]
+    recipe: Option<PathBuf>,
+    /// Directory of the recipe's data
+    #[arg(long, value_name = "DIR", requires = "recipe")]
+    data: Option<PathBuf>,
+    /// Seeds of each experiment [default: 10, or 2 with --quick, or the recipe's]
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = number("replicas"))]
     replicas: Option<i64>,
-    /// Seed of every experiment's first replica; replica k has this plus k
+    /// Seed of every experiment's first replica; replica k has this plus k [default: 1, or the
+    /// recipe's]
     #[arg(
         long,
         visible_alias = "base-seed",
         value_name = "N",
-        default_value = "1",
         allow_negative_numbers = true,
         value_parser = number("seed")
     )]
-    seed: i64,
+    seed: Option<i64>,
     /// A look within two minutes, no result: 2 replicas, and not the slowest experiments
     #[arg(long)]
     quick: bool,
@@ -348,6 +355,21 @@ impl DataArgs {
     }
 }
 
+impl ReproduceArgs {
+    fn run(self, out: &mut dyn Write) -> Result<ExitCode> {
+        let Self { names, recipe, data, replicas, seed, quick, device, out: path, quiet } = self;
+        if let (Some(recipe), Some(data)) = (recipe, data) {
+            let runs = names;
+            let what =
+                commands::Study { recipe, data, runs, replicas, seed, device, out: path, quiet };
+            return commands::study(&what, out);
+        }
+        let (presets, seed) = (names, seed.unwrap_or(1));
+        let what = commands::Reproduce { presets, replicas, seed, quick, device, out: path, quiet };
+        commands::reproduce(&what, out)
+    }
+}
+
 impl SummaryArgs {
     fn config(&self) -> Result<Config> {
         let names = presets::names();
@@ -454,20 +476,7 @@ impl Action {
             Self::Resume(ResumeArgs { run, epochs, device, quiet }) => {
                 return commands::resume(&commands::Resume { run, epochs, device, quiet }, out);
             }
-            Self::Reproduce(args) => {
-                let ReproduceArgs { presets, replicas, seed, quick, device, out: path, quiet } =
-                    args;
-                let what = commands::Reproduce {
-                    presets,
-                    replicas,
-                    seed,
-                    quick,
-                    device,
-                    out: path,
-                    quiet,
-                };
-                return commands::reproduce(&what, out);
-            }
+            Self::Reproduce(args) => return args.run(out),
             Self::Report(ReportArgs { runs, published_curves, json }) => {
                 commands::report(&commands::Report { runs, published_curves, json }, out)?
             }

@@ -12,6 +12,7 @@ use crate::base::rng::Purpose;
 use crate::config::{Config, DeviceChoice};
 use crate::data::task::Task;
 use crate::reports::tables;
+use crate::run::ensemble::Ensemble;
 use crate::run::run_dir::RunDir;
 use crate::run::summary::{Evaluation, ReplicaSummary};
 use crate::train::checkpoint::Which;
@@ -65,14 +66,15 @@ pub fn evaluate(what: &Evaluate, out: &mut dyn Write) -> Result<()> {
     let trained = Trained::load(&run, config, None, which, device)?;
     let search = decoding.search(&trained, &task)?;
     let evaluator = trained.evaluator(&task, search);
-    let evaluations = evaluator.run(Purpose::Evaluation, samples, |_| Ok(()))?;
+    let mut evaluations = evaluator.run(Purpose::Evaluation, samples, |_| Ok(()))?;
     let seeds = trained.config.seeds();
     if !json {
         write!(out, "{}", heading(&trained, which, evaluator.search.as_ref()))?;
     }
     if let Some(voters) = evaluator.search.and_then(|search| search.ensemble) {
         let seeds: Vec<u64> = voters.into_iter().map(|k| seeds[k as usize]).collect();
-        return ensemble(&seeds, &evaluations[0], json, out);
+        // It is evaluated as one replica.
+        return ensemble(seeds, evaluations.swap_remove(0), json, out);
     }
     let replica = |(k, evaluation): (usize, Evaluation)| {
         let (before, diverged) = (before.get(k), trained.diverged[k]);
@@ -106,12 +108,15 @@ fn task(run: &RunDir, config: &Config, test: Option<&Path>) -> Result<Task> {
 }
 
 /// The result of the replicas with these `seeds` together.
-fn ensemble(seeds: &[u64], result: &Evaluation, json: bool, out: &mut dyn Write) -> Result<()> {
-    if json {
-        let list = serde_json::json!([{ "ensemble": seeds, "evaluation": result }]);
-        writeln!(out, "{}", serde_json::to_string_pretty(&list)?)?;
-    } else {
-        write!(out, "{}", tables::ensemble(result))?;
+fn ensemble(
+    seeds: Vec<u64>,
+    evaluation: Evaluation,
+    json: bool,
+    out: &mut dyn Write,
+) -> Result<()> {
+    match json {
+        true => write!(out, "{}", Ensemble { seeds, evaluation }.text()?)?,
+        false => write!(out, "{}", tables::ensemble(&evaluation))?,
     }
     Ok(())
 }

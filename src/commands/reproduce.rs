@@ -1,24 +1,22 @@
 //! `seqlab reproduce`.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
 
+use super::experiments::{self, Experiment};
 use super::report::{Report, report};
-use super::resume::{Resume, resume_until};
 use super::signals::Stop;
-use super::train::{Train, train_until};
 use crate::base::error::UserError;
+use crate::base::input::quoted;
+use crate::base::spelling::nearest;
 use crate::config::presets::{self, Preset};
-use crate::config::{Config, DeviceChoice};
+use crate::config::{Config, DeviceChoice, alternatives};
 use crate::data::epochs::Epochs;
 use crate::files::directory::Directory;
-use crate::run::progress::say;
-use crate::run::run_dir::{Place, RunDir};
-use crate::train::memory;
-use crate::train::placement;
+use crate::reports::study;
 
 /// Replicas of an experiment, also those of a quick look.
 pub const REPLICAS: i64 = 10;
@@ -51,40 +49,27 @@ pub struct Reproduce {
 /// Trains every experiment that is not yet there, each into a directory of its own, and reports.
 ///
 /// # Errors
-/// Another run in an experiment's place, and those of the runs and of the report.
+/// A name that is no preset's, another run in an experiment's place, and those of the runs and of the
+/// report.
 pub fn reproduce(what: &Reproduce, out: &mut dyn Write) -> Result<ExitCode> {
     if what.quick && what.replicas.is_some() && !what.presets.is_empty() {
         let error = "--quick: expected nothing with --replicas and experiments, which it chooses";
         return Err(UserError::usage(error).into());
     }
     let quiet = what.quiet;
-    let configs = what.configs();
-    for config in &configs {
-        config.validate().map_err(UserError::usage)?;
-        memory::check(config, placement::estimated(config, what.device)?.device)?;
-    }
-    let missing = missing(&what.out, configs)?;
+    let all = what.experiments()?;
+    experiments::check(&all, what.device)?;
+    let missing = experiments::missing(all)?;
     let shown = what.out.display();
+    if study::recipe_in(&what.out)?.is_some() {
+        let error = UserError::usage(format!("--out {shown}: holds the runs of a recipe"));
+        return Err(error.hint("give another --out, or its recipe.toml as --recipe").into());
+    }
     let unusable = |e| UserError::usage(format!("--out {shown}: cannot be written: {e}"));
     Directory::create(&what.out).map_err(unusable)?;
     let stop = Stop::on_signal()?;
-    let total = missing.len();
-    for (n, (path, config)) in missing.into_iter().enumerate() {
-        if !quiet {
-            say(format!("[{}/{total}]", n + 1));
-        }
-        let nowhere = &mut std::io::sink();
-        let finished = if RunDir::place(&path)? == Place::Free {
-            let run = Train { config, initial: None, out: Some(path), force: false, quiet };
-            train_until(&stop.now, run, nowhere)?
-        } else {
-            let run = Resume { run: path, epochs: None, device: None, quiet };
-            resume_until(&stop.now, &run, nowhere)?
-        };
-        if !finished {
-            say("hint: the same command goes on with what is not finished");
-            return Ok(stop.status());
-        }
+    if !experiments::train_each(missing, &stop, quiet, |_| Ok(()))? {
+        return Ok(stop.status());
     }
     let out: &mut dyn Write = if quiet { &mut std::io::sink() } else { out };
     report(&Report { runs: what.out.clone(), published_curves: false, json: false }, out)?;
@@ -92,8 +77,18 @@ pub fn reproduce(what: &Reproduce, out: &mut dyn Write) -> Result<ExitCode> {
 }
 
 impl Reproduce {
-    /// The configuration of every experiment.
-    fn configs(&self) -> Vec<Config> {
+    /// Every experiment, each in the directory of its preset's name.
+    fn experiments(&self) -> Result<Vec<Experiment>, UserError> {
+        let known = presets::names();
+        if let Some(name) = self.presets.iter().find(|name| !known.contains(&name.as_str())) {
+            let expected = alternatives(&known);
+            let error = format!("preset {}: expected {expected}", quoted(name));
+            let error = UserError::usage(error);
+            return Err(match nearest(name, known) {
+                Some(near) => error.hint(format!("did you mean '{near}'?")),
+                None => error,
+            });
+        }
         let asked = |preset: &Preset| match self.presets.is_empty() {
             true => !(self.quick && SLOW.contains(&preset.name)),
             false => self.presets.iter().any(|name| name == preset.name),
@@ -106,7 +101,8 @@ impl Reproduce {
             device: self.device,
             ..preset.config
         };
-        presets::all().into_iter().filter(asked).map(config).collect()
+        let asked = presets::all().into_iter().filter(asked);
+        Ok(asked.map(|preset| (self.out.join(preset.name), config(preset))).collect())
     }
 }
 
@@ -117,31 +113,6 @@ fn log_every(config: &Config) -> Option<i64> {
         1 => config.log_every,
         epochs => Some(epochs * Epochs::of(config).steps_per_epoch()),
     }
-}
-
-/// Those experiments with their directories that have no finished run there.
-fn missing(out: &Path, configs: Vec<Config>) -> Result<Vec<(PathBuf, Config)>> {
-    let mut missing = Vec::new();
-    for config in configs {
-        let path = out.join(&config.preset);
-        if RunDir::place(&path)? == Place::Free {
-            missing.push((path, config));
-            continue;
-        }
-        let (run, found) = RunDir::open(&path)?;
-        if found != config {
-            let shown = path.display();
-            let error =
-                UserError::usage(format!("{shown}: holds a run with another configuration"));
-            return Err(error
-                .hint("give another --out, or the flags that it was made with")
-                .into());
-        }
-        if run.read_summary(&config)?.is_none() {
-            missing.push((path, config));
-        }
-    }
-    Ok(missing)
 }
 
 #[cfg(test)]

@@ -1,9 +1,12 @@
-//! What people read of runs: tables, the report of a reproduction, and the statistics behind them.
+//! What people read of runs: tables, the reports of reproductions and of studies.
 //!
 //! Uses finished runs (`run`), and what is below; trains nothing.
 
 pub mod reproduction;
+pub mod study;
 
 pub mod tables;
 
+mod files;
+mod markdown;
 pub mod reference;

@@ -13,7 +13,7 @@ use crate::base::spelling::nearest;
 use crate::config::{FIELDS, Invalid, NOT_GIVEN, field};
 
 /// Fields that the user gave, or that follow from them, with where each is from.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Given {
     pub(super) fields: Table,
     origins: BTreeMap<String, Origin>,
@@ -22,7 +22,7 @@ pub struct Given {
 }
 
 /// Where a field is from.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Origin {
     Flag,
     /// A place in the file, and the value as it is written there.
@@ -40,7 +40,7 @@ pub(super) struct TextPlace {
 }
 
 impl TextPlace {
-    fn of(text: &str, byte: usize) -> Self {
+    pub(super) fn of(text: &str, byte: usize) -> Self {
         let before = text.get(..byte).unwrap_or(text);
         let start = before.rfind('\n').map_or(0, |end| end + 1);
         let line = before.matches('\n').count() + 1;
@@ -48,7 +48,7 @@ impl TextPlace {
     }
 
     /// The place in `file`, for the beginning of a message.
-    fn within(self, file: &str) -> String {
+    pub(super) fn within(self, file: &str) -> String {
         format!("{file}, line {}, column {}", self.line, self.column)
     }
 }
@@ -58,26 +58,39 @@ impl TextPlace {
 /// # Errors
 /// If it is no TOML, with the place.
 pub fn parse(file: &str, bytes: &[u8]) -> Result<Given> {
-    let text = std::str::from_utf8(bytes)
-        .map_err(|e| UserError::usage(format!("{file}: no UTF-8: {e}")))?;
-    let wrong = |e: toml::de::Error| {
-        let place = TextPlace::of(text, e.span().map_or(0, |span| span.start));
-        let line = quoted(text.lines().nth(place.line - 1).unwrap_or_default());
-        let what = quoted(e.message());
-        UserError::usage(format!("{}: {what}: {line}", place.within(file)))
-    };
+    let text = text_of(file, bytes)?;
+    let wrong = |e: toml::de::Error| misread(file, text, &e);
     let fields: Table = text.parse().map_err(wrong)?;
     let places = DeTable::parse(text).map_err(wrong)?.into_inner();
-    let origins = places.iter().map(|(name, value)| {
-        let written = text.get(value.span()).unwrap_or_default().to_owned();
-        let place = TextPlace::of(text, name.span().start);
-        (name.get_ref().to_string(), Origin::File(place, written))
-    });
-    let origins = origins.collect();
-    Ok(Given { fields, origins, file: Some(file.to_owned()) })
+    Ok(Given::new(file, text, fields, &places))
+}
+
+/// `bytes` as text.
+///
+/// # Errors
+/// If they are no UTF-8.
+pub(super) fn text_of<'a>(file: &str, bytes: &'a [u8]) -> Result<&'a str, UserError> {
+    std::str::from_utf8(bytes).map_err(|e| UserError::usage(format!("{file}: no UTF-8: {e}")))
+}
+
+/// What is wrong with the TOML file `text`, with the place and its line.
+pub(super) fn misread(file: &str, text: &str, e: &toml::de::Error) -> UserError {
+    let place = TextPlace::of(text, e.span().map_or(0, |span| span.start));
+    let line = quoted(text.lines().nth(place.line - 1).unwrap_or_default());
+    UserError::usage(format!("{}: {}: {line}", place.within(file), quoted(e.message())))
 }
 
 impl Given {
+    /// `fields`, which stand in the TOML file `text` at `places`.
+    pub(super) fn new(file: &str, text: &str, fields: Table, places: &DeTable<'_>) -> Self {
+        let origins = places.iter().map(|(name, value)| {
+            let written = text.get(value.span()).unwrap_or_default().to_owned();
+            let place = TextPlace::of(text, name.span().start);
+            (name.get_ref().to_string(), Origin::File(place, written))
+        });
+        Self { fields, origins: origins.collect(), file: Some(file.to_owned()) }
+    }
+
     /// Whether it says anything of `field`.
     pub fn has(&self, field: &str) -> bool {
         self.fields.contains_key(field)

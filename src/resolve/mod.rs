@@ -1,10 +1,11 @@
-//! From what the user gave (a preset, a TOML file, flags) to a whole, validated configuration.
+//! From what the user gave (a preset, a TOML file, a recipe, flags) to a whole, validated configuration.
 //!
 //! Uses configurations and what tasks say of them, and `base`.
 
 mod from_files;
 mod from_series;
 mod given;
+mod recipe;
 mod validate;
 
 use anyhow::{Context, Result};
@@ -20,6 +21,7 @@ use crate::config::{Alters, CUSTOM, Config, Family, Field, TaskKind, field, writ
 use crate::data::task::Rules;
 use given::Origin;
 pub use given::{Given, parse};
+pub use recipe::{Beside, Published, Recipe};
 
 /// The configuration that `given` describes: its fields as they are, the others from the preset
 /// that it names.

@@ -6,6 +6,7 @@ pub mod progress;
 pub mod run_dir;
 
 pub mod curves;
+pub mod ensemble;
 pub mod lock;
 pub mod manifest;
 pub mod summary;

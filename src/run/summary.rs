@@ -62,6 +62,12 @@ impl Summary {
             && self.replicas.iter().all(|replica| stopped(replica) || diverged(replica))
     }
 
+    /// Whether there are several replicas, and one of them has not diverged: they can answer as one model.
+    pub fn answers_together(&self) -> bool {
+        let diverged = |replica: &ReplicaSummary| replica.diverged_at_step.is_some();
+        self.replicas.len() > 1 && !self.replicas.iter().all(diverged)
+    }
+
     /// The summary in `bytes`.
     ///
     /// # Errors
@@ -223,7 +229,7 @@ impl Evaluation {
     }
 
     /// Checks that its numbers are some that an evaluation can come to.
-    fn check(&self) -> Result<(), String> {
+    pub(super) fn check(&self) -> Result<(), String> {
         let samples = self.samples;
         if samples as u64 > SAMPLES {
             return Err(format!("samples {samples}: expected at most {SAMPLES}"));

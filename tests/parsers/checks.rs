@@ -2,6 +2,8 @@
 
 #![allow(dead_code)]
 
+use std::path::Path;
+
 use seqlab::config::presets;
 use seqlab::config::{BadLines, CheckpointEvery, Config, DeviceChoice, Dtype};
 use seqlab::config::{Decimal, Missing, Normalization, Separator, Tokens};
@@ -15,8 +17,9 @@ use seqlab::data::sources::{Lines, Reads, Source};
 use seqlab::data::task::Task;
 use seqlab::model::Model;
 use seqlab::reports::reproduction::{Experiment, Reproduction};
-use seqlab::resolve;
+use seqlab::resolve::{self, Recipe};
 use seqlab::run::curves;
+use seqlab::run::ensemble::Ensemble;
 use seqlab::run::manifest::Manifest;
 use seqlab::run::summary::Summary;
 use seqlab::train::memory::Estimate;
@@ -40,6 +43,28 @@ pub fn config(bytes: &[u8]) {
             let again = resolve::parse("c.toml", text.as_bytes()).and_then(resolve::resolve);
             assert_eq!(again.unwrap(), config, "{text}");
         }
+    }
+}
+
+pub fn recipe(bytes: &[u8]) {
+    if let Ok(recipe) = Recipe::parse("r.toml", bytes).map_err(readable) {
+        let data = Path::new("data");
+        for run in &recipe.runs {
+            // It is no way out of the directory.
+            assert!(!run.is_empty() && !run.contains(['/', '.']), "{run:?}");
+            let files = recipe.files(run, data);
+            assert!(files.len() >= 2 && files.iter().all(|(_, path)| path.starts_with(data)));
+        }
+        for column in &recipe.published {
+            assert!(column.wer.keys().all(|run| recipe.runs.contains(run)));
+        }
+        let _ = recipe.chosen(&["no-such".to_owned()]).map_err(readable);
+    }
+}
+
+pub fn ensemble(bytes: &[u8]) {
+    if let Ok(ensemble) = Ensemble::parse(bytes).map_err(readable) {
+        assert_eq!(Ensemble::parse(ensemble.text().unwrap().as_bytes()), Ok(ensemble));
     }
 }
 
@@ -232,6 +257,33 @@ pub const SUMMARY: &str = r#"{"preset": "echo", "steps": 2000, "train_seconds": 
 "versions": {"seqlab": "0.1.0", "libtorch": "2.13.0"}, "git_commit": "0123abc", "replicas": [
 {"seed": 1, "loss": 1.5, "accuracy": 0.75, "evaluation":
 {"samples": 2000, "token_accuracy": 0.875, "sequence_accuracy": 0.5}}]}"#;
+
+/// Two runs, and what was published of them.
+pub const RECIPE: &str = r#"title = "Two"
+data = "made here"
+notes = "none"
+runs = ["one", "two-2"]
+[files]
+train = "train/{}.tsv"
+validation = "dev.tsv"
+test = "test/{}.tsv"
+[config]
+units = 4
+normalization = "nfd"
+[[published]]
+name = "baseline"
+source = "nobody"
+beside = "ensemble"
+macro_wer = 12
+per = { one = 1.5 }
+[published.wer]
+one = 10.5
+two-2 = 13
+"#;
+
+/// What two replicas come to together.
+pub const ENSEMBLE: &str = r#"[{"ensemble": [1, 2], "evaluation": {"samples": 20, "loss": null,
+"token_accuracy": 0.875, "sequence_accuracy": 0.5, "symbol_error_rate": 0.25}}]"#;
 
 /// The rows of one replica.
 pub const CURVES: &str = "replica,seed,epoch,step,samples,loss,accuracy,val_loss,val_accuracy,\

@@ -16,12 +16,13 @@ use seqlab::data::sources::{Lines, Reads, Source};
 use seqlab::data::task::Task;
 use seqlab::data::writing::Writing;
 use seqlab::files::checksum::Checksum;
-use seqlab::resolve;
+use seqlab::resolve::{self, Recipe};
 use seqlab::run::curves::{self, CurveRow};
+use seqlab::run::ensemble::Ensemble;
 use seqlab::run::manifest::{Manifest, Position, TRAINING, WEIGHTS};
 use seqlab::run::summary::{Evaluation, Frequent, ReplicaSummary, Summary};
 
-use checks::{CURVES, NUMBERS, SUMMARY, layout, readable};
+use checks::{CURVES, ENSEMBLE, NUMBERS, RECIPE, SUMMARY, layout, readable};
 
 /// A parser with a file that it reads.
 type Parser = (fn(&[u8]), Vec<u8>);
@@ -42,6 +43,8 @@ fn parsers() -> Vec<Parser> {
             checks::scaling,
             "role\tmean\tdeviation\tcolumn\ninput\t1.0\t2.0\tx\ntarget\t1.0\t2.0\tx\n".into(),
         ),
+        (checks::recipe, RECIPE.into()),
+        (checks::ensemble, ENSEMBLE.into()),
         (checks::device, "cuda:12".into()),
         (checks::checkpoint_every, "30s".into()),
     ]
@@ -319,6 +322,8 @@ fn every_whole_file_is_read() {
     assert!(resolve::parse("c.toml", echo().as_bytes()).and_then(resolve::resolve).is_ok());
     assert!(Manifest::parse(&parsers()[1].1).is_ok());
     assert!(Summary::parse(SUMMARY.as_bytes()).is_ok());
+    assert_eq!(Recipe::parse("r.toml", RECIPE.as_bytes()).unwrap().runs.len(), 2);
+    assert_eq!(Ensemble::parse(ENSEMBLE.as_bytes()).unwrap().seeds, [1, 2]);
     assert_eq!(curves::parse(CURVES.as_bytes()).unwrap().len(), 2);
     assert_eq!(layout().read(&stored()).unwrap().len(), 5);
 }

@@ -18,11 +18,11 @@ use crate::config::presets::{self, CURVE_EVERY, Preset};
 use crate::config::{Alters, CUSTOM, Config, Field};
 use crate::data::epochs::Epochs;
 use crate::data::task::Task;
-use crate::files::directory::Directory;
+use crate::reports::files;
 use crate::reports::reference::{self, Seed};
 use crate::resolve;
 use crate::run::curves::CurveRow;
-use crate::run::run_dir::{RunDir, write_whole};
+use crate::run::run_dir::RunDir;
 use crate::run::summary::{Evaluation, ReplicaSummary, Summary};
 pub use verdict::{Good, Judged, Verdict, judge};
 
@@ -209,12 +209,7 @@ impl Reproduction {
     /// # Errors
     /// If they cannot be written.
     pub fn write(&self, path: &Path) -> Result<()> {
-        let context = || format!("cannot write into {}", path.display());
-        let directory = Directory::open(path).with_context(context)?;
-        for (name, text) in [("report.json", self.json()?), ("report.md", self.markdown())] {
-            write_whole(&directory, &path.join(name), &text)?;
-        }
-        Ok(())
+        files::write(path, &self.json()?, &self.markdown())
     }
 
     /// The text of `report.json`.
@@ -222,9 +217,7 @@ impl Reproduction {
     /// # Errors
     /// None that a reproduction from [`Reproduction::read`] can have.
     pub fn json(&self) -> Result<String> {
-        let mut value = serde_json::to_value(self)?;
-        round(&mut value);
-        Ok(serde_json::to_string_pretty(&value)? + "\n")
+        files::json(self)
     }
 }
 
@@ -261,20 +254,6 @@ fn directories(path: &Path) -> Result<Vec<PathBuf>> {
     }
     found.sort();
     Ok(found)
-}
-
-/// Rounds every number that is no whole one to six significant digits: more would tell the
-/// processor's last bits.
-fn round(value: &mut serde_json::Value) {
-    match value {
-        serde_json::Value::Array(items) => items.iter_mut().for_each(round),
-        serde_json::Value::Object(fields) => fields.values_mut().for_each(round),
-        serde_json::Value::Number(number) if number.is_f64() => {
-            let rounded = format!("{:.5e}", number.as_f64().unwrap_or_default()).parse::<f64>();
-            *value = rounded.unwrap_or_default().into();
-        }
-        _ => {}
-    }
 }
 
 impl Experiment {
@@ -545,13 +524,6 @@ mod tests {
         let whole = ((off[0] * off[0] + off[1] * off[1]) / 4.0).sqrt();
         assert!((distance.whole - whole).abs() < 1e-12);
         assert_eq!(CurveDistance::new(&[], &rows), None);
-    }
-
-    #[test]
-    fn numbers_in_json_have_six_digits_and_whole_ones_all() {
-        let mut value = serde_json::json!({"a": [1.23456789, 1234567890], "b": {"c": 1e-9 / 3.0}});
-        round(&mut value);
-        assert_eq!(value.to_string(), r#"{"a":[1.23457,1234567890],"b":{"c":3.33333e-10}}"#);
     }
 
     #[test]

@@ -20,6 +20,7 @@ use crate::files::directory::Directory;
 use crate::files::disk::{self, Disk};
 use crate::resolve::{self, Given};
 use crate::run::curves::{self, Beginning, CsvFile, CurveRow, PredictionRow};
+use crate::run::ensemble::Ensemble;
 use crate::run::lock::Lock;
 use crate::run::summary::Summary;
 
@@ -28,6 +29,8 @@ use place::is_aside;
 
 /// What a run writes. `config.toml` is what makes a directory a run.
 const FILES: [&str; 4] = ["config.toml", "curves.csv", "predictions.csv", "summary.json"];
+/// What the replicas come to together, once that was asked for.
+const ENSEMBLE: &str = "ensemble.json";
 const CHECKPOINT: &str = "checkpoint";
 const LOCK: &str = "lock";
 
@@ -195,7 +198,7 @@ impl RunDir {
     /// If a file cannot be removed or written.
     pub fn reopen(&self, config: &Config) -> Result<()> {
         // The summary first: a run with one counts as finished.
-        let mut old = vec![self.summary_path(), self.predictions_path()];
+        let mut old = vec![self.summary_path(), self.ensemble_path(), self.predictions_path()];
         let aside = self.names()?.into_iter().filter(|name| is_aside(name));
         old.extend(aside.map(|name| self.path().join(name)));
         for path in old {
@@ -295,6 +298,11 @@ impl RunDir {
         self.path().join(FILES[3])
     }
 
+    /// `ensemble.json`.
+    pub fn ensemble_path(&self) -> PathBuf {
+        self.path().join(ENSEMBLE)
+    }
+
     /// `checkpoint`.
     pub fn checkpoint_path(&self) -> PathBuf {
         self.path().join(CHECKPOINT)
@@ -328,6 +336,28 @@ impl RunDir {
             self.check_config(config, then, &path)?;
         }
         Ok(Some(summary))
+    }
+
+    /// Writes `ensemble.json`.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn write_ensemble(&self, ensemble: &Ensemble) -> Result<()> {
+        write_whole(self.disk(), &self.ensemble_path(), &ensemble.text()?)
+    }
+
+    /// `ensemble.json`, if it is there.
+    ///
+    /// # Errors
+    /// If it is damaged.
+    pub fn read_ensemble(&self) -> Result<Option<Ensemble>> {
+        let path = self.ensemble_path();
+        if !self.has(&path)? {
+            return Ok(None);
+        }
+        let bytes = self.read(&path, input::SUMMARY)?;
+        let damaged = |e| anyhow!("{} is damaged: {e}", path.display());
+        Ok(Some(Ensemble::parse(&bytes).map_err(damaged)?))
     }
 
     /// Finds out whether `config`, that of `config.toml`, is what it was when `saved` was written with

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 
-use super::{CHECKPOINT, FILES, LOCK, RunDir};
+use super::{CHECKPOINT, ENSEMBLE, FILES, LOCK, RunDir};
 use crate::base::error::UserError;
 use crate::base::input::{self, if_there};
 use crate::data::task::RECORDS;
@@ -90,6 +90,7 @@ impl RunDir {
         for name in self.names()?.into_iter().filter(|name| is_aside(name)) {
             written.push(self.path().join(name));
         }
+        written.extend(self.own(self.ensemble_path(), "[\n  {\n    \"ensemble\": [")?);
         written.extend(self.own(self.summary_path(), "{\n  \"preset\": ")?);
         written.extend(self.own(self.predictions_path(), "replica,source,")?);
         written.extend(self.checkpoints()?);
@@ -147,5 +148,5 @@ fn foreign(path: &Path, what: impl std::fmt::Display) -> UserError {
 pub(super) fn is_aside(name: &OsStr) -> bool {
     let name = name.to_string_lossy();
     let of = |file: &&str| name.split('.').next() == file.split('.').next();
-    name.ends_with(&format!(".{ASIDE}")) && [FILES[0], FILES[3]].iter().any(of)
+    name.ends_with(&format!(".{ASIDE}")) && [FILES[0], FILES[3], ENSEMBLE].iter().any(of)
 }
