@@ -270,7 +270,7 @@ fn what_is_no_recipe_or_not_for_it_is_refused() {
         ("title", "titel", "bad.toml, line 1, column 1: unknown field `titel`"),
         ("two = 0.0", "tow = 0.0", "bad.toml, line 32, column 1: wer: tow is none of the runs"),
         ("epochs = 25", "epochs = 25\nsamples = 7", "run one: --samples 7: expected 100"),
-        ("epochs = 25", "task = 'echo'", "expected nothing"),
+        ("epochs = 25", "task = 'echo'", "bad.toml, line 17, column 1: task: expected pairs"),
     ] {
         assert!(RECIPE.contains(from), "{from}");
         lab.write("bad.toml", RECIPE.replacen(from, to, 1));

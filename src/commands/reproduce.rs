@@ -61,12 +61,12 @@ pub fn reproduce(what: &Reproduce, out: &mut dyn Write) -> Result<ExitCode> {
     experiments::check(&all, what.device)?;
     let missing = experiments::missing(all)?;
     let shown = what.out.display();
+    let unusable = |e| UserError::usage(format!("--out {shown}: cannot be written: {e}"));
+    Directory::create(&what.out).map_err(unusable)?;
     if study::recipe_in(&what.out)?.is_some() {
         let error = UserError::usage(format!("--out {shown}: holds the runs of a recipe"));
         return Err(error.hint("give another --out, or its recipe.toml as --recipe").into());
     }
-    let unusable = |e| UserError::usage(format!("--out {shown}: cannot be written: {e}"));
-    Directory::create(&what.out).map_err(unusable)?;
     let stop = Stop::on_signal()?;
     if !experiments::train_each(missing, &stop, quiet, |_| Ok(()))? {
         return Ok(stop.status());

@@ -55,6 +55,8 @@ const RATE: f64 = 10_000.0;
 
 /// What stands for the name of a run in the pattern of a file.
 const RUN: &str = "{}";
+/// The task of its runs.
+const PAIRS: &str = "pairs";
 /// Fields that name files.
 const OF_FILES: [&str; 4] = ["train", "validation", "test", "series"];
 /// Fields in which a run of the recipe may differ from it.
@@ -382,6 +384,10 @@ impl Reader<'_> {
             return Err(given.at("preset", "preset: expected the fields themselves".to_owned()));
         }
         given.check()?;
+        if given.fields.get("task").is_some_and(|task| task.as_str() != Some(PAIRS)) {
+            let message = format!("task: expected {PAIRS}, which the files of a recipe hold");
+            return Err(given.at("task", message));
+        }
         Ok(given)
     }
 
@@ -468,6 +474,7 @@ two = 13
             ("units = 4", "unit = 4", "r.toml, line 8, column 1: unknown field `unit`"),
             ("units = 4", "units = 'a'", "r.toml, line 8, column 1: units = 'a': expected a whole"),
             ("units = 4", "train = 'a'", "r.toml, line 8, column 1: train: expected files in"),
+            ("units = 4", "task = 'echo'", "r.toml, line 8, column 1: task: expected pairs"),
             ("units = 4", "preset = 'echo'", "r.toml, line 8, column 1: preset: expected"),
             ("title", "titel", "r.toml, line 1, column 1: unknown field `titel`"),
             (
