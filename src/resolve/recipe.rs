@@ -193,13 +193,12 @@ impl Recipe {
     /// A name that is no run's.
     pub fn chosen(&self, names: &[String]) -> Result<Vec<&str>, UserError> {
         let known = || self.runs.iter().map(String::as_str);
-        for name in names.iter().filter(|name| !self.runs.contains(name)) {
+        if let Some(name) = names.iter().find(|name| !self.runs.contains(name)) {
             let expected = match self.runs.len() {
                 ..=SHOWN => alternatives(&known().collect::<Vec<_>>()),
                 more => format!("one of the recipe's {more} runs"),
             };
-            let error = format!("run {}: expected {expected}", quoted(name));
-            let error = UserError::usage(error);
+            let error = UserError::usage(format!("run {}: expected {expected}", quoted(name)));
             return Err(match nearest(name, known()) {
                 Some(near) => error.hint(format!("did you mean '{near}'?")),
                 None => error,

@@ -167,7 +167,7 @@ row has equal weights for all runs, its deviation that of the means of each seed
 Behind a published figure is what was measured, seen from there: `better` or `worse` if the whole 95 %
 interval is, otherwise `within`. Beside the mean, the interval is Student's, over seeds; beside the ensemble,
 which is one model, it is Wilson's of its wrong answers, and for the last row follows from those (Zou and
-Donner 2008). A published figure counts as exact.
+Donner 2008). A PER has none there. A published figure counts as exact.
 ";
 
 const EACH: &str = "
