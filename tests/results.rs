@@ -87,7 +87,7 @@ fn presets_are_reproduced_as_they_are() {
 /// What the mean over seeds of every preset has to reach: the range of the loss and the least
 /// accuracy over the last 20 epochs, then the least token and exact accuracy on fresh sequences.
 /// Ranges span the published figures and what an independent implementation gives.
-const BOUNDS: [(&str, RangeInclusive<f64>, f64, f64, f64); 13] = [
+const BOUNDS: [(&str, RangeInclusive<f64>, f64, f64, f64); 14] = [
     ("echo", 1.45..=1.78, 0.97, 0.95, 0.8),
     ("partial-echo-2", 0.0..=0.04, 0.98, 0.99, 0.99),
     ("partial-echo-4", 0.2..=0.45, 0.85, 0.85, 0.5),
@@ -99,6 +99,8 @@ const BOUNDS: [(&str, RangeInclusive<f64>, f64, f64, f64); 13] = [
     ("echo-lag-no-context", 4.5..=4.7, 0.0, 0.0, 0.0),
     ("padded-echo", 0.4..=0.7, 0.8, 0.8, 0.18),
     ("padded-echo-attention", 0.0..=0.02, 0.99, 0.99, 0.99),
+    // Four of ten seeds still find the wrong beginning in some sequences.
+    ("reverse-400-40", 0.0..=0.1, 0.97, 0.8, 0.8),
     ("addition-2", 0.0..=0.2, 0.97, 0.95, 0.9),
     ("addition-3", 0.0..=0.05, 0.99, 0.99, 0.97),
 ];

@@ -308,11 +308,15 @@ macro_rules! configuration {
         impl Serialize for Config {
             fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
                 let default = Self::blank();
+                // A default that is another than the preset's is read back only if it is written.
+                let preset = presets::find(&self.preset).map(|preset| preset.config);
+                let preset = preset.unwrap_or_else(Self::blank);
                 let mut to = to.serialize_struct("Config", 1 + FIELDS.len())?;
                 to.serialize_field("preset", &self.preset)?;
                 $($(
                     let name = stringify!($name);
-                    if self.$name != default.$name || !declare::is_silent(name) {
+                    let silent = declare::is_silent(name) && preset.$name == default.$name;
+                    if self.$name != default.$name || !silent {
                         to.serialize_field(name, &self.$name)?;
                     }
                 )+)+

@@ -34,7 +34,7 @@ use super::declare::{self, COUNT, Field, MANY, Scope, configuration, only_for};
 use super::{
     Attention, BadLines, CUSTOM, CheckpointEvery, CurveMetric, Decimal, DecoderStart, DeviceChoice,
     Direction, Dtype, EngineChoice, Family, Feedback, GateActivation, LearningRateSchedule,
-    LossKind, Missing, Normalization, OptimizerKind, Separator, TaskKind, Tokens,
+    LossKind, Missing, Normalization, OptimizerKind, Separator, TaskKind, Tokens, presets,
 };
 
 /// What Adam alone has.

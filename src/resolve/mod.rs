@@ -225,6 +225,7 @@ fn complete(given: &mut Given, Preset { name, config: preset, .. }: &Preset) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{Attention, DecoderStart};
 
     fn given(text: &str) -> Result<Config> {
         resolve(parse("c.toml", text.as_bytes())?)
@@ -237,9 +238,19 @@ mod tests {
     #[test]
     fn a_resolved_configuration_resolves_to_itself() {
         for preset in presets::all() {
-            let config = Config { units: 7, global_clipnorm: Some(0.5), ..preset.config };
-            let text = table(&config).unwrap().to_string();
-            assert_eq!(given(&text).unwrap(), config);
+            // What files leave out at its default is the preset's where that has another.
+            let plain = Config {
+                attention: Attention::None,
+                decoder_start: DecoderStart::Zeros,
+                bidirectional: false,
+                embedding: 0,
+                ..preset.config.clone()
+            };
+            let changed = Config { units: 7, global_clipnorm: Some(0.5), ..preset.config };
+            for config in [changed, plain] {
+                let text = table(&config).unwrap().to_string();
+                assert_eq!(given(&text).unwrap(), config);
+            }
         }
     }
 
