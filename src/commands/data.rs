@@ -57,8 +57,8 @@ fn series(config: &Config, text: &mut String) -> Result<()> {
     for (name, scales) in [("read", &series.scaling.inputs), ("forecast", &series.scaling.targets)]
     {
         for Scale { column, mean, deviation } in scales {
+            let constant = if series.constant().contains(column) { ", constant" } else { "" };
             let column = printable(column);
-            let constant = if series.constant().contains(&column) { ", constant" } else { "" };
             writeln!(
                 text,
                 "{name}: {column}, in the training part {mean:.6} on average, standard deviation \

@@ -8,7 +8,6 @@ use tch::Device;
 use crate::base::error::UserError;
 use crate::base::rng::Purpose;
 use crate::config::{Config, DeviceChoice, EngineChoice, GateActivation};
-use crate::data::task::Task;
 use crate::engine::fused::BLOCK_ROWS;
 use crate::model::Model;
 use crate::tensor::device::{self, Chosen};
@@ -169,7 +168,7 @@ pub fn step_seconds(config: &Config, device: Device) -> Result<f64> {
     device::set_threads(1);
     let mut trainer = Trainer::blank(config, device)?;
     device::set_threads(device::threads(config));
-    let task = Task::new(config);
+    let task = trainer.task().clone();
     let size = task.samples_per_epoch().min(config.batch_size as usize);
     let batch = task.epoch(&config.seeds(), Purpose::Training, 0).batch(0..size);
     let mut steps = |enough: &dyn Fn(usize) -> bool| -> Result<usize> {
