@@ -10,6 +10,7 @@ mod fields;
 mod validate;
 
 use std::fmt;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -414,6 +415,13 @@ impl Config {
     /// The id that a decoder is fed first in training.
     pub fn start_id(&self) -> i64 {
         if self.task == TaskKind::Pairs { TEXT_START } else { START_ID }
+    }
+
+    /// What stands between the columns of the file `path`.
+    pub fn separator_of(&self, path: &Path) -> Separator {
+        let is_csv = path.extension().is_some_and(|end| end.eq_ignore_ascii_case("csv"));
+        let by_name = if is_csv { Separator::Comma } else { Separator::Tab };
+        self.separator.unwrap_or(by_name)
     }
 
     /// Whether samples have lengths of their own.

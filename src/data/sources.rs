@@ -76,7 +76,8 @@ impl Reads {
             if ids.len() as i64 > most {
                 return Err(format!("{} tokens: the model reads {most} at most", ids.len()));
             }
-            let unknown = self.task.unknown_tokens(text);
+            let has_unknown = ids.iter().any(|id| Some(*id) == self.task.unknown());
+            let unknown = if has_unknown { self.task.unknown_tokens(text) } else { Vec::new() };
             return Ok(Source { ids, numbers, writing: Writing::Own, unknown });
         }
         let ids = self.ids(text).map_err(|e| match self.task.question() {

@@ -6,8 +6,8 @@ use anyhow::Result;
 use toml::Value;
 
 use super::given::{Given, Origin};
-use super::{check_ranges, word};
-use crate::config::{Attention, Config, DecoderStart, Family, Feedback, GateActivation, TaskKind};
+use super::{batch_size, check_ranges, word};
+use crate::config::{Attention, DecoderStart, Family, Feedback, GateActivation, TaskKind};
 use crate::data::files::corpus::{Corpus, format};
 use crate::data::files::pairs;
 use crate::data::files::vocabulary::FIRST;
@@ -66,8 +66,7 @@ pub(super) fn complete(given: &mut Given) -> Result<()> {
     if !is_pairs || !given.has("train") || FOUND[..16].iter().all(|field| given.has(field)) {
         return Ok(());
     }
-    let partial = |given: &Given| Config::partial(&given.fields).map_err(|e| given.complaint(e));
-    let config = partial(given)?;
+    let config = given.partial()?;
     check_ranges(given, &config)?;
     let train = Path::new(config.train.as_deref().unwrap_or_default());
     if config.source_tokens.is_none() || config.target_tokens.is_none() {
@@ -75,7 +74,7 @@ pub(super) fn complete(given: &mut Given) -> Result<()> {
         let tokens = [("source_tokens", source), ("target_tokens", target)];
         add(given, tokens.map(|(field, tokens)| (field, tokens.to_string().into())));
     }
-    let corpus = Corpus::read(&partial(given)?)?;
+    let corpus = Corpus::read(&given.partial()?)?;
     let tokens = Sizes::of(&corpus, false).n_out;
     let classes = tokens == 1
         && word(&given.fields, "family").is_none_or(|family: Family| family == Family::Lstm);
@@ -85,7 +84,7 @@ pub(super) fn complete(given: &mut Given) -> Result<()> {
     let sizes = Sizes::of(&corpus, family != Family::Lstm);
     add(given, of_files(&sizes));
     add(given, model(family, &sizes));
-    let batch_size = given.fields.get("batch_size").and_then(Value::as_integer);
+    let batch_size = batch_size(given, sizes.samples);
     add(given, training(family, &sizes, batch_size));
     Ok(())
 }
@@ -141,12 +140,7 @@ fn model(family: Family, sizes: &Sizes) -> Vec<(&'static str, Value)> {
 
 /// A training for so many pairs, which ends early and keeps the model that says most tokens of the
 /// validation part right.
-fn training(family: Family, sizes: &Sizes, batch_size: Option<i64>) -> Vec<(&'static str, Value)> {
-    let batch_size = batch_size.unwrap_or(match sizes.samples {
-        ..50_000 => 32,
-        50_000..500_000 => 64,
-        _ => 128,
-    });
+fn training(family: Family, sizes: &Sizes, batch_size: i64) -> Vec<(&'static str, Value)> {
     let steps = (sizes.samples / batch_size.max(1)).max(1);
     let epochs = (STEPS / steps).clamp(5, 200);
     let mut fields = vec![

@@ -6,9 +6,9 @@ use anyhow::Result;
 use toml::Value;
 
 use super::given::{Given, Origin};
-use super::{check_ranges, word};
+use super::{batch_size, check_ranges, word};
 use crate::base::rng::Purpose;
-use crate::config::{Config, Family, Feedback, GateActivation, LossKind, TaskKind};
+use crate::config::{Family, Feedback, GateActivation, LossKind, TaskKind};
 use crate::data::files::series::{Series, columns};
 use crate::data::files::table::list;
 
@@ -67,14 +67,13 @@ pub(super) fn complete(given: &mut Given) -> Result<()> {
     if !is_series || !given.has("series") || NEEDED.iter().all(|field| given.has(field)) {
         return Ok(());
     }
-    let partial = |given: &Given| Config::partial(&given.fields).map_err(|e| given.complaint(e));
     add(given, WIDTH.map(|(field, steps)| (field, steps.into())));
-    let config = partial(given)?;
+    let config = given.partial()?;
     check_ranges(given, &config)?;
     let (inputs, targets) =
         columns(&config, Path::new(config.series.as_deref().unwrap_or_default()))?;
     add(given, of_columns(&inputs, &targets));
-    let config = partial(given)?;
+    let config = given.partial()?;
     let series = Series::read(&config)?;
     let windows = |purpose| series.windows(purpose).len() as i64;
     let samples = windows(Purpose::Training);
@@ -89,7 +88,7 @@ pub(super) fn complete(given: &mut Given) -> Result<()> {
     let family = if config.n_out == 1 { Family::Lstm } else { Family::RepeatVector };
     let family = word(&given.fields, "family").unwrap_or(family);
     add(given, model(family, samples));
-    let batch_size = given.fields.get("batch_size").and_then(Value::as_integer);
+    let batch_size = batch_size(given, samples);
     add(given, training(samples, batch_size));
     Ok(())
 }
@@ -131,12 +130,7 @@ fn model(family: Family, samples: i64) -> Vec<(&'static str, Value)> {
 
 /// A training for so many windows, which ends early and keeps the model that forecasts the validation
 /// part best.
-fn training(samples: i64, batch_size: Option<i64>) -> Vec<(&'static str, Value)> {
-    let batch_size = batch_size.unwrap_or(match samples {
-        ..50_000 => 32,
-        50_000..500_000 => 64,
-        _ => 128,
-    });
+fn training(samples: i64, batch_size: i64) -> Vec<(&'static str, Value)> {
     let steps = (samples / batch_size.max(1)).max(1);
     let epochs = (STEPS / steps).clamp(5, 200);
     vec![

@@ -10,7 +10,7 @@ use super::give_way;
 use crate::base::error::UserError;
 use crate::base::input::quoted;
 use crate::base::spelling::nearest;
-use crate::config::{FIELDS, Invalid, NOT_GIVEN, field};
+use crate::config::{Config, FIELDS, Invalid, NOT_GIVEN, field};
 
 /// Fields that the user gave, or that follow from them, with where each is from.
 #[derive(Debug, Clone, Default)]
@@ -131,6 +131,12 @@ impl Given {
         if !self.fields.contains_key(name) {
             self.set(name, value, origin);
         }
+    }
+
+    /// The configuration so far; everything that is not given is at its default, or nothing that a run
+    /// can have.
+    pub(super) fn partial(&self) -> Result<Config, UserError> {
+        Config::partial(&self.fields).map_err(|e| self.complaint(e))
     }
 
     /// Whether a flag gave the field.

@@ -74,6 +74,16 @@ fn check_ranges(given: &Given, config: &Config) -> Result<(), UserError> {
     config.validate_fields(of_files).map_err(|invalid| given.blame(invalid))
 }
 
+/// The batch size that is given, or one for so many samples.
+fn batch_size(given: &Given, samples: i64) -> i64 {
+    let found = given.fields.get("batch_size").and_then(Value::as_integer);
+    found.unwrap_or(match samples {
+        ..50_000 => 32,
+        50_000..500_000 => 64,
+        _ => 128,
+    })
+}
+
 /// The preset that `given` names, if it names one.
 fn preset(given: &Given) -> Result<Option<Preset>> {
     let name = match given.fields.get("preset") {

@@ -9,13 +9,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::error::UserError;
 use crate::base::rng::Purpose;
-use crate::config::{BadLines, Config, Normalization, Separator, Tokens};
+use crate::config::{BadLines, Config, Normalization, Tokens};
 use crate::data::files::pair_rows::{Column, PairsFormat};
 use crate::data::files::pairs::Pairs;
 use crate::data::files::side::Side;
 use crate::data::files::split::Split;
 use crate::data::files::tokens::Tokenizer;
-use crate::data::files::vocabulary::Vocabulary;
+use crate::data::files::vocabulary::{UNKNOWN, Vocabulary};
 use crate::files::checksum::Checksum;
 
 /// The share of the training file that is validated on where nothing says.
@@ -71,6 +71,8 @@ pub struct Corpus {
 pub struct Part {
     file: Option<Arc<File>>,
     rows: Vec<u32>,
+    /// The most tokens of a source and of a target.
+    longest: [usize; 2],
 }
 
 /// A file's pairs, and the ids of its tokens.
@@ -97,7 +99,7 @@ impl Corpus {
         let train = Arc::new(File::new(pairs, &languages));
         let mut other = |field: &str, path: &Option<String>, rows: Vec<u32>| {
             let Some(path) = path.as_deref().map(Path::new) else {
-                return Ok(Part { file: Some(Arc::clone(&train)), rows });
+                return Ok(Part::new(&train, rows));
             };
             let (part, file) = Part::whole(config, field, path, &languages)?;
             files.push(file);
@@ -105,7 +107,7 @@ impl Corpus {
         };
         let validation = other("validation", &config.validation, split.validation)?;
         let test = other("test", &config.test, split.test)?;
-        let training = Part { file: Some(train), rows: split.training };
+        let training = Part::new(&train, split.training);
         Ok(Self { languages, parts: [training, validation, test], files })
     }
 
@@ -147,7 +149,16 @@ impl Part {
         let pairs = read(config, path, &tokenizers)?;
         let (read, rows) = (FileRead::of(field, path, &pairs), pairs.source.len());
         let file = Arc::new(File::new(pairs, languages));
-        Ok((Self { file: Some(file), rows: (0..rows as u32).collect() }, read))
+        Ok((Self::new(&file, (0..rows as u32).collect()), read))
+    }
+
+    /// The pairs `rows` of `file`.
+    fn new(file: &Arc<File>, rows: Vec<u32>) -> Self {
+        let part = Self { file: Some(Arc::clone(file)), rows, longest: [0, 0] };
+        let lengths = (0..part.len()).map(|index| part.lengths(index));
+        let longest =
+            lengths.fold([0, 0], |[source, target], [s, t]| [source.max(s), target.max(t)]);
+        Self { longest, ..part }
     }
 
     /// How many pairs.
@@ -169,9 +180,7 @@ impl Part {
 
     /// The most tokens of a source and of a target.
     pub fn longest(&self) -> [usize; 2] {
-        (0..self.len())
-            .map(|index| self.lengths(index))
-            .fold([0, 0], |[source, target], [s, t]| [source.max(s), target.max(t)])
+        self.longest
     }
 
     /// The ids of the source of pair `index`.
@@ -193,15 +202,15 @@ impl Part {
         Some([source, pairs.target.text(row, &languages.target.tokenizer)])
     }
 
-    /// The target that most pairs have, the first of these, and how many have it.
-    pub fn most_frequent_target(&self) -> Option<(Vec<i64>, usize)> {
+    /// The target that most pairs have, the first of these.
+    pub fn most_frequent_target(&self) -> Option<Vec<i64>> {
         let mut counts: HashMap<Vec<i64>, (usize, usize)> = HashMap::new();
         for index in 0..self.len() {
             counts.entry(self.target(index).collect()).or_insert((0, index)).0 += 1;
         }
         let most =
             counts.into_iter().max_by_key(|(_, (count, first))| (*count, usize::MAX - first));
-        most.map(|(target, (count, _))| (target, count))
+        most.map(|(target, _)| target)
     }
 
     fn at(&self, index: usize) -> Option<(&File, usize)> {
@@ -226,7 +235,7 @@ impl FileRead {
         Self {
             field: field.to_owned(),
             path: path.to_owned(),
-            checksum: pairs.file.checksum,
+            checksum: pairs.file,
             pairs: pairs.source.len() as u64,
             skipped: pairs.skipped.count,
         }
@@ -264,7 +273,7 @@ impl Language {
         let (mut ids, mut unknown) = (Vec::new(), Vec::new());
         self.tokenizer.each(text, &mut |token| {
             let id = self.vocabulary.id(token);
-            if id == crate::data::files::vocabulary::UNKNOWN {
+            if id == UNKNOWN {
                 unknown.push(token.to_owned());
             }
             ids.push(id);
@@ -296,14 +305,10 @@ pub fn format(config: &Config, path: &Path) -> PairsFormat {
     };
     let source = column(&config.source_column, 1);
     let target = column(&config.target_column, 2);
-    let is_csv = path.extension().is_some_and(|end| end.eq_ignore_ascii_case("csv"));
     let named = [&source, &target].iter().any(|column| matches!(column, Column::Name(_)));
     PairsFormat {
         header: config.header.unwrap_or(named),
-        separator: config.separator.unwrap_or(match is_csv {
-            true => Separator::Comma,
-            false => Separator::Tab,
-        }),
+        separator: config.separator_of(path),
         bad_lines: config.bad_lines.unwrap_or(BadLines::Refuse),
         source,
         target,

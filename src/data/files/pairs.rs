@@ -5,11 +5,12 @@ use std::path::Path;
 
 use super::fields::{BadRow, Fields};
 pub use super::pair_rows::{Column, PairRows, PairsFormat};
-use super::reader::{FileIdentity, Rows, Unread};
+use super::reader::{Rows, Unread};
 pub use super::side::{MOST, Side};
 use super::tokens::{self, Tokenizer};
 use crate::base::error::UserError;
 use crate::config::{BadLines, Tokens};
+use crate::files::checksum::Checksum;
 
 /// The bad lines that are kept to be shown at most.
 const SHOWN: usize = 8;
@@ -25,7 +26,7 @@ pub struct Pairs {
     /// What is to be said.
     pub target: Side,
     /// The file.
-    pub file: FileIdentity,
+    pub file: Checksum,
     /// The lines that are left out.
     pub skipped: Skipped,
     /// Pairs that do not stand in the line behind the one before, each with its line.

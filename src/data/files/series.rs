@@ -12,7 +12,7 @@ use super::windows::{Lacking, Parts, Width};
 use crate::base::error::UserError;
 use crate::base::input::{quoted, shown};
 use crate::base::rng::Purpose;
-use crate::config::{Config, Decimal, Missing, Separator};
+use crate::config::{Config, Decimal, Missing};
 use crate::files::checksum::Checksum;
 
 /// The shares that are held out where nothing is said.
@@ -188,10 +188,8 @@ pub fn last_source(config: &Config, scaling: &Scaling, path: &Path) -> Result<Ve
 
 /// How the file `path` of a series of `config` is read.
 pub fn format(config: &Config, path: &Path) -> TableFormat {
-    let is_csv = path.extension().is_some_and(|end| end.eq_ignore_ascii_case("csv"));
-    let by_name = if is_csv { Separator::Comma } else { Separator::Tab };
     TableFormat {
-        separator: config.separator.unwrap_or(by_name),
+        separator: config.separator_of(path),
         decimal: config.decimal.unwrap_or(Decimal::Point),
         missing: config.missing.unwrap_or(Missing::Refuse),
     }
@@ -247,7 +245,7 @@ impl Columns {
         let names: Vec<String> = inputs.iter().chain(others).cloned().collect();
         let table = Table::read(path, &names, format(config, path))?;
         let missing = table.columns.iter().flatten().filter(|value| value.is_nan()).count();
-        let (path, checksum) = (path.to_owned(), table.file.checksum);
+        let (path, checksum) = (path.to_owned(), table.file);
         let name = shown(&path);
         let file = SeriesFile { field, path, checksum, rows: table.rows(), missing };
         Ok(Self { name, file, table })

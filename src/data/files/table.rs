@@ -6,10 +6,11 @@ use std::path::Path;
 use super::fields::Fields;
 use super::header::Header;
 use super::numbers::{Wrong, number};
-use super::reader::{FileIdentity, Rows};
+use super::reader::Rows;
 use crate::base::error::UserError;
 use crate::base::input::quoted;
 use crate::config::{Decimal, Missing, Separator};
+use crate::files::checksum::Checksum;
 
 /// Rows that are looked at to find the columns that hold numbers.
 const LOOKED_AT: usize = 100;
@@ -36,7 +37,7 @@ pub struct Table {
     /// Their values, `(columns, rows)`; NaN where one is missing.
     pub columns: Vec<Vec<f64>>,
     /// What was read.
-    pub file: FileIdentity,
+    pub file: Checksum,
 }
 
 impl Table {

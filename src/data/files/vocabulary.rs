@@ -4,11 +4,12 @@ use std::collections::HashMap;
 
 use super::tokens::number;
 use crate::base::input::quoted;
+use crate::config::TEXT_START;
 
 /// The id of what follows a sequence that is shorter than others.
 pub const PADDING: i64 = 0;
 /// The id that a decoder reads before it has said anything.
-pub const START: i64 = 1;
+pub const START: i64 = TEXT_START;
 /// The id that ends a sequence.
 pub const END: i64 = 2;
 /// The id of every token that the vocabulary lacks.

@@ -21,6 +21,8 @@ use std::ops::{Deref, Range, RangeInclusive};
 use std::path::Path;
 use std::sync::Arc;
 
+use serde::Serialize;
+
 use crate::base::error::UserError;
 use crate::base::input::shown;
 use crate::base::rng::{Purpose, Stream};
@@ -509,6 +511,21 @@ impl<'a> Epoch<'a> {
             lengths: self.task.lengths_vary().then_some(lengths),
         }
     }
+}
+
+/// The parts of a file, as `data.json` and people have them.
+const PARTS: [Purpose; 3] = [Purpose::Training, Purpose::Validation, Purpose::Evaluation];
+
+/// The text of `data.json`: a line for each of `files`, and how many samples each of [`PARTS`] has.
+fn data_record(files: &[impl Serialize], counts: [usize; 3]) -> String {
+    let line = |file| format!("    {}", serde_json::to_string(file).unwrap_or_default());
+    let files: Vec<String> = files.iter().map(line).collect();
+    let [training, validation, evaluation] = counts;
+    format!(
+        "{{\n  \"files\": [\n{}\n  ],\n  \"training\": {training},\n  \"validation\": {validation},\n  \
+         \"evaluation\": {evaluation}\n}}\n",
+        files.join(",\n"),
+    )
 }
 
 /// A sequence holds windows of which the longest with its target is of `least` ids.

@@ -3,12 +3,12 @@
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use super::{Draw, Kind, RECORDS, Record};
+use super::{Draw, Kind, PARTS, RECORDS, Record, data_record};
 use crate::base::error::UserError;
 use crate::base::rng::{Purpose, Stream};
 use crate::config::{Config, Family, Invalid};
 use crate::data::files::buckets;
-use crate::data::files::corpus::{Corpus, FileRead, Languages};
+use crate::data::files::corpus::{Corpus, Languages};
 use crate::data::files::vocabulary::{END, FIRST, UNKNOWN, Vocabulary};
 
 /// The files of a run's directory that hold what it knows of its data.
@@ -92,17 +92,7 @@ impl Kind for Pairs {
         let Some(corpus) = &self.corpus else { return Vec::new() };
         let Languages { source, target } = &corpus.languages;
         let of = |purpose| corpus.part(purpose).len();
-        let line =
-            |file: &FileRead| format!("    {}", serde_json::to_string(file).unwrap_or_default());
-        let files: Vec<String> = corpus.files.iter().map(line).collect();
-        let data = format!(
-            "{{\n  \"files\": [\n{}\n  ],\n  \"training\": {},\n  \"validation\": {},\n  \
-             \"evaluation\": {}\n}}\n",
-            files.join(",\n"),
-            of(Purpose::Training),
-            of(Purpose::Validation),
-            of(Purpose::Evaluation),
-        );
+        let data = data_record(&corpus.files, PARTS.map(of));
         vec![
             (SOURCE_VOCABULARY, source.vocabulary.to_text()),
             (TARGET_VOCABULARY, target.vocabulary.to_text()),
@@ -112,15 +102,13 @@ impl Kind for Pairs {
 
     fn about(&self) -> Option<String> {
         let corpus = self.corpus.as_deref()?;
-        let of = |purpose| corpus.part(purpose).len();
+        let [training, validation, evaluation] = PARTS.map(|purpose| corpus.part(purpose).len());
         let skipped: u64 = corpus.files.iter().map(|file| file.skipped).sum();
         let skipped =
             if skipped > 0 { format!("; {skipped} lines left out") } else { String::new() };
         Some(format!(
-            "{} pairs to train on, {} to validate on, {} to evaluate on{skipped}",
-            of(Purpose::Training),
-            of(Purpose::Validation),
-            of(Purpose::Evaluation),
+            "{training} pairs to train on, {validation} to validate on, {evaluation} to evaluate \
+             on{skipped}"
         ))
     }
 
@@ -154,7 +142,7 @@ impl Kind for Pairs {
     fn most_frequent_target(&self, _: u64) -> Option<Vec<i64>> {
         let find = || {
             let part = self.corpus.as_deref()?.part(Purpose::Training);
-            part.most_frequent_target().map(|(target, _)| target)
+            part.most_frequent_target()
         };
         self.most_frequent.get_or_init(find).clone()
     }

@@ -4,7 +4,9 @@ use std::path::Path;
 
 use rand::seq::SliceRandom;
 
-use super::{Draw, Follows, GivenNumber, Kind, RECORDS, Record, check_numbers, no_ids};
+use super::{
+    Draw, Follows, GivenNumber, Kind, PARTS, RECORDS, Record, check_numbers, data_record, no_ids,
+};
 use crate::base::error::UserError;
 use crate::base::rng::{Purpose, Stream};
 use crate::config::{Config, Decimal, Features, Invalid, Separator};
@@ -91,12 +93,7 @@ impl Kind for Forecast {
 
     fn record(&self) -> Vec<(&'static str, String)> {
         let Data::Series(series) = &self.data else { return Vec::new() };
-        let file = serde_json::to_string(&series.file).unwrap_or_default();
-        let [training, validation, evaluation] = counts(series);
-        let data = format!(
-            "{{\n  \"files\": [\n    {file}\n  ],\n  \"training\": {training},\n  \
-             \"validation\": {validation},\n  \"evaluation\": {evaluation}\n}}\n"
-        );
+        let data = data_record(&[&series.file], counts(series));
         vec![(SCALING, series.scaling.to_text()), (DATA, data)]
     }
 
@@ -208,8 +205,7 @@ fn place(purpose: Purpose) -> usize {
 
 /// How many windows there are for each purpose.
 fn counts(series: &Series) -> [usize; 3] {
-    [Purpose::Training, Purpose::Validation, Purpose::Evaluation]
-        .map(|purpose| series.windows(purpose).len())
+    PARTS.map(|purpose| series.windows(purpose).len())
 }
 
 /// The lists of columns are some, of so many as the features say.
