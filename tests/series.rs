@@ -199,6 +199,10 @@ fn a_bad_file_is_refused_before_anything_is_written() {
         lab.refuses(2, &format!("{SMALL} --out run"), &["waves.csv", says]);
         assert!(!lab.path("run").exists());
     }
+    lab.write("waves.csv", waves(100));
+    let negative = SMALL.replace("--n-in 8", "--n-in -1");
+    let says = "--n-in -1: expected a whole number from 1 to 1000000";
+    lab.refuses(2, &format!("{negative} --out run"), &[says]);
     lab.write("waves.csv", of("x,NA,2"));
     for missing in ["previous", "interpolate", "skip_windows"] {
         let printed = lab.run(&format!("{SMALL} --missing {missing} --out {missing}"));

@@ -65,11 +65,13 @@ fn check_no_files(given: &Given, preset: &Preset) -> Result<(), UserError> {
     Err(given.at("preset", error).hint(hint))
 }
 
-/// Checks the ranges of the fields of files that are `given`, of which `config` is made, before a file
-/// is read.
+/// Checks the ranges of the fields of files, and of the lengths of samples, that are `given`, of which
+/// `config` is made, before a file is read.
 fn check_ranges(given: &Given, config: &Config) -> Result<(), UserError> {
     let of_files = |field: &Field| {
-        ["Data from files", "Series from a file"].contains(&field.section) && given.has(field.name)
+        let counts = ["Data from files", "Series from a file"].contains(&field.section)
+            || ["n_in", "n_out"].contains(&field.name);
+        counts && given.has(field.name)
     };
     config.validate_fields(of_files).map_err(|invalid| given.blame(invalid))
 }
