@@ -184,8 +184,19 @@ pub(super) fn position(bytes: &[u8], byte: u8) -> Option<usize> {
     bytes.iter().position(|&other| other == byte)
 }
 
-/// `line` as text.
+/// `line` as text, of a file whose lines have something in them.
 fn text(number: u64, line: &[u8]) -> Result<&str, BadRow> {
+    let text = utf8(number, line)?;
+    if text.is_empty() {
+        let what = "an empty line: expected fields".to_owned();
+        let hint = "take empty lines out, also at the end of the file".to_owned();
+        return Err(BadRow { line: number, column: Some(1), what, hint });
+    }
+    Ok(text)
+}
+
+/// `line` as text.
+pub(super) fn utf8(number: u64, line: &[u8]) -> Result<&str, BadRow> {
     let bad = |at: usize, what: String, hint: &str| {
         let column = Some(column(line, at));
         Err(BadRow { line: number, column, what, hint: hint.to_owned() })
@@ -196,10 +207,6 @@ fn text(number: u64, line: &[u8]) -> Result<&str, BadRow> {
         return bad(at, "a NUL: expected text in UTF-8".to_owned(), hint);
     }
     match std::str::from_utf8(line) {
-        Ok("") => {
-            let hint = "take empty lines out, also at the end of the file";
-            bad(0, "an empty line: expected fields".to_owned(), hint)
-        }
         Ok(text) => Ok(text),
         Err(error) => {
             let at = error.valid_up_to();

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::Path;
 
-use super::fields::{BadRow, Fields, Uncut, closing, position};
+use super::fields::{BadRow, Fields, Uncut, closing, position, utf8};
 use crate::base::error::UserError;
 use crate::base::input;
 use crate::config::Separator;
@@ -58,6 +58,19 @@ pub struct Rows<R = io::Take<File>> {
     read: Running,
     /// Lines begun so far.
     line: u64,
+    /// Whether the last words that were read do not end the line.
+    is_within_line: bool,
+}
+
+/// Whole words of a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Words<'a> {
+    /// The number of the line, from 1.
+    pub line: u64,
+    /// Whether they are its first ones.
+    pub are_first: bool,
+    /// The words, with the white space between them.
+    pub text: &'a str,
 }
 
 impl Rows {
@@ -101,7 +114,9 @@ impl<R: Read> Rows<R> {
     ) -> Result<Self, UserError> {
         let buffer = vec![0; LONGEST + BLOCK];
         let (read, start, end, line) = (Running::default(), 0, 0, 0);
-        let mut rows = Self { name, input, separator, length, buffer, start, end, read, line };
+        let is_within_line = false;
+        let mut rows =
+            Self { name, input, separator, length, buffer, start, end, read, line, is_within_line };
         rows.pass_mark()?;
         Ok(rows)
     }
@@ -151,6 +166,34 @@ impl<R: Read> Rows<R> {
         self.line = last.as_ref().map_or(self.line, |last| last.line);
         self.start = self.end.min(self.start + end + 1);
         bad.map_or(Ok(true), |bad| Err(Unread::Row(bad)))
+    }
+
+    /// Reads on to the end of the line, which may have nothing in it; of one that is longer than
+    /// [`LONGEST`] bytes, to the end of a word. `None` at the end of the file.
+    ///
+    /// # Errors
+    /// As [`Rows::next`]; and a word that is longer than [`LONGEST`] bytes.
+    pub fn next_words(&mut self) -> Result<Option<Words<'_>>, Unread> {
+        if self.start == self.end && !self.fill()? {
+            return Ok(None);
+        }
+        let are_first = !self.is_within_line;
+        self.line += u64::from(are_first);
+        let whole = self.end_of_line(0)?;
+        let white = |ahead: &[u8]| ahead[..LONGEST].iter().rposition(u8::is_ascii_whitespace);
+        let Some(length) = whole.or_else(|| white(self.ahead())) else {
+            let what = format!("a word of more than {LONGEST} bytes");
+            let hint = "is it a text file, with white space between its words?".to_owned();
+            return Err(Unread::Row(BadRow { line: self.line, column: None, what, hint }));
+        };
+        self.is_within_line = whole.is_none();
+        let words = self.start..self.start + length;
+        self.start = self.end.min(words.end + 1);
+        let text = utf8(self.line, &self.buffer[words]).map_err(|bad| {
+            let column = bad.column.filter(|_| are_first);
+            Unread::Row(BadRow { column, ..bad })
+        })?;
+        Ok(Some(Words { line: self.line, are_first, text }))
     }
 
     /// Leaves out a byte order mark.

@@ -84,6 +84,30 @@ impl Table {
     }
 }
 
+/// Hands the fields of the column called `name` of the file `path`, from top to bottom, to `take`, which
+/// says of one that is wrong what it is and what helps. Returns what was read.
+///
+/// # Errors
+/// Those of [`Rows`]; a header that lacks the name or has one twice; a line with more or fewer fields
+/// than the header; a field that is wrong.
+pub fn each_field(
+    path: &Path,
+    name: &str,
+    format: TableFormat,
+    mut take: impl FnMut(&str) -> Result<(), (String, String)>,
+) -> Result<Checksum, UserError> {
+    let mut lines = Lines::of(Rows::open(path, format.separator)?, format)?;
+    let column = lines.column(name)?;
+    while lines.next()? {
+        take(lines.field(column)).map_err(|(what, hint)| {
+            let (file, line, name) = (lines.rows.name(), lines.rows.line(), quoted(name));
+            let error = format!("{file}, line {line}, column '{name}': {what}");
+            UserError::usage(error).hint(hint)
+        })?;
+    }
+    Ok(lines.rows.identity())
+}
+
 /// The names of the columns of `path` that hold numbers, or nothing but some missing values, by its
 /// first rows.
 ///
@@ -222,7 +246,7 @@ impl<R: Read> Lines<R> {
                 "a field that holds a comma has to stand in double quotes; where decimals have \
                  commas, separate columns by semicolons (--separator semicolon --decimal comma)",
             ),
-            _ => error,
+            _ => error.hint("a line has a field for every column of the header; or --separator"),
         })
     }
 
