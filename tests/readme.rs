@@ -22,7 +22,7 @@ fn the_examples_of_own_data_run_as_they_stand() {
     symlink(PROGRAM, lab.path("bin/seqlab")).unwrap();
     let path = format!("{}:{}", lab.path("bin").display(), std::env::var("PATH").unwrap());
     let blocks = blocks("Your own data");
-    assert_eq!(blocks.len(), 3);
+    assert_eq!(blocks.len(), 4);
     let mut printed = Vec::new();
     for block in blocks {
         let mut shell = Command::new("bash");
@@ -42,7 +42,10 @@ fn the_examples_of_own_data_run_as_they_stand() {
         assert!((0.0..30.0).contains(&hour.parse::<f64>().unwrap()), "{}", printed[1]);
     }
     assert!(printed[2].contains("100"), "{}", printed[2]);
-    for run in ["words", "weather", "sorted"] {
+    // Six ids behind the end of the file.
+    let said: Vec<&str> = printed[3].lines().last().unwrap().split(' ').collect();
+    assert!(said.len() == 6 && said.iter().all(|id| "1234567".contains(id)), "{}", printed[3]);
+    for run in ["words", "weather", "sorted", "numbers"] {
         assert!(lab.path(&format!("runs/{run}/summary.json")).exists());
     }
 }

@@ -106,7 +106,7 @@ struct TrainArgs {
 
 #[derive(Debug, Args)]
 struct DataArgs {
-    /// File of pairs to train on; with --task series, or with --inputs or --targets, a series
+    /// File of pairs to train on; with --task series, --inputs, --targets or --series-tokens, a series
     #[arg(value_name = "FILE")]
     file: String,
     #[command(flatten)]
@@ -195,7 +195,7 @@ struct EvaluateArgs {
         value_parser = whole("samples", 1, MANY)
     )]
     samples: Option<i64>,
-    /// File of data to evaluate on in place of the run's own, all of it (pairs)
+    /// File of data to evaluate on in place of the run's own, all of it (pairs, series)
     #[arg(long, value_name = "FILE", conflicts_with = "samples")]
     test: Option<PathBuf>,
     /// The weights where val_loss was lowest, not the last; of a run with --validate-every
@@ -348,7 +348,9 @@ impl DataArgs {
     fn config(&self) -> Result<Config> {
         let mut flags = self.fields.0.clone();
         let series = flags.get("task").and_then(toml::Value::as_str) == Some("series")
-            || ["inputs", "targets", "decimal", "missing"].iter().any(|of| flags.contains_key(*of));
+            || ["inputs", "targets", "series_tokens", "decimal", "missing"]
+                .iter()
+                .any(|of| flags.contains_key(*of));
         let field = if series { "series" } else { "train" };
         flags.insert(field.to_owned(), self.file.clone().into());
         resolve::resolve(Given::default().with_flags(&flags)?)

@@ -8,16 +8,18 @@ use anyhow::Result;
 
 use crate::base::input::printable;
 use crate::base::rng::Purpose;
-use crate::config::{Config, TaskKind, Tokens};
+use crate::config::{Config, SeriesTokens, TaskKind, Tokens};
 use crate::data::files::corpus::{Corpus, Language, Part};
 use crate::data::files::scaling::Scale;
 use crate::data::files::series::Series;
+use crate::data::files::token_series::TokenSeries;
 use crate::data::files::vocabulary::{FIRST, UNKNOWN};
+use crate::data::files::windows::{Width, Windows};
 use crate::resolve;
 
 /// Tokens of a vocabulary that are shown.
 const TOKENS: usize = 60;
-/// Pairs that are shown.
+/// Pairs or windows that are shown.
 const PAIRS: usize = 5;
 
 /// Shows what a training by `config` reads of its files.
@@ -27,6 +29,7 @@ const PAIRS: usize = 5;
 pub fn data(config: &Config, out: &mut dyn Write) -> Result<()> {
     let mut text = String::new();
     match config.task {
+        TaskKind::Series if config.series_tokens.is_some() => tokens(config, &mut text)?,
         TaskKind::Series => series(config, &mut text)?,
         _ => pairs(config, &mut text)?,
     }
@@ -44,16 +47,7 @@ fn series(config: &Config, text: &mut String) -> Result<()> {
     let file = &series.file;
     let (path, bytes) = (printable(&file.path.display().to_string()), file.checksum.bytes);
     writeln!(text, "{path}: {} rows, {bytes} bytes, {} missing values", file.rows, file.missing)?;
-    let windows = |purpose| series.windows(purpose).len();
-    writeln!(
-        text,
-        "windows of {} rows and the {} after them: {} to train on, {} to validate on, {} to evaluate on",
-        config.n_in,
-        config.n_out,
-        windows(Purpose::Training),
-        windows(Purpose::Validation),
-        windows(Purpose::Evaluation),
-    )?;
+    windows(&series.windows, "rows", text)?;
     for (name, scales) in [("read", &series.scaling.inputs), ("forecast", &series.scaling.targets)]
     {
         for Scale { column, mean, deviation } in scales {
@@ -65,6 +59,51 @@ fn series(config: &Config, text: &mut String) -> Result<()> {
                  {deviation:.6}{constant}"
             )?;
         }
+    }
+    Ok(())
+}
+
+/// How many windows of a series are used for what, of `noun` each.
+fn windows(windows: &Windows, noun: &str, text: &mut String) -> Result<()> {
+    let Width { n_in, n_out } = windows.width;
+    let [training, validation, evaluation] = windows.counts();
+    writeln!(
+        text,
+        "windows of {n_in} {noun} and the {n_out} after them: {training} to train on, {validation} to \
+         validate on, {evaluation} to evaluate on",
+    )?;
+    Ok(())
+}
+
+/// The tokens of a series, its vocabulary, and the first windows.
+fn tokens(config: &Config, text: &mut String) -> Result<()> {
+    let series = TokenSeries::read(config)?;
+    let file = &series.file;
+    let (path, bytes) = (printable(&file.path.display().to_string()), file.checksum.bytes);
+    let layout = match &config.targets {
+        Some(column) => format!("column {}", printable(column)),
+        None => "a text".to_owned(),
+    };
+    writeln!(text, "{path}: {layout}, {} tokens, {bytes} bytes", file.tokens)?;
+    windows(&series.windows, "tokens", text)?;
+    let kind = config.series_tokens.map(SeriesTokens::tokens);
+    language("training", &series.language, kind, text)?;
+    let share = 100.0 * series.share_of_most_frequent();
+    let token = shown_token(&file.most_frequent);
+    writeln!(text, "the most frequent of them: {token}, {share:.1} % of the training part")?;
+    for (part, purpose) in [("validation", Purpose::Validation), ("test", Purpose::Evaluation)] {
+        let unknown = series.unknown(purpose);
+        if unknown > 0 {
+            writeln!(
+                text,
+                "tokens of the {part} part that are unknown to the training: {unknown}"
+            )?;
+        }
+    }
+    writeln!(text, "the first windows:")?;
+    for &first in series.windows.of(Purpose::Training).iter().take(PAIRS) {
+        let [source, target] = series.texts(first).map(|text| printable(&text));
+        writeln!(text, "  {source}  →  {target}")?;
     }
     Ok(())
 }

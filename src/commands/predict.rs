@@ -11,6 +11,7 @@ use crate::base::error::UserError;
 use crate::base::input::{self, quoted, shown};
 use crate::config::DeviceChoice;
 use crate::data::sources::{Lines, Reads, Source};
+use crate::data::task::LastSource;
 use crate::run::progress;
 use crate::run::run_dir::RunDir;
 use crate::train::checkpoint::Which;
@@ -56,8 +57,7 @@ pub fn predict(
     check_replica(replica, &config)?;
     let task = recorded(&run, &config)?;
     // A series goes on with the end of a file, of which other tasks read every line.
-    let series = what.source_file.as_deref().filter(|_| task.scaling().is_some());
-    let series = series.map(|path| task.last_source(path)).transpose()?;
+    let series = what.source_file.as_deref().and_then(|path| task.last_source(path)).transpose()?;
     let file = what.source_file.as_deref().filter(|_| series.is_none());
     let file = file.map(open).transpose()?;
     let reads = Reads::new(&config, task);
@@ -66,8 +66,8 @@ pub fn predict(
     let alone = (!decoding.ensemble).then_some(replica);
     let trained = Trained::load(&run, config, alone, which, device)?;
     alone.map_or(Ok(()), |replica| trained.check_replica(replica))?;
-    if let Some(source) = series {
-        let numbers = trained.predict_numbers(&[&source])?;
+    if let Some(LastSource::Numbers(source)) = &series {
+        let numbers = trained.predict_numbers(&[source])?;
         write!(out, "{}", reads.task().target_lines(&numbers, ','))?;
         return Ok(());
     }
@@ -75,16 +75,21 @@ pub fn predict(
     let n_best = decoding.n_best.map(|n| n as usize);
     let from = what.source_file.as_ref().map(|path| path.display().to_string());
     let from = from.unwrap_or("standard input".to_owned());
-    let answers = Answers { input: from, trained: &trained, reads: &reads, search, n_best };
-    let Some(source) = &what.source else {
+    let answers = Answers { input: from.clone(), trained: &trained, reads: &reads, search, n_best };
+    let last = series.and_then(|last| match last {
+        LastSource::Numbers(_) => None,
+        LastSource::Text(text) => Some(text),
+    });
+    let place = if last.is_some() { from } else { "--source".to_owned() };
+    let Some(source) = last.as_ref().or(what.source.as_ref()) else {
         return match file {
             Some(file) => answer(&answers, Lines::new(reads.clone(), file), false, out),
             None => answer(&answers, Lines::new(reads.clone(), input), prompt, out),
         };
     };
     let source = reads.parse(source.as_bytes());
-    let source = source.map_err(|e| UserError::usage(format!("--source: {e}")))?;
-    tell_unknown("--source", &source);
+    let source = source.map_err(|e| UserError::usage(format!("{place}: {e}")))?;
+    tell_unknown(&place, &source);
     write!(out, "{}{}", answers.header(), answers.of(&[(1, &source)])?.concat())?;
     Ok(())
 }

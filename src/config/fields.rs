@@ -34,7 +34,8 @@ use super::declare::{self, COUNT, Field, MANY, Scope, configuration, only_for};
 use super::{
     Attention, BadLines, CUSTOM, CheckpointEvery, CurveMetric, Decimal, DecoderStart, DeviceChoice,
     Direction, Dtype, EngineChoice, Family, Feedback, GateActivation, LearningRateSchedule,
-    LossKind, Missing, Normalization, OptimizerKind, Separator, TaskKind, Tokens, presets,
+    LossKind, Missing, Normalization, OptimizerKind, Separator, SeriesTokens, TaskKind, Tokens,
+    presets,
 };
 
 /// What Adam alone has.
@@ -153,13 +154,17 @@ configuration! {
         /// are to be forecast from --n-in steps for --n-out steps; makes the task series.
         series: Option<String> = None
             => scope: SERIES, needed: true, silent: true, value: "FILE", left_out: Some("none");
+        /// What the tokens of --series are, where it has no numbers: with --targets of one column,
+        /// each row a token; without, of a text without header, with white space between tokens.
+        series_tokens: Option<SeriesTokens> = None
+            => scope: SERIES, silent: true, left_out: Some("none: numbers");
         /// Columns that are read, by the header's names, with commas between them.
         inputs: Option<String> = None
-            => scope: SERIES, needed: true, silent: true, value: "COLUMNS",
+            => scope: SERIES, silent: true, value: "COLUMNS",
             left_out: Some("all that hold numbers");
         /// Columns that are forecast, likewise.
         targets: Option<String> = None
-            => scope: SERIES, needed: true, silent: true, value: "COLUMNS", left_out: Some("the inputs");
+            => scope: SERIES, silent: true, value: "COLUMNS", left_out: Some("the inputs");
         /// What stands before the decimals of a number; a comma needs another --separator.
         decimal: Option<Decimal> = None => scope: SERIES, silent: true, left_out: Some("point");
         /// What is done where a value is missing.

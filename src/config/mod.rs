@@ -70,15 +70,8 @@ words! {
         Waves = "waves",
         /// Say the target of a source as the lines of a file have them.
         Pairs = "pairs",
-        /// Say how the numbers of a file go on.
+        /// Say how the numbers of a file go on, or its tokens.
         Series = "series",
-    }
-}
-
-impl TaskKind {
-    /// Whether its sequences are of numbers, not of ids.
-    pub fn has_numbers(self) -> bool {
-        [Self::Waves, Self::Series].contains(&self)
     }
 }
 
@@ -93,6 +86,26 @@ words! {
         Words = "words",
         /// Whole numbers between white space.
         Ids = "ids",
+    }
+}
+
+words! {
+    /// What the tokens of a series are.
+    SeriesTokens {
+        /// Whole numbers from 0.
+        Ids = "ids",
+        /// What stands between white space.
+        Words = "words",
+    }
+}
+
+impl SeriesTokens {
+    /// The same of any text.
+    pub fn tokens(self) -> Tokens {
+        match self {
+            Self::Ids => Tokens::Ids,
+            Self::Words => Tokens::Words,
+        }
     }
 }
 
@@ -412,9 +425,23 @@ impl Config {
         self.source_vocab.unwrap_or(self.vocab)
     }
 
+    /// Whether sequences are of numbers, not of ids.
+    pub fn has_numbers(&self) -> bool {
+        match self.task {
+            TaskKind::Waves => true,
+            TaskKind::Series => self.series_tokens.is_none(),
+            _ => false,
+        }
+    }
+
+    /// Whether ids are those of a vocabulary of tokens, of which the first stand for none.
+    pub fn has_vocabulary(&self) -> bool {
+        self.task == TaskKind::Pairs || self.series_tokens.is_some()
+    }
+
     /// The id that a decoder is fed first in training.
     pub fn start_id(&self) -> i64 {
-        if self.task == TaskKind::Pairs { TEXT_START } else { START_ID }
+        if self.has_vocabulary() { TEXT_START } else { START_ID }
     }
 
     /// What stands between the columns of the file `path`.

@@ -70,7 +70,7 @@ impl Config {
 
     /// Checks the range of the ids.
     pub(crate) fn validate_ids(&self) -> Result<(), Invalid> {
-        if self.task.has_numbers() {
+        if self.has_numbers() {
             return Ok(());
         }
         within("vocab", self.vocab, 2, MANY)?;
@@ -166,7 +166,7 @@ impl Config {
     /// optimiser steps.
     pub(crate) fn validate_training(&self, steps: i64) -> Result<(), Invalid> {
         within("seed", self.seed, 0, i64::MAX - self.replicas)?;
-        if self.features().is_some() && !self.task.has_numbers() {
+        if self.features().is_some() && !self.has_numbers() {
             let why = format!(": the sequences of task {} are of ids", self.task);
             return Err(Invalid::new("loss", self.loss, "cross_entropy").because(why));
         }

@@ -139,8 +139,12 @@ impl Reads {
 impl std::fmt::Display for Reads {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (n, last) = (self.lengths(), self.vocab - 1);
-        if self.task.is_text() {
-            return write!(f, "a text of at most {} tokens", self.most());
+        match self.task.is_text() {
+            true if self.task.lengths_vary() => {
+                return write!(f, "a text of at most {} tokens", self.most());
+            }
+            true => return write!(f, "a text of {n} tokens"),
+            false => {}
         }
         match self.features {
             Some(1) => return write!(f, "{n} numbers"),

@@ -14,7 +14,7 @@ use crate::config::{Config, EngineChoice};
 use crate::model::Model;
 use crate::model::summary::LayerSummary;
 use crate::run::curves::{CurveRow, PredictionRow};
-use crate::run::summary::{Evaluation, ForecastErrors, ReplicaSummary, Stopping};
+use crate::run::summary::{Evaluation, ForecastErrors, NaiveAccuracies, ReplicaSummary, Stopping};
 use crate::tensor::parameters::ParameterSpec;
 use crate::train::memory::{Estimate, gib};
 
@@ -190,6 +190,7 @@ pub fn results(replicas: &[ReplicaSummary], validated: &[CurveRow], vocab: i64) 
         columns.push(Column::new(SYMBOL_ERRORS, rates));
     }
     columns.extend(forecast(replicas));
+    columns.extend(naive(replicas));
     // Numbers have none.
     columns.retain(|column| vocab > 0 || !ACCURACIES.contains(&column.name));
     let mut rows = vec![vec!["seed".to_owned()]];
@@ -221,6 +222,30 @@ fn forecast(replicas: &[ReplicaSummary]) -> Vec<Column> {
     ]
 }
 
+/// How often naive forecasts of tokens are right; none where nothing was forecast.
+fn naive(replicas: &[ReplicaSummary]) -> Vec<Column> {
+    let of = |replica: &ReplicaSummary| replica.evaluation.as_ref()?.naive.clone();
+    let naive: Vec<Option<NaiveAccuracies>> = replicas.iter().map(of).collect();
+    if naive.iter().all(Option::is_none) {
+        return Vec::new();
+    }
+    let column = |(name, value): (&'static str, OfNaive)| {
+        Column::new(name, naive.iter().map(|naive| naive.as_ref().map(value)).collect())
+    };
+    NAIVE.into_iter().map(column).collect()
+}
+
+/// A figure of naive forecasts of tokens.
+type OfNaive = fn(&NaiveAccuracies) -> f64;
+
+/// The columns of naive forecasts of tokens.
+const NAIVE: [(&str, OfNaive); 4] = [
+    ("naive: most frequent", |of| of.most_frequent.token_accuracy),
+    ("exact", |of| of.most_frequent.sequence_accuracy),
+    ("naive: last", |of| of.last.token_accuracy),
+    ("exact", |of| of.last.sequence_accuracy),
+];
+
 /// The column of the symbol error rate.
 const SYMBOL_ERRORS: &str = "symbol error rate";
 
@@ -238,6 +263,11 @@ pub fn ensemble(evaluation: &Evaluation) -> String {
     if let Some(rate) = evaluation.symbol_error_rate {
         header.push(SYMBOL_ERRORS.to_owned());
         figures.push(figure(rate));
+    }
+    for (name, value) in NAIVE {
+        let Some(naive) = &evaluation.naive else { break };
+        header.push(name.to_owned());
+        figures.push(figure(value(naive)));
     }
     table(&[header, figures]) + &answers_alike("The ensemble", evaluation).unwrap_or_default()
 }
@@ -408,7 +438,7 @@ fn ends(pieces: &[&str], between: &str, most: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::summary::Frequent;
+    use crate::run::summary::{Accuracies, Frequent};
 
     fn total(preset: &str) -> i64 {
         let config = presets::find(preset).unwrap().config;
@@ -517,6 +547,24 @@ mod tests {
         let ends: Vec<&str> = text.lines().map(|line| &line[line.len() - 6..]).collect();
         assert_eq!(ends, ["r rate", "     -", "1.1250", "1.1250"], "{text}");
         assert!(ensemble_of(&replicas[1]).ends_with("1.1250\n"));
+    }
+
+    #[test]
+    fn naive_forecasts_of_tokens_stand_beside_the_model() {
+        let mut replicas = [summary(1, 1.0, 2.0), summary(2, 1.0, 2.0)];
+        assert!(!results(&replicas, &[], 9).contains("naive"));
+        let of =
+            |token_accuracy, sequence_accuracy| Accuracies { token_accuracy, sequence_accuracy };
+        let naive = NaiveAccuracies { most_frequent: of(0.5, 0.25), last: of(0.125, 0.0625) };
+        let evaluation = replicas[1].evaluation.as_mut().unwrap();
+        evaluation.naive = Some(naive);
+        let ensemble = ensemble(evaluation);
+        for text in [results(&replicas, &[], 9), ensemble] {
+            let header = text.lines().next().unwrap();
+            assert!(header.contains("naive: most frequent") && header.contains("naive: last"));
+            let figures: Vec<&str> = text.lines().last().unwrap().split_whitespace().collect();
+            assert!(figures.ends_with(&["0.5000", "0.2500", "0.1250", "0.0625"]), "{text}");
+        }
     }
 
     #[test]

@@ -8,9 +8,14 @@ use toml::Value;
 use super::given::{Given, Origin};
 use super::{batch_size, check_ranges, word};
 use crate::base::rng::Purpose;
-use crate::config::{Family, Feedback, GateActivation, LossKind, TaskKind};
+use crate::config::{
+    Attention, Config, DecoderStart, Family, Feedback, GateActivation, LossKind, TaskKind,
+};
 use crate::data::files::series::{Series, columns};
 use crate::data::files::table::list;
+use crate::data::files::token_series::{self, TokenSeries};
+use crate::data::files::vocabulary::FIRST;
+use crate::data::files::windows::Windows;
 
 /// Time steps of a source and of a target where nobody says.
 const WIDTH: [(&str, i64); 2] = [("n_in", 24), ("n_out", 1)];
@@ -22,7 +27,7 @@ const VALIDATED: i64 = 2_000;
 const STEPS: i64 = 4_000;
 
 /// What a configuration of a series cannot do without: one that has it, such as a run's own, is
-/// complete, and the file is read when it is trained.
+/// complete, and the file is read when it is trained. The first ones are for numbers alone.
 pub(super) const NEEDED: [&str; 13] = [
     "inputs",
     "targets",
@@ -39,12 +44,18 @@ pub(super) const NEEDED: [&str; 13] = [
     "epochs",
 ];
 
+/// How many of [`NEEDED`] are for numbers alone.
+const OF_NUMBERS: usize = 2;
+
 /// What is found besides, where it suits the model.
-pub(super) const FOUND: [&str; 11] = [
+pub(super) const FOUND: [&str; 14] = [
     "validation_samples",
     "evaluation_samples",
     "return_sequences",
+    "embedding",
+    "attention",
     "feedback",
+    "decoder_start",
     "learning_rate",
     "learning_rate_schedule",
     "global_clipnorm",
@@ -54,8 +65,8 @@ pub(super) const FOUND: [&str; 11] = [
     "restore_best_weights",
 ];
 
-/// Adds to `given` what follows from the series that it names: its columns, how many windows it has,
-/// and a model and a training that suit them. Fields that are given stay as they are.
+/// Adds to `given` what follows from the series that it names: its columns or tokens, how many windows
+/// it has, and a model and a training that suit them. Fields that are given stay as they are.
 ///
 /// # Errors
 /// A file that cannot be read.
@@ -64,32 +75,54 @@ pub(super) fn complete(given: &mut Given) -> Result<()> {
         given.set_open("task", "series".into(), Origin::Follows("--series"));
     }
     let is_series = word(&given.fields, "task") == Some(TaskKind::Series);
-    if !is_series || !given.has("series") || NEEDED.iter().all(|field| given.has(field)) {
+    let is_of_tokens = given.has("series_tokens");
+    let needed = &NEEDED[if is_of_tokens { OF_NUMBERS } else { 0 }..];
+    if !is_series || !given.has("series") || needed.iter().all(|field| given.has(field)) {
         return Ok(());
     }
     add(given, WIDTH.map(|(field, steps)| (field, steps.into())));
     let config = given.partial()?;
     check_ranges(given, &config)?;
+    if is_of_tokens { tokens(given, &config) } else { numbers(given, &config) }
+}
+
+/// [`complete`] of a series of numbers, of which `config` is what is given.
+fn numbers(given: &mut Given, config: &Config) -> Result<()> {
     let (inputs, targets) =
-        columns(&config, Path::new(config.series.as_deref().unwrap_or_default()))?;
+        columns(config, Path::new(config.series.as_deref().unwrap_or_default()))?;
     add(given, of_columns(&inputs, &targets));
-    let config = given.partial()?;
-    let series = Series::read(&config)?;
-    let windows = |purpose| series.windows(purpose).len() as i64;
-    let samples = windows(Purpose::Training);
-    add(
-        given,
-        [
-            ("samples", samples.into()),
-            ("validation_samples", windows(Purpose::Validation).min(VALIDATED).into()),
-            ("evaluation_samples", windows(Purpose::Evaluation).into()),
-        ],
-    );
+    let series = Series::read(&given.partial()?)?;
+    add(given, of_windows(&series.windows));
+    let samples = series.windows.of(Purpose::Training).len() as i64;
     let family = if config.n_out == 1 { Family::Lstm } else { Family::RepeatVector };
     let family = word(&given.fields, "family").unwrap_or(family);
     add(given, model(family, samples));
-    let batch_size = batch_size(given, samples);
-    add(given, training(samples, batch_size));
+    let of_decoder = [("feedback", Feedback::Values.to_string().into())];
+    add(given, of_decoder.into_iter().filter(|_| family == Family::TeacherForced));
+    add(given, training(samples, batch_size(given, samples), ("val_loss", "min")));
+    Ok(())
+}
+
+/// [`complete`] of a series of tokens, of which `config` is what is given.
+fn tokens(given: &mut Given, config: &Config) -> Result<()> {
+    token_series::check(config).map_err(|invalid| given.blame(invalid))?;
+    let series = TokenSeries::read(config)?;
+    add(given, of_windows(&series.windows));
+    add(given, [("vocab", (series.language.vocabulary.len() as i64).into())]);
+    let vocab = given.fields.get("vocab").and_then(Value::as_integer).unwrap_or(0);
+    add(given, [("id_min", FIRST.into()), ("id_max", vocab.saturating_sub(1).into())]);
+    let samples = series.windows.of(Purpose::Training).len() as i64;
+    let family = if config.n_out == 1 { Family::Lstm } else { Family::TeacherForced };
+    let family = word(&given.fields, "family").unwrap_or(family);
+    add(given, model(family, samples));
+    add(given, [("embedding", units(samples).into())]);
+    let of_decoder = [
+        ("attention", Attention::Dot.to_string().into()),
+        ("feedback", Feedback::Argmax.to_string().into()),
+        ("decoder_start", DecoderStart::Id.to_string().into()),
+    ];
+    add(given, of_decoder.into_iter().filter(|_| family == Family::TeacherForced));
+    add(given, training(samples, batch_size(given, samples), ("val_accuracy", "max")));
     Ok(())
 }
 
@@ -97,6 +130,16 @@ fn add(given: &mut Given, fields: impl IntoIterator<Item = (&'static str, Value)
     for (field, value) in fields {
         given.set_open(field, value, Origin::Follows("--series"));
     }
+}
+
+/// How many windows there are for what.
+fn of_windows(windows: &Windows) -> [(&'static str, Value); 3] {
+    let [training, validation, evaluation] = windows.counts().map(|n| n as i64);
+    [
+        ("samples", training.into()),
+        ("validation_samples", validation.min(VALIDATED).into()),
+        ("evaluation_samples", evaluation.into()),
+    ]
 }
 
 /// What the columns leave no choice of.
@@ -113,24 +156,31 @@ fn of_columns(inputs: &[String], targets: &[String]) -> Vec<(&'static str, Value
     ]
 }
 
+/// LSTM units for so many windows.
+fn units(samples: i64) -> i64 {
+    if samples < 50_000 { 64 } else { 128 }
+}
+
 /// A model for so many windows.
 fn model(family: Family, samples: i64) -> Vec<(&'static str, Value)> {
     let mut fields = vec![
         ("family", family.to_string().into()),
-        ("units", if samples < 50_000 { 64 } else { 128 }.into()),
+        ("units", units(samples).into()),
         ("gate_activation", GateActivation::Sigmoid.to_string().into()),
     ];
-    match family {
-        Family::Lstm => fields.push(("return_sequences", false.into())),
-        Family::RepeatVector => {}
-        Family::TeacherForced => fields.push(("feedback", Feedback::Values.to_string().into())),
+    if family == Family::Lstm {
+        fields.push(("return_sequences", false.into()));
     }
     fields
 }
 
 /// A training for so many windows, which ends early and keeps the model that forecasts the validation
-/// part best.
-fn training(samples: i64, batch_size: i64) -> Vec<(&'static str, Value)> {
+/// part best, by this metric and its direction.
+fn training(
+    samples: i64,
+    batch_size: i64,
+    (metric, direction): (&str, &str),
+) -> Vec<(&'static str, Value)> {
     let steps = (samples / batch_size.max(1)).max(1);
     let epochs = (STEPS / steps).clamp(5, 200);
     vec![
@@ -140,8 +190,8 @@ fn training(samples: i64, batch_size: i64) -> Vec<(&'static str, Value)> {
         ("learning_rate_schedule", "cosine".into()),
         ("global_clipnorm", 1.0.into()),
         ("validate_every", 1.into()),
-        ("early_stopping", "val_loss".into()),
-        ("early_stopping_mode", "min".into()),
+        ("early_stopping", metric.into()),
+        ("early_stopping_mode", direction.into()),
         ("early_stopping_patience", (epochs / 4).max(3).into()),
         ("restore_best_weights", true.into()),
     ]

@@ -216,7 +216,8 @@ fn complete(given: &mut Given, Preset { name, config: preset, .. }: &Preset) -> 
     if numbers && family == Family::TeacherForced {
         tied.push(("feedback", "values".into(), "--loss"));
     }
-    let follow = (Rules::of(task).follow)(&int, preset);
+    let rules = Rules::of(&Config { task, ..preset.clone() });
+    let follow = (rules.follow)(&int, preset);
     tied.extend(follow.into_iter().map(|(field, value, flag)| (field, value.into(), flag)));
     for (field, value, flag) in tied {
         given.set_open(field, value, Origin::Follows(flag));

@@ -18,7 +18,7 @@ impl Config {
         let is_size = |field: &Field| ["Data", "Model"].contains(&field.section);
         self.validate_fields(is_size)?;
         self.validate_ids()?;
-        (Rules::of(self.task).check)(self)?;
+        (Rules::of(self).check)(self)?;
         self.validate_model()?;
         self.validate_fields(|field| !is_size(field))?;
         let task = Task::new(self);
@@ -63,7 +63,7 @@ impl Config {
             Some(_) => {}
         }
         idle.extend(self.too_patient(rows));
-        idle.extend((Rules::of(self.task).idle)(self));
+        idle.extend((Rules::of(self).idle)(self));
         idle
     }
 

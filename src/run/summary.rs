@@ -171,6 +171,27 @@ pub struct Evaluation {
     /// How far forecasts of a series are from what came, in the file's units.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forecast: Option<ForecastErrors>,
+    /// How often naive forecasts of a series of tokens are right.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub naive: Option<NaiveAccuracies>,
+}
+
+/// How often naive forecasts are right, which say the same token at every step of a target.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NaiveAccuracies {
+    /// The most frequent token of the training part.
+    pub most_frequent: Accuracies,
+    /// The last token before the target.
+    pub last: Accuracies,
+}
+
+/// How often answers are right.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Accuracies {
+    /// Share of ids.
+    pub token_accuracy: f64,
+    /// Share of sequences as a whole.
+    pub sequence_accuracy: f64,
 }
 
 /// How far forecasts are from what came, over all steps and columns, beside the naive forecast: that
@@ -242,6 +263,9 @@ impl Evaluation {
             ("share", frequent.map(|of| of.share)),
             ("target_share", frequent.map(|of| of.target_share)),
         ];
+        let naive = self.naive.iter().flat_map(|of| [&of.most_frequent, &of.last]);
+        let naive = naive.flat_map(|of| [of.token_accuracy, of.sequence_accuracy]);
+        let shares = shares.into_iter().chain(naive.map(|share| ("naive accuracy", Some(share))));
         for (name, share) in shares {
             if let Some(share) = share.filter(|share| !(0.0..=1.0).contains(share)) {
                 return Err(format!("{name} {share}: expected 0 to 1"));
@@ -287,7 +311,11 @@ mod tests {
         assert_eq!(rate(3.5).check(), Ok(()));
         let accuracy =
             Evaluation { most_frequent_target_accuracy: Some(7.0), ..Evaluation::default() };
+        let shares = |token_accuracy| Accuracies { token_accuracy, sequence_accuracy: 0.0 };
+        let naive = NaiveAccuracies { most_frequent: shares(0.5), last: shares(1.5) };
+        let naive = Evaluation { naive: Some(naive), ..Evaluation::default() };
         for (of, says) in [
+            (naive, "naive accuracy 1.5: expected 0 to 1"),
             (rate(-0.5), "symbol_error_rate -0.5: expected 0 or more"),
             (accuracy, "accuracy 7: expected 0 to 1"),
             (answers(1, 1.5, 0.0), "share 1.5: expected 0 to 1"),

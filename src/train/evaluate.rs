@@ -19,7 +19,7 @@ use crate::run::curves::PredictionRow;
 use crate::run::summary::{Evaluation, Frequent};
 use crate::tensor::device;
 use crate::train::decode::{Search, free_running};
-use crate::train::forecast::Errors;
+use crate::train::forecast::{Errors, Naive};
 use crate::train::score::{Scoring, Tally};
 
 /// One evaluated sequence.
@@ -93,8 +93,7 @@ impl Evaluator<'_> {
             seeds.truncate(1);
         }
         let scoring = Scoring::of(self.task);
-        let mut tallies: Vec<Tally> = seeds.iter().map(|_| Tally::new(scoring)).collect();
-        let mut errors = vec![Errors::default(); seeds.len()];
+        let mut scores: Vec<Scores> = seeds.iter().map(|_| Scores::new(scoring)).collect();
         let hypotheses = self.search.as_ref().map_or(1, |search| search.width);
         let plan = self.plan(purpose, samples, hypotheses);
         let Plan { epochs, per_epoch, stride, side_by_side } = plan;
@@ -110,36 +109,41 @@ impl Evaluator<'_> {
                 let batch = Batch { decoder_input: None, ..Batch::concat(&batches) };
                 let (predicted, losses, next) = self.predict(&batch, carried.take())?;
                 carried = self.config.stateful.then_some(next);
-                for (tally, loss) in tallies.iter_mut().zip(losses) {
-                    tally.add_loss(loss * batch.size as f64);
+                for (scores, loss) in scores.iter_mut().zip(losses) {
+                    scores.tally.add_loss(loss * batch.size as f64);
                 }
                 let of = (purpose, range);
                 for prediction in predictions(&batch, &predicted, of, self.task.end()) {
                     let Prediction { replica, expected, predicted, .. } = prediction;
-                    tallies[replica].add(expected.ids(), predicted.ids());
-                    self.compare(&mut errors[replica], &prediction);
+                    scores[replica].tally.add(expected.ids(), predicted.ids());
+                    self.compare(&mut scores[replica], &prediction);
                     each(prediction)?;
                 }
             }
         }
-        let of_all = tallies.iter().zip(errors).zip(seeds);
-        Ok(of_all.map(|((tally, errors), seed)| self.evaluation(tally, &errors, seed)).collect())
+        let of_all = scores.iter().zip(seeds);
+        Ok(of_all.map(|(scores, seed)| self.evaluation(scores, seed)).collect())
     }
 
-    /// Adds the forecast of a series to `errors`; other predictions are none.
-    fn compare(&self, errors: &mut Errors, prediction: &Prediction<'_>) {
+    /// Adds the forecast of a series, and the naive ones beside it, to `scores`; other predictions are
+    /// none.
+    fn compare(&self, scores: &mut Scores, prediction: &Prediction<'_>) {
         let &Prediction { expected, predicted, sample: (purpose, index), .. } = prediction;
         let (Steps::Numbers(expected), Steps::Numbers(predicted)) = (expected, predicted) else {
+            if let Some(ids) = self.task.naive_ids(purpose, index) {
+                scores.naive.add(expected.ids(), ids);
+            }
             return;
         };
         let last = self.task.last_known(purpose, index);
         if let (Some(scaling), Some(last)) = (self.task.scaling(), last) {
-            errors.add(scaling, expected, predicted, &last);
+            scores.errors.add(scaling, expected, predicted, &last);
         }
     }
 
-    /// What the answers in `tally` and the forecasts in `errors`, of the replica of `seed`, come to.
-    fn evaluation(&self, tally: &Tally, errors: &Errors, seed: u64) -> Evaluation {
+    /// What `scores`, of the replica of `seed`, come to.
+    fn evaluation(&self, scores: &Scores, seed: u64) -> Evaluation {
+        let Scores { tally, errors, naive } = scores;
         let frequent = tally.most_predicted().zip(tally.most_expected());
         let most_frequent_prediction = frequent.map(|(predicted, expected)| Frequent {
             text: quoted(&self.task.target(predicted.ids, Writing::Own)),
@@ -151,6 +155,7 @@ impl Evaluator<'_> {
             most_frequent_prediction,
             most_frequent_target_accuracy: target.and_then(|ids| tally.accuracy_of(&ids)),
             forecast: self.task.scaling().and_then(|scaling| errors.figures(scaling)),
+            naive: naive.figures(),
             ..tally.evaluation()
         }
     }
@@ -196,6 +201,25 @@ impl Evaluator<'_> {
         let target = Target { steps: &target, valid: valid.as_ref() };
         let loss = self.network.loss().of_answers(&answers, target)?;
         Ok((said(&answers, self.config)?, device::download(&loss)?, next))
+    }
+}
+
+/// What is counted of one replica.
+#[derive(Debug)]
+struct Scores {
+    /// Answers of ids.
+    tally: Tally,
+    /// Forecasts of numbers.
+    errors: Errors,
+    /// What naive forecasts of tokens would have said.
+    naive: Naive,
+}
+
+impl Scores {
+    /// Nothing so far.
+    fn new(scoring: Scoring) -> Self {
+        let (tally, naive) = (Tally::new(scoring), Naive::new(scoring));
+        Self { tally, errors: Errors::default(), naive }
     }
 }
 

@@ -1,8 +1,9 @@
-//! How far forecasts are from what came, in the units of the file, beside the naive forecast: that
-//! everything stays as it was last.
+//! How far forecasts of numbers are from what came, in the units of the file, beside the naive forecast:
+//! that everything stays as it was last; and how often naive forecasts of tokens are right.
 
 use crate::data::files::scaling::{Scale, Scaling};
-use crate::run::summary::{ColumnErrors, ForecastErrors};
+use crate::run::summary::{Accuracies, ColumnErrors, ForecastErrors, NaiveAccuracies};
+use crate::train::score::{Scoring, Tally};
 
 /// What is added up of one replica's forecasts.
 #[derive(Debug, Clone, Default)]
@@ -76,9 +77,52 @@ impl Errors {
     }
 }
 
+/// Counts of naive forecasts of tokens: of the most frequent one, and of the last one.
+#[derive(Debug)]
+pub struct Naive([Tally; 2]);
+
+impl Naive {
+    /// Nothing so far.
+    pub fn new(scoring: Scoring) -> Self {
+        // What is said most often is known.
+        let scoring = Scoring { is_text: false, ..scoring };
+        Self([Tally::new(scoring), Tally::new(scoring)])
+    }
+
+    /// Counts a target `expected` beside `ids`, of which each forecast says its own at every step.
+    pub fn add(&mut self, expected: &[i64], ids: [i64; 2]) {
+        for (tally, id) in self.0.iter_mut().zip(ids) {
+            tally.add(expected, &vec![id; expected.len()]);
+        }
+    }
+
+    /// What it comes to; `None` if nothing was added.
+    pub fn figures(&self) -> Option<NaiveAccuracies> {
+        let [most_frequent, last] = self.0.each_ref().map(|tally| {
+            let evaluation = tally.evaluation();
+            let token_accuracy = evaluation.token_accuracy?;
+            let sequence_accuracy = evaluation.sequence_accuracy?;
+            Some(Accuracies { token_accuracy, sequence_accuracy })
+        });
+        Some(NaiveAccuracies { most_frequent: most_frequent?, last: last? })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn naive_forecasts_say_one_token_and_never_an_unknown_one_right() {
+        let mut naive = Naive::new(Scoring { end: None, unknown: Some(3), is_text: true });
+        assert_eq!(naive.figures(), None);
+        naive.add(&[5, 6], [5, 6]);
+        naive.add(&[5, 5], [5, 3]);
+        naive.add(&[3, 3], [5, 3]);
+        let NaiveAccuracies { most_frequent, last } = naive.figures().unwrap();
+        let of = |of: Accuracies| [of.token_accuracy, of.sequence_accuracy];
+        assert_eq!([of(most_frequent), of(last)], [[0.5, 1.0 / 3.0], [1.0 / 6.0, 0.0]]);
+    }
 
     fn scale(column: &str, deviation: f64) -> Scale {
         Scale { column: column.to_owned(), mean: 7.0, deviation }

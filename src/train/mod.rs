@@ -20,4 +20,5 @@ pub mod weights;
 pub mod decode;
 pub mod forecast;
 pub mod gain;
+
 pub mod score;

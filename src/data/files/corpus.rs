@@ -246,10 +246,8 @@ impl Languages {
     /// Those of the `rows` of `pairs`.
     fn of(pairs: &Pairs, rows: &[u32], [source, target]: [Tokenizer; 2]) -> Self {
         let language = |side: &Side, tokenizer| {
-            let mut seen = vec![false; side.tokens()];
-            rows.iter().flat_map(|&row| side.row(row as usize)).for_each(|n| seen[n] = true);
-            let tokens = (0..side.tokens()).filter(|&n| seen[n]).map(|n| side.token(n));
-            Language { tokenizer, vocabulary: Vocabulary::new(tokens) }
+            let numbers = rows.iter().flat_map(|&row| side.row(row as usize));
+            Language::of(tokenizer, numbers, side.tokens(), |number| side.token(number))
         };
         Self { source: language(&pairs.source, source), target: language(&pairs.target, target) }
     }
@@ -265,6 +263,19 @@ impl Languages {
 }
 
 impl Language {
+    /// That of the tokens with these `numbers`, of `all` that there are.
+    pub fn of<'a>(
+        tokenizer: Tokenizer,
+        numbers: impl Iterator<Item = usize>,
+        all: usize,
+        token: impl Fn(usize) -> &'a str,
+    ) -> Self {
+        let mut seen = vec![false; all];
+        numbers.for_each(|number| seen[number] = true);
+        let tokens = (0..all).filter(|&number| seen[number]).map(token);
+        Self { tokenizer, vocabulary: Vocabulary::new(tokens) }
+    }
+
     /// The ids of `text`, and its first token that has none.
     ///
     /// # Errors

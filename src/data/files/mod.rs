@@ -2,6 +2,8 @@
 //!
 //! Uses the configuration, `files` and `base`; knows no task.
 
+pub mod token_series;
+
 pub mod corpus;
 pub mod series;
 

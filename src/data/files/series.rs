@@ -8,15 +8,11 @@ use serde::Serialize;
 use super::gaps::fill;
 use super::scaling::{Scale, Scaling, scaled};
 use super::table::{self, Table, TableFormat, columns_of_numbers};
-use super::windows::{Lacking, Parts, Width};
+use super::windows::{Lacking, Parts, Windows};
 use crate::base::error::UserError;
 use crate::base::input::{quoted, shown};
-use crate::base::rng::Purpose;
 use crate::config::{Config, Decimal, Missing};
 use crate::files::checksum::Checksum;
-
-/// The shares that are held out where nothing is said.
-const HELD_OUT: f64 = 0.1;
 
 /// A file that was read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -41,15 +37,14 @@ pub struct Series {
     pub scaling: Scaling,
     /// The file.
     pub file: SeriesFile,
-    width: Width,
+    /// Its windows.
+    pub windows: Windows,
     /// `(rows, inputs)`.
     inputs: Vec<f64>,
     /// `(rows, targets)`.
     targets: Vec<f64>,
     /// Columns that are constant in the training part.
     constant: Vec<String>,
-    /// The first rows of the windows for training, validation and evaluation.
-    windows: [Vec<u32>; 3],
 }
 
 impl Series {
@@ -62,11 +57,7 @@ impl Series {
         let path = Path::new(config.series.as_deref().unwrap_or_default());
         let (inputs, targets) = columns(config, path)?;
         let columns = Columns::read(config, "series", path, &inputs, &targets)?;
-        let parts = Parts::of(
-            columns.file.rows,
-            config.validation_fraction.unwrap_or(HELD_OUT),
-            config.test_fraction.unwrap_or(HELD_OUT),
-        );
+        let parts = Parts::by(config, columns.file.rows);
         let columns = columns.filled(&parts.all(), config.missing.unwrap_or_default())?;
         let scale = |name: &String| Scale::of(name, &columns.of(name)[parts.training.clone()]);
         let scaling = Scaling {
@@ -79,10 +70,7 @@ impl Series {
             values.next().is_some_and(|first| values.all(|value| value == first))
         });
         let constant = constant.cloned().collect();
-        let evaluated = if parts.test.is_empty() { &parts.validation } else { &parts.test };
-        let of = [&parts.training, &parts.validation, evaluated];
-        let of = of.map(|part| Some(part.clone()));
-        Ok(Self { constant, ..Self::cut(config, &columns, scaling, of)? })
+        Ok(Self { constant, ..Self::cut(config, &columns, scaling, parts.used())? })
     }
 
     /// The series in the file `path`, scaled by `scaling`: all of it is evaluated on.
@@ -105,34 +93,16 @@ impl Series {
         scaling: Scaling,
         parts: [Option<Range<usize>>; 3],
     ) -> Result<Self, UserError> {
-        let width = Width { n_in: config.n_in as usize, n_out: config.n_out as usize };
         let [inputs, targets] = [&scaling.inputs, &scaling.targets].map(|of| columns.rows(of));
         let [inputs, targets] = [inputs?, targets?];
         let read = Lacking::of(&inputs, scaling.inputs.len());
         let said = Lacking::of(&targets, scaling.targets.len());
-        let is_whole = |first: &usize| {
-            read.is_whole(width.source(*first)) && said.is_whole(width.target(*first))
-        };
-        let names = ["training", "validation", "test"];
-        let mut windows = [const { Vec::new() }; 3];
-        for ((part, windows), name) in parts.into_iter().zip(&mut windows).zip(names) {
-            let Some(part) = part else { continue };
-            windows.extend(width.windows(&part).filter(is_whole).map(|first| first as u32));
-            if windows.is_empty() {
-                return Err(columns.too_short(name, part.len(), width));
-            }
-        }
+        let windows = Windows::cut(config, parts, |width, first| {
+            read.is_whole(width.source(first)) && said.is_whole(width.target(first))
+        });
         let (file, constant) = (columns.file.clone(), Vec::new());
-        Ok(Self { scaling, file, width, inputs, targets, constant, windows })
-    }
-
-    /// The windows for `purpose`, by their first rows.
-    pub fn windows(&self, purpose: Purpose) -> &[u32] {
-        match purpose {
-            Purpose::Validation => &self.windows[1],
-            Purpose::Evaluation => &self.windows[2],
-            _ => &self.windows[0],
-        }
+        let windows = windows.map_err(|none| none.in_file(&columns.name, file.rows, "rows"))?;
+        Ok(Self { scaling, file, windows, inputs, targets, constant })
     }
 
     /// The columns that are constant in the training part.
@@ -142,18 +112,18 @@ impl Series {
 
     /// What the model reads of the window that begins with row `first`: `(n_in, inputs)`.
     pub fn source(&self, first: u32) -> &[f64] {
-        rows(&self.inputs, self.width.source(first as usize), self.scaling.inputs.len())
+        rows(&self.inputs, self.windows.width.source(first as usize), self.scaling.inputs.len())
     }
 
     /// What it is to say: `(n_out, targets)`.
     pub fn target(&self, first: u32) -> &[f64] {
-        rows(&self.targets, self.width.target(first as usize), self.scaling.targets.len())
+        rows(&self.targets, self.windows.width.target(first as usize), self.scaling.targets.len())
     }
 
     /// Every target's last value before the window's target, `(targets)`; 0, its mean, if it has none.
     pub fn last_known(&self, first: u32) -> Vec<f64> {
         let width = self.scaling.targets.len();
-        let before = &self.targets[..(first as usize + self.width.n_in) * width];
+        let before = &self.targets[..(first as usize + self.windows.width.n_in) * width];
         let last = |target: usize| {
             let values = before.iter().skip(target).step_by(width).rev();
             values.copied().find(|value| !value.is_nan()).unwrap_or(0.0)
@@ -298,19 +268,6 @@ impl Columns {
             }
         }
     }
-
-    /// That no window is whole in a part of so many rows.
-    fn too_short(&self, part: &str, rows: usize, Width { n_in, n_out }: Width) -> UserError {
-        let error = format!(
-            "{}: no window of {n_in} + {n_out} rows (--n-in, --n-out) is in the {part} part, {rows} of \
-             its {} rows",
-            self.name, self.file.rows
-        );
-        UserError::usage(error).hint(
-            "lower --n-in or --n-out, choose other shares (--validation-fraction, --test-fraction), or \
-             give a longer series",
-        )
-    }
 }
 
 #[cfg(test)]
@@ -320,6 +277,7 @@ mod tests {
 
     use super::*;
     use crate::base::error::describe;
+    use crate::base::rng::Purpose;
     use crate::config::{LossKind, TaskKind, presets};
 
     /// A folder with a file of `rows` lines, each by `line` of its number, and its configuration.
@@ -360,7 +318,7 @@ mod tests {
     fn a_window_has_the_inputs_and_then_the_targets() {
         let (_folder, config) = series(20, |row| format!("{row},{}", 100 + row * row));
         let series = Series::read(&config).unwrap();
-        let of = |purpose| series.windows(purpose).to_vec();
+        let of = |purpose| series.windows.of(purpose).to_vec();
         assert_eq!(of(Purpose::Training), (0..=7).collect::<Vec<u32>>());
         // Rows 12 to 15 and 16 to 19, as targets.
         assert_eq!(of(Purpose::Validation), [9, 10, 11]);
@@ -405,8 +363,8 @@ mod tests {
         let skipping = Config { missing: Some(Missing::SkipWindows), ..config.clone() };
         let read = Series::read(&skipping).unwrap();
         // Row 2 is a source's in windows 0 to 2; row 8 in 6 and 7, and a target's in 4 and 5.
-        assert_eq!(read.windows(Purpose::Training), [3]);
-        assert_eq!(read.windows(Purpose::Validation), [9, 10, 11]);
+        assert_eq!(read.windows.of(Purpose::Training), [3]);
+        assert_eq!(read.windows.of(Purpose::Validation), [9, 10, 11]);
         let known = scaled(&read.last_known(6), &read.scaling.targets, Scale::to_file);
         assert_eq!(known[0].round(), 7.0, "the last value that there is");
         assert!(told(&config).contains("line 4, column 'a': expected a number, found no value"));
@@ -450,7 +408,7 @@ mod tests {
         let (folder, _) = series(6, |row| format!("{},{}", row + 100, row + 200));
         let path = folder.path().join("t.csv");
         let test = Series::of_test(&config, scaling.clone(), &path).unwrap();
-        assert_eq!(test.windows(Purpose::Evaluation), [0, 1]);
+        assert_eq!(test.windows.of(Purpose::Evaluation), [0, 1]);
         assert_eq!(window(&test, 1)[1], [204.0, 205.0]);
         let source = last_source(&config, &scaling, &path).unwrap();
         let source = scaled(&source, &scaling.inputs, Scale::to_file);

@@ -2,6 +2,13 @@
 
 use std::ops::Range;
 
+use crate::base::error::UserError;
+use crate::base::rng::Purpose;
+use crate::config::Config;
+
+/// The shares that are held out where nothing is said.
+const HELD_OUT: f64 = 0.1;
+
 /// The rows that are trained on, those behind them that are validated on, and the last ones, which are
 /// evaluated on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +39,18 @@ impl Parts {
         Self { training: 0..first, validation: first..first_of_test, test: first_of_test..rows }
     }
 
+    /// Those of so many rows by `config`.
+    pub fn by(config: &Config, rows: usize) -> Self {
+        let validation = config.validation_fraction.unwrap_or(HELD_OUT);
+        Self::of(rows, validation, config.test_fraction.unwrap_or(HELD_OUT))
+    }
+
+    /// What is trained on, validated on and evaluated on, which may be the same.
+    pub fn used(&self) -> [Option<Range<usize>>; 3] {
+        let evaluated = if self.test.is_empty() { &self.validation } else { &self.test };
+        [&self.training, &self.validation, evaluated].map(|part| Some(part.clone()))
+    }
+
     /// All of them, in the order of time.
     pub fn all(&self) -> [Range<usize>; 3] {
         [self.training.clone(), self.validation.clone(), self.test.clone()]
@@ -57,6 +76,84 @@ impl Width {
     pub fn target(self, first: usize) -> Range<usize> {
         let first = first + self.n_in;
         first..first + self.n_out
+    }
+}
+
+/// The windows of a series that are trained on, validated on and evaluated on.
+#[derive(Debug)]
+pub struct Windows {
+    /// How long each is.
+    pub width: Width,
+    /// Their first rows.
+    firsts: [Vec<u32>; 3],
+}
+
+/// That no window is whole in a part of a series.
+#[derive(Debug)]
+pub struct NoWindow {
+    part: &'static str,
+    /// The part's rows.
+    rows: usize,
+    width: Width,
+}
+
+impl Windows {
+    /// The windows in each of `parts` that is asked for, as far as the one with this first row
+    /// `is_whole`.
+    ///
+    /// # Errors
+    /// The first part that has none.
+    pub fn cut(
+        config: &Config,
+        parts: [Option<Range<usize>>; 3],
+        is_whole: impl Fn(Width, usize) -> bool,
+    ) -> Result<Self, NoWindow> {
+        let width = Width { n_in: config.n_in as usize, n_out: config.n_out as usize };
+        let names = ["training", "validation", "test"];
+        let mut firsts = [const { Vec::new() }; 3];
+        for ((asked, firsts), part) in parts.into_iter().zip(&mut firsts).zip(names) {
+            let Some(asked) = asked else { continue };
+            let whole = width.windows(&asked).filter(|first| is_whole(width, *first));
+            firsts.extend(whole.map(|first| first as u32));
+            if firsts.is_empty() {
+                return Err(NoWindow { part, rows: asked.len(), width });
+            }
+        }
+        Ok(Self { width, firsts })
+    }
+
+    /// The first rows of those for `purpose`.
+    pub fn of(&self, purpose: Purpose) -> &[u32] {
+        &self.firsts[place(purpose)]
+    }
+
+    /// How many are trained on, validated on and evaluated on.
+    pub fn counts(&self) -> [usize; 3] {
+        self.firsts.each_ref().map(Vec::len)
+    }
+}
+
+/// The place among the three parts of what is for `purpose`.
+pub fn place(purpose: Purpose) -> usize {
+    match purpose {
+        Purpose::Validation => 1,
+        Purpose::Evaluation => 2,
+        _ => 0,
+    }
+}
+
+impl NoWindow {
+    /// The same of the file `name`, which has so many rows, `noun` in words.
+    pub fn in_file(&self, name: &str, all: usize, noun: &str) -> UserError {
+        let &Self { part, rows, width: Width { n_in, n_out } } = self;
+        let error = format!(
+            "{name}: no window of {n_in} + {n_out} {noun} (--n-in, --n-out) is in the {part} part, \
+             {rows} of its {all} {noun}"
+        );
+        UserError::usage(error).hint(
+            "lower --n-in or --n-out, choose other shares (--validation-fraction, --test-fraction), or \
+             give a longer series",
+        )
     }
 }
 

@@ -14,7 +14,10 @@ mod padded_echo;
 mod pairs;
 mod reverse;
 mod series;
+mod series_tokens;
 mod waves;
+
+mod windows;
 
 use std::fmt::Debug;
 use std::ops::{Deref, Range, RangeInclusive};
@@ -24,21 +27,22 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::base::error::UserError;
-use crate::base::input::shown;
 use crate::base::rng::{Purpose, Stream};
 use crate::config::{Config, Dtype, Family, Features, Invalid, MANY, TaskKind};
 use crate::data::batch::{Batch, Lengths, Sequences};
 use crate::data::files::scaling::{Scale, Scaling, scaled};
+use crate::data::files::vocabulary::{FIRST, Vocabulary};
 use crate::data::writing::{Writing, field, spaced, spaced_numbers};
 
 pub use pairs::Sizes;
 
 /// The files in which runs keep what they know of their data, and how each begins.
-pub const RECORDS: [(&str, &str); 4] = [
+pub const RECORDS: [(&str, &str); 5] = [
     ("data.json", "{\n  \"files\": ["),
     ("source-vocabulary.txt", "<padding>\n"),
     ("target-vocabulary.txt", "<padding>\n"),
     ("scaling.tsv", "role\tmean\tdeviation\tcolumn\n"),
+    ("vocabulary.txt", "<padding>\n"),
 ];
 
 /// The last id of a target that has a length of its own.
@@ -215,12 +219,21 @@ pub trait Kind: Debug + Send + Sync {
         None
     }
 
-    /// The source that ends with the last line of the file `path`, as the model reads it.
+    /// The ids that two naive forecasts say at every step of the target of sample `index` for `purpose`:
+    /// that of the most frequent token of the training part, and the last one before the target; `None`:
+    /// the samples are no windows of a series of tokens.
+    fn naive_ids(&self, purpose: Purpose, index: usize) -> Option<[i64; 2]> {
+        let _ = (purpose, index);
+        None
+    }
+
+    /// The source that ends where the file `path` ends; `None`: the task goes on with no file.
     ///
     /// # Errors
-    /// A file that cannot be read, or any where the task goes on with none.
-    fn last_source(&self, path: &Path) -> Result<Vec<f64>, UserError> {
-        Err(UserError::usage(format!("{}: the task goes on with no file", shown(path))))
+    /// A file that cannot be read.
+    fn last_source(&self, path: &Path) -> Option<Result<LastSource, UserError>> {
+        let _ = path;
+        None
     }
 
     /// The tokens of a source written so that the model does not know.
@@ -238,6 +251,15 @@ pub trait Kind: Debug + Send + Sync {
     fn target(&self, ids: &[i64]) -> String {
         spaced(ids)
     }
+}
+
+/// A source that ends where a file ends.
+#[derive(Debug, Clone, PartialEq)]
+pub enum LastSource {
+    /// Of numbers, `(n_in, features)`, as the model reads them.
+    Numbers(Vec<f64>),
+    /// As people write it.
+    Text(String),
 }
 
 /// The content of a file that a run keeps, by its name.
@@ -267,9 +289,9 @@ pub struct Rules {
 }
 
 impl Rules {
-    /// Those of `task`.
-    pub fn of(task: TaskKind) -> Self {
-        match task {
+    /// Those of the task of `config`.
+    pub fn of(config: &Config) -> Self {
+        match config.task {
             TaskKind::Echo => Self::by::<echo::Echo>(),
             TaskKind::Lag => Self::by::<lag::Lag>(),
             TaskKind::Reverse => Self::by::<reverse::Reverse>(),
@@ -277,6 +299,9 @@ impl Rules {
             TaskKind::Addition => Self::by::<addition::Addition>(),
             TaskKind::Waves => Self::by::<waves::Waves>(),
             TaskKind::Pairs => Self::by::<pairs::Pairs>(),
+            TaskKind::Series if config.series_tokens.is_some() => {
+                Self::by::<series_tokens::Continuation>()
+            }
             TaskKind::Series => Self::by::<series::Forecast>(),
         }
     }
@@ -318,7 +343,7 @@ impl Deref for Task {
 impl Task {
     /// The task of a validated configuration.
     pub fn new(config: &Config) -> Self {
-        Self::with((Rules::of(config.task).new)(config), config)
+        Self::with((Rules::of(config).new)(config), config)
     }
 
     /// The same with its data, where they are in files.
@@ -326,7 +351,7 @@ impl Task {
     /// # Errors
     /// Files that cannot be read, or that are not what the configuration says of them.
     pub fn load(config: &Config) -> Result<Self, UserError> {
-        Ok(Self::with((Rules::of(config.task).load)(config)?, config))
+        Ok(Self::with((Rules::of(config).load)(config)?, config))
     }
 
     /// The same of a run that kept `record`, which is all that it needs to read and write sequences;
@@ -339,7 +364,7 @@ impl Task {
         record: &Record<'_>,
         test: Option<&Path>,
     ) -> Result<Self, UserError> {
-        Ok(Self::with((Rules::of(config.task).recorded)(config, record, test)?, config))
+        Ok(Self::with((Rules::of(config).recorded)(config, record, test)?, config))
     }
 
     fn with(kind: Arc<dyn Kind>, config: &Config) -> Self {
@@ -526,6 +551,45 @@ fn data_record(files: &[impl Serialize], counts: [usize; 3]) -> String {
          \"evaluation\": {evaluation}\n}}\n",
         files.join(",\n"),
     )
+}
+
+/// The vocabulary in the file `name` that a run kept, of so many ids.
+fn recorded_vocabulary(
+    record: &Record<'_>,
+    name: &str,
+    size: i64,
+) -> Result<Vocabulary, UserError> {
+    let unreadable = |e: String| UserError::failure(format!("{name} of the run: {e}"));
+    let text = record(name).map_err(|e| unreadable(format!("{e:#}")))?;
+    let vocabulary = Vocabulary::from_text(&text).map_err(unreadable)?;
+    match vocabulary.len() as i64 == size {
+        true => Ok(vocabulary),
+        false => Err(unreadable(format!("{} ids, not {size}", vocabulary.len()))),
+    }
+}
+
+/// The ids are those of a vocabulary of tokens.
+fn check_vocabulary(config: &Config) -> Result<(), Invalid> {
+    let ids = [("id_min", config.id_min, FIRST), ("id_max", config.id_max, config.vocab - 1)];
+    for (field, found, expected) in ids {
+        if found != expected {
+            let why = ", since ids below it are padding, start, end and unknown";
+            return Err(Invalid::new(field, found, expected.to_string()).because(why));
+        }
+    }
+    let vocabularies = [("vocab", config.vocab), ("source_vocab", config.vocab_of_sources())];
+    for (field, found) in vocabularies {
+        if found <= FIRST {
+            return Err(Invalid::new(field, found, format!("{} or more", FIRST + 1)));
+        }
+    }
+    Ok(())
+}
+
+/// `text` without the end of its line.
+fn line(text: &str) -> &str {
+    let text = text.strip_suffix('\n').unwrap_or(text);
+    text.strip_suffix('\r').unwrap_or(text)
 }
 
 /// A sequence holds windows of which the longest with its target is of `least` ids.

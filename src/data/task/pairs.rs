@@ -3,13 +3,15 @@
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use super::{Draw, Kind, PARTS, RECORDS, Record, data_record};
+use super::{
+    Draw, Kind, PARTS, RECORDS, Record, check_vocabulary, data_record, line, recorded_vocabulary,
+};
 use crate::base::error::UserError;
 use crate::base::rng::{Purpose, Stream};
 use crate::config::{Config, Family, Invalid};
 use crate::data::files::buckets;
 use crate::data::files::corpus::{Corpus, Languages};
-use crate::data::files::vocabulary::{END, FIRST, UNKNOWN, Vocabulary};
+use crate::data::files::vocabulary::{END, UNKNOWN};
 
 /// The files of a run's directory that hold what it knows of its data.
 const DATA: &str = RECORDS[0].0;
@@ -35,7 +37,7 @@ pub(super) struct Pairs {
 impl Kind for Pairs {
     fn check(config: &Config) -> Result<(), Invalid> {
         check_files(config)?;
-        check_sizes(config)?;
+        check_vocabulary(config)?;
         if config.family == Family::Lstm && config.n_out != 1 {
             let why = ": family lstm says one token, and targets have more";
             let others = "repeat_vector or teacher_forced";
@@ -67,15 +69,7 @@ impl Kind for Pairs {
         record: &Record<'_>,
         test: Option<&Path>,
     ) -> Result<Self, UserError> {
-        let vocabulary = |name: &str, size: i64| {
-            let unreadable = |e: String| UserError::failure(format!("{name} of the run: {e}"));
-            let text = record(name).map_err(|e| unreadable(format!("{e:#}")))?;
-            let vocabulary = Vocabulary::from_text(&text).map_err(unreadable)?;
-            match vocabulary.len() as i64 == size {
-                true => Ok(vocabulary),
-                false => Err(unreadable(format!("{} ids, not {size}", vocabulary.len()))),
-            }
-        };
+        let vocabulary = |name, size| recorded_vocabulary(record, name, size);
         let source = vocabulary(SOURCE_VOCABULARY, config.vocab_of_sources())?;
         let target = vocabulary(TARGET_VOCABULARY, config.vocab)?;
         let languages = Languages::known(config, source, target);
@@ -217,12 +211,6 @@ impl Kind for Pairs {
     }
 }
 
-/// `text` without the end of its line.
-fn line(text: &str) -> &str {
-    let text = text.strip_suffix('\n').unwrap_or(text);
-    text.strip_suffix('\r').unwrap_or(text)
-}
-
 impl Pairs {
     fn with(self, corpus: Corpus) -> Self {
         Self { corpus: Some(Arc::new(corpus)), ..self }
@@ -247,24 +235,6 @@ fn check_files(config: &Config) -> Result<(), Invalid> {
         let found = config.test_fraction.unwrap_or(0.0);
         let expected = "less than 1 with --validation-fraction";
         return Err(Invalid::new("test_fraction", found, expected).because(why));
-    }
-    Ok(())
-}
-
-/// Sizes that a file of texts has.
-fn check_sizes(config: &Config) -> Result<(), Invalid> {
-    let ids = [("id_min", config.id_min, FIRST), ("id_max", config.id_max, config.vocab - 1)];
-    for (field, found, expected) in ids {
-        if found != expected {
-            let why = ", since ids below it are padding, start, end and unknown";
-            return Err(Invalid::new(field, found, expected.to_string()).because(why));
-        }
-    }
-    let vocabularies = [("vocab", config.vocab), ("source_vocab", config.vocab_of_sources())];
-    for (field, found) in vocabularies {
-        if found <= FIRST {
-            return Err(Invalid::new(field, found, format!("{} or more", FIRST + 1)));
-        }
     }
     Ok(())
 }

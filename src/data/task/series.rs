@@ -2,14 +2,14 @@
 
 use std::path::Path;
 
-use rand::seq::SliceRandom;
-
+use super::windows::{Samples, about, check_parts, check_stateless, check_windows};
 use super::{
-    Draw, Follows, GivenNumber, Kind, PARTS, RECORDS, Record, check_numbers, data_record, no_ids,
+    Draw, Follows, GivenNumber, Kind, LastSource, RECORDS, Record, check_numbers, data_record,
+    no_ids,
 };
 use crate::base::error::UserError;
-use crate::base::rng::{Purpose, Stream};
-use crate::config::{Config, Decimal, Features, Invalid, Separator};
+use crate::base::rng::Purpose;
+use crate::config::{Config, Decimal, Features, Invalid, NOT_GIVEN, Separator};
 use crate::data::files::scaling::Scaling;
 use crate::data::files::series::{Series, format, last_source};
 use crate::data::files::table;
@@ -25,7 +25,7 @@ pub(super) struct Forecast {
     config: Config,
     data: Data,
     /// Windows that are trained on, validated on and evaluated on.
-    samples: [usize; 3],
+    samples: Samples,
 }
 
 /// What is known of the data.
@@ -50,22 +50,16 @@ impl Kind for Forecast {
             let why = ", since commas separate columns; or --separator semicolon or tab";
             return Err(Invalid::new("decimal", Decimal::Comma, "point").because(why));
         }
-        if config.stateful {
-            let why = ": no window of task series continues another, in an epoch's order";
-            return Err(Invalid::new("stateful", true, "false").because(why));
-        }
-        Ok(())
+        check_stateless(config)
     }
 
     fn new(config: &Config) -> Self {
-        let &Config { samples, validation_samples, evaluation_samples, .. } = config;
-        let samples = [samples.unwrap_or(0), validation_samples, evaluation_samples];
-        Self { config: config.clone(), data: Data::Sizes, samples: samples.map(|n| n as usize) }
+        Self { config: config.clone(), data: Data::Sizes, samples: Samples::of(config) }
     }
 
     fn load(config: &Config) -> Result<Self, UserError> {
         let series = Series::read(config)?;
-        check_sizes(config, &series)?;
+        check_windows(config, &series.windows)?;
         Ok(Self { data: Data::Series(Box::new(series)), ..Self::new(config) })
     }
 
@@ -87,19 +81,18 @@ impl Kind for Forecast {
             return Ok(Self { data: Data::Scaling(scaling), ..known });
         };
         let series = Series::of_test(config, scaling, test)?;
-        let samples = [0, 0, series.windows(Purpose::Evaluation).len()];
+        let samples = Samples::of_test(&series.windows);
         Ok(Self { data: Data::Series(Box::new(series)), samples, ..known })
     }
 
     fn record(&self) -> Vec<(&'static str, String)> {
         let Data::Series(series) = &self.data else { return Vec::new() };
-        let data = data_record(&[&series.file], counts(series));
+        let data = data_record(&[&series.file], series.windows.counts());
         vec![(SCALING, series.scaling.to_text()), (DATA, data)]
     }
 
     fn about(&self) -> Option<String> {
         let Data::Series(series) = &self.data else { return None };
-        let [training, validation, evaluation] = counts(series);
         let missing = match (series.file.missing, self.config.missing.unwrap_or_default()) {
             (0, _) => String::new(),
             (values, how) => format!("; {values} missing values ({how})"),
@@ -109,10 +102,7 @@ impl Kind for Forecast {
             true => String::new(),
             false => format!("; constant in training, and not scaled: {}", constant.join(", ")),
         };
-        Some(format!(
-            "{training} windows to train on, {validation} to validate on, {evaluation} to evaluate \
-             on{missing}{constant}"
-        ))
+        Some(about(&series.windows) + &missing + &constant)
     }
 
     fn follow(_: &GivenNumber<'_>, _: &Config) -> Vec<Follows> {
@@ -120,11 +110,11 @@ impl Kind for Forecast {
     }
 
     fn samples_per_epoch(&self) -> usize {
-        self.samples[0]
+        self.samples.count(Purpose::Training)
     }
 
     fn held_out(&self, purpose: Purpose) -> Option<usize> {
-        Some(self.samples[place(purpose)])
+        Some(self.samples.count(purpose))
     }
 
     fn fixes(&self, field: &str) -> bool {
@@ -133,12 +123,11 @@ impl Kind for Forecast {
 
     /// The order of the epoch's windows, a number of half the size each.
     fn ids_of_an_epoch(&self) -> usize {
-        self.samples[0] / 2
+        self.samples_per_epoch() / 2
     }
 
-    /// Training windows in an order that (seed, epoch) determines; of the others as many as are asked
-    /// for, in the order of time, evenly over their part. Of a task that knows sizes alone all numbers
-    /// are zero, which is as good for measuring how long a step takes.
+    /// See [`Samples::epoch`]. Of a task that knows sizes alone all numbers are zero, which is as good for
+    /// measuring how long a step takes.
     fn epoch(&self, seed: u64, purpose: Purpose, epoch: u64) -> Draw<'_> {
         let Data::Series(series) = &self.data else {
             let Features { source: read, target: said } =
@@ -147,18 +136,10 @@ impl Kind for Forecast {
                 [source.len() / read as usize, target.len() / said as usize]
             }));
         };
-        let windows = series.windows(purpose);
-        let order = (purpose == Purpose::Training).then(|| {
-            let mut order = windows.to_vec();
-            order.shuffle(&mut Stream::new(seed, purpose).at(epoch));
-            order
-        });
+        let first = self.samples.epoch(&series.windows, (seed, purpose, epoch));
         let steps = [self.config.n_in as usize, self.config.n_out as usize];
         Draw::Numbers(Box::new(move |index, source, target| {
-            let first = match &order {
-                Some(order) => order[index],
-                None => self.window(windows, purpose, index),
-            };
+            let first = first(index);
             source.copy_from_slice(series.source(first));
             target.copy_from_slice(series.target(first));
             steps
@@ -175,37 +156,13 @@ impl Kind for Forecast {
 
     fn last_known(&self, purpose: Purpose, index: usize) -> Option<Vec<f64>> {
         let Data::Series(series) = &self.data else { return None };
-        let first = self.window(series.windows(purpose), purpose, index);
-        Some(series.last_known(first))
+        Some(series.last_known(self.samples.first(&series.windows, purpose, index)))
     }
 
-    fn last_source(&self, path: &Path) -> Result<Vec<f64>, UserError> {
-        match self.scaling() {
-            Some(scaling) => last_source(&self.config, scaling, path),
-            None => unreachable!("a run's task has its record"),
-        }
+    fn last_source(&self, path: &Path) -> Option<Result<LastSource, UserError>> {
+        let read = last_source(&self.config, self.scaling()?, path);
+        Some(read.map(LastSource::Numbers))
     }
-}
-
-impl Forecast {
-    /// Window `index` of those that are evaluated for `purpose`, of which there are `windows`.
-    fn window(&self, windows: &[u32], purpose: Purpose, index: usize) -> u32 {
-        windows[index * windows.len() / self.samples[place(purpose)]]
-    }
-}
-
-/// The place of the windows for `purpose`.
-fn place(purpose: Purpose) -> usize {
-    match purpose {
-        Purpose::Validation => 1,
-        Purpose::Evaluation => 2,
-        _ => 0,
-    }
-}
-
-/// How many windows there are for each purpose.
-fn counts(series: &Series) -> [usize; 3] {
-    PARTS.map(|purpose| series.windows(purpose).len())
 }
 
 /// The lists of columns are some, of so many as the features say.
@@ -215,52 +172,15 @@ fn check_columns(config: &Config) -> Result<(), Invalid> {
         ("inputs", &config.inputs, "features_in", source),
         ("targets", &config.targets, "features_out", target),
     ] {
-        let list = list.as_deref().unwrap_or_default();
+        let Some(list) = list else {
+            let why = format!(": task {} needs it", config.task);
+            return Err(Invalid::new(field, NOT_GIVEN, "a value").because(why));
+        };
         let names = table::names(list)
             .map_err(|e| Invalid::new(field, list, "names of columns").because(format!(": {e}")))?;
         if names.len() as i64 != found {
             let invalid = Invalid::new(features, found, names.len().to_string());
             return Err(invalid.because(format!(", the columns of --{field}")));
-        }
-    }
-    Ok(())
-}
-
-/// The parts that are held out are some, and leave one.
-fn check_parts(config: &Config) -> Result<(), Invalid> {
-    let &Config { validation_fraction, test_fraction, .. } = config;
-    match (validation_fraction, test_fraction) {
-        (Some(0.0), _) => {
-            let why = ": some rows have to be validated on";
-            Err(Invalid::new("validation_fraction", 0.0, "a number above 0").because(why))
-        }
-        (Some(validation), Some(test)) if validation + test >= 1.0 => {
-            let why = ", which leaves nothing to train on";
-            let expected = "less than 1 with --validation-fraction";
-            Err(Invalid::new("test_fraction", test, expected).because(why))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// The file is what `config` says of it.
-fn check_sizes(config: &Config, series: &Series) -> Result<(), UserError> {
-    let [training, validation, evaluation] = counts(series).map(|n| n as i64);
-    let samples = config.samples.unwrap_or(0);
-    let hint = "leave it out: it is found from the file; or the file was changed";
-    if samples != training {
-        let why = ", the windows of the training part";
-        let invalid = Invalid::new("samples", samples, training.to_string()).because(why);
-        return Err(UserError::usage(invalid).hint(hint));
-    }
-    for (field, found, most, part) in [
-        ("validation_samples", config.validation_samples, validation, "validation"),
-        ("evaluation_samples", config.evaluation_samples, evaluation, "test"),
-    ] {
-        if found > most {
-            let why = format!(", the windows of the {part} part");
-            let invalid = Invalid::new(field, found, format!("1 to {most}")).because(why);
-            return Err(UserError::usage(invalid).hint(hint));
         }
     }
     Ok(())
@@ -356,7 +276,7 @@ mod tests {
         let path = folder.path().join("t.csv");
         let known = Task::recorded(&config, &content, None).unwrap();
         assert_eq!(known.scaling(), task.scaling());
-        let source = known.last_source(&path).unwrap();
+        let Some(Ok(LastSource::Numbers(source))) = known.last_source(&path) else { panic!() };
         let text = known.source_numbers(&source);
         let values = text.split(' ').map(|word| word.parse::<f64>().unwrap().round());
         assert_eq!(values.collect::<Vec<f64>>(), [29.0, 30.0, 31.0]);
