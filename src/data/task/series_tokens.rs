@@ -218,6 +218,7 @@ fn most_frequent(record: &Record<'_>) -> Result<String, UserError> {
 mod tests {
     use super::*;
     use crate::config::{Decimal, LossKind, SeriesTokens, TaskKind, presets};
+    use crate::data::files::vocabulary::START;
     use crate::data::task::Task;
     use crate::data::writing::Writing;
 
@@ -266,6 +267,8 @@ mod tests {
             (3..19).map(|n| format!("w{} w{}", n % 10, (n + 1) % 10)).collect();
         all.sort_unstable();
         assert_eq!(sorted, all);
+        let fed = task.epoch(&[1], Purpose::Training, 0).batch(0..1).decoder_input.unwrap();
+        assert_eq!(fed.ids()[0], START);
         let validated = targets(&task, (1, Purpose::Validation, 0), 5);
         assert_eq!(validated, ["w0 w1", "w1 w2", "w3 w4", "w5 w6", "w7 w8"]);
         let evaluated = targets(&task, (1, Purpose::Evaluation, 0), 9);
