@@ -10,8 +10,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     // torch-sys hands over the folder it links from; it has none when built for its docs alone.
     println!("cargo:rerun-if-env-changed=DEP_TCH_LIBTORCH_LIB");
     let lib_dir = env::var_os("DEP_TCH_LIBTORCH_LIB").map(PathBuf::from);
+    println!("cargo:rustc-check-cfg=cfg(seqlab_cuda)");
     if let Some(lib_dir) = &lib_dir {
         link(lib_dir, &env::var("CARGO_CFG_TARGET_OS")?);
+        build_cpp(lib_dir);
     }
     let unknown = || "unknown".to_owned();
     let libtorch = lib_dir.and_then(|dir| libtorch_version(&dir));
@@ -49,6 +51,41 @@ fn link(lib_dir: &Path, os: &str) {
     }
 }
 
+/// Builds the C++ of src/tensor/cpp; what is for CUDA alone, where libtorch has CUDA and the headers of
+/// CUDA's runtime are found.
+fn build_cpp(lib_dir: &Path) {
+    println!("cargo:rerun-if-env-changed=CUDA_HOME");
+    let Some(libtorch) = include_root(lib_dir).map(|root| root.join("include")) else { return };
+    let mut build = cc::Build::new();
+    build.cpp(true).std("c++17").warnings(false).file("src/tensor/cpp/lstm.cpp");
+    build.includes([&libtorch, &libtorch.join("torch/csrc/api/include")]);
+    if lib_dir.join("libtorch_cuda.so").exists() {
+        match cuda_headers(lib_dir) {
+            Some(headers) => {
+                build.include(headers).file("src/tensor/cpp/cuda.cpp");
+                println!("cargo:rustc-cfg=seqlab_cuda");
+            }
+            None => println!(
+                "cargo:warning=no cuda_runtime_api.h in $CUDA_HOME/include, beside libtorch or in \
+                 /usr/local/cuda/include: training on a GPU has neither kernels of its own nor CUDA graphs"
+            ),
+        }
+    }
+    build.compile("seqlab_cpp");
+}
+
+/// The folder of CUDA's headers: what the user names, what Python's packages have beside PyTorch, or the
+/// system's.
+fn cuda_headers(lib_dir: &Path) -> Option<PathBuf> {
+    let home = env::var_os("CUDA_HOME").map(|home| PathBuf::from(home).join("include"));
+    let packages = lib_dir.parent().and_then(Path::parent).map(|root| root.join("nvidia"));
+    let packages = packages.and_then(|root| fs::read_dir(root).ok()).into_iter().flatten();
+    let packages = packages.filter_map(|entry| Some(entry.ok()?.path().join("include")));
+    let system = PathBuf::from("/usr/local/cuda/include");
+    let mut folders = home.into_iter().chain(packages).chain([system]);
+    folders.find(|folder| folder.join("cuda_runtime_api.h").exists())
+}
+
 /// Not by `-Wl`, for which a comma in a path ends an argument.
 fn pass_to_linker(arguments: &[&str]) {
     for argument in arguments {
@@ -57,12 +94,16 @@ fn pass_to_linker(arguments: &[&str]) {
     }
 }
 
-/// libtorch's version as its headers tell it.
-fn libtorch_version(lib_dir: &Path) -> Option<String> {
+/// The folder that libtorch's `include` lies in.
+fn include_root(lib_dir: &Path) -> Option<PathBuf> {
     println!("cargo:rerun-if-env-changed=LIBTORCH_INCLUDE");
     let root = env::var_os("LIBTORCH_INCLUDE").map(PathBuf::from);
-    let root = root.or_else(|| lib_dir.parent().map(Path::to_path_buf))?;
-    let header = root.join("include/torch/headeronly/version.h");
+    root.or_else(|| lib_dir.parent().map(Path::to_path_buf))
+}
+
+/// libtorch's version as its headers tell it.
+fn libtorch_version(lib_dir: &Path) -> Option<String> {
+    let header = include_root(lib_dir)?.join("include/torch/headeronly/version.h");
     let text = fs::read_to_string(&header).ok()?;
     println!("cargo:rerun-if-changed={}", header.display());
     let (_, definition) = text.split_once("#define TORCH_VERSION ")?;

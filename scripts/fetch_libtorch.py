@@ -23,6 +23,7 @@ WHEELS = {
     "linux-x86_64": [
         ("torch", TORCH, "manylinux_2_28_x86_64", "796633c4cdf0fe2cdced72d8f88f22e73dbcfce83132763162f6d4bff13b820b"),
         ("nvidia-cuda-runtime", "13.0.96", "manylinux2014_x86_64", "7f82250d7782aa23b6cfe765ecc7db554bd3c2870c43f3d1821f1d18aebf0548"),
+        ("nvidia-cuda-crt", "13.0.88", "manylinux2014_x86_64", "2c8043c7c9e02492716426e9919fc78d2c5b3b2a7a768a88e952676b08aa55a4"),
         ("nvidia-cuda-cupti", "13.0.85", "manylinux_2_25_x86_64", "4eb01c08e859bf924d222250d2e8f8b8ff6d3db4721288cf35d14252a4d933c8"),
         ("nvidia-cublas", "13.1.1.3", "manylinux_2_27_x86_64", "37936a16db8fe4ac1f065c2139360608a543a09275cb1a1af612e08cfa065436"),
         ("nvidia-cuda-nvrtc", "13.0.88", "manylinux2010_x86_64", "ad9b6d2ead2435f11cbb6868809d2adeeee302e9bb94bcf0539c7a40d80e8575"),
@@ -40,6 +41,7 @@ WHEELS = {
     "linux-aarch64": [
         ("torch", TORCH, "manylinux_2_28_aarch64", "572df8be8ffb4599c88cbd6a0726f1f854f4da65d2e3c09f0e2c2283333cd6d4"),
         ("nvidia-cuda-runtime", "13.0.96", "manylinux2014_aarch64", "ef9bcbe90493a2b9d810e43d249adb3d02e98dd30200d86607d8d02687c43f55"),
+        ("nvidia-cuda-crt", "13.0.88", "manylinux2014_aarch64", "ee2ea2a97073e02ee62bb27841f437332be2c248e3eac013df07997ada39c003"),
         ("nvidia-cuda-cupti", "13.0.85", "manylinux_2_25_aarch64", "796bd679890ee55fb14a94629b698b6db54bcfd833d391d5e94017dd9d7d3151"),
         ("nvidia-cublas", "13.1.1.3", "manylinux_2_27_aarch64", "b7a210458267ac818974c53038fbec2e969d5c99f305ab15c72522fa9f001dd5"),
         ("nvidia-cuda-nvrtc", "13.0.88", "manylinux2014_aarch64", "d27f20a0ca67a4bb34268a5e951033496c5b74870b868bacd046b1b8e0c3267b"),
@@ -84,6 +86,29 @@ FOR_CUDA = (
     # It needs libtorch_cuda: see LINKER_SCRIPT.
     "torch/lib/libtorch.so",
 )
+# What libtorch's headers for CUDA read of CUDA's own, for src/tensor/cpp/cuda.cpp.
+HEADERS = tuple(
+    "nvidia/cu13/include/" + name
+    for name in (
+        "builtin_types.h",
+        "channel_descriptor.h",
+        "crt/host_config.h",
+        "crt/host_defines.h",
+        "cuda.h",
+        "cuda_device_runtime_api.h",
+        "cuda_runtime.h",
+        "cuda_runtime_api.h",
+        "device_types.h",
+        "driver_functions.h",
+        "driver_types.h",
+        "library_types.h",
+        "surface_types.h",
+        "texture_types.h",
+        "vector_functions.h",
+        "vector_functions.hpp",
+        "vector_types.h",
+    )
+)
 LINKER_SCRIPT = "INPUT(-ltorch_cpu)\n"
 
 BY_HAND = "or unpack a libtorch %s yourself and set LIBTORCH to its folder" % TORCH
@@ -105,7 +130,7 @@ def is_wanted(name, variant):
         nvidia = ("nvidia/*/lib/libcudart.so*", "nvidia/*/lib/libcupti.so*")
         unwanted = FOR_PYTHON + FOR_CUDA
     else:
-        nvidia = ("nvidia/*/lib/*.so*",)
+        nvidia = ("nvidia/*/lib/*.so*",) + HEADERS
         unwanted = FOR_PYTHON
     wanted = ("torch/include/*", "torch/lib/*") + nvidia + LICENCES
     return matches(name, wanted) and not matches(name, unwanted)

@@ -151,7 +151,8 @@ impl Case {
         self.with_inputs(|source, fed| {
             let model = self.trainer.evaluator().network;
             let masks = StepMasks { masks: &masks, step: 0 };
-            model.forward_training(source, fed, &self.state, masks).unwrap()
+            let masks = model.masks(source.rows().unwrap(), masks).unwrap();
+            model.forward_training(source, fed, &self.state, &masks).unwrap()
         })
     }
 

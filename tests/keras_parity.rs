@@ -357,7 +357,8 @@ fn probabilities_before(case: &Case, trainer: &Trainer) -> Result<f64> {
     let zero = model.zero_state(case.config.batch_size)?;
     let dropout = StepMasks { masks: &case.dropout(0)?, step: 0 };
     let source = Input::new(&batch.source, mask.as_ref());
-    let (outputs, _) = model.forward_training(source, fed, &zero, dropout)?;
+    let dropout = model.masks(case.config.batch_size, dropout)?;
+    let (outputs, _) = model.forward_training(source, fed, &zero, &dropout)?;
     let probabilities = samples_first(&model.loss().answers(&outputs)?, case);
     Ok(difference(&probabilities, case.expect("probs0")?))
 }

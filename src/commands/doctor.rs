@@ -13,6 +13,7 @@ use crate::model::layers::dropout::Dropout;
 use crate::model::layers::lstm::{InputKind, Lstm};
 use crate::model::layers::twin::Input;
 use crate::model::layers::{Layer, Spec};
+use crate::tensor::cpp::graph;
 use crate::tensor::device;
 use crate::tensor::parameters::Parameters;
 
@@ -58,9 +59,10 @@ pub fn doctor(out: &mut dyn Write) -> Result<ExitCode> {
     let cudnn = if Cuda::cudnn_is_available() { versions::cudnn() } else { "missing".to_owned() };
     writeln!(
         out,
-        "cuda      runtime {}, cuDNN {cudnn}, {} GPU(s)",
+        "cuda      runtime {}, cuDNN {cudnn}, {} GPU(s), kernels of our own and CUDA graphs: {}",
         versions::cuda(),
-        Cuda::device_count()
+        Cuda::device_count(),
+        yes(graph::BUILT)
     )?;
     for index in 0..Cuda::device_count() as usize {
         match lstm_agrees(DeviceChoice::Cuda(index), &reference) {

@@ -111,6 +111,9 @@ impl Session {
         let startup_seconds = begin.elapsed().as_secs_f64();
         let outcome = trainer.run(&mut recorder, stop);
         recorder.progress.end();
+        if let Some(failure) = trainer.engine_failure() {
+            say(format!("steps took longer than they should: {failure}"));
+        }
         // What led to a failure is to be seen.
         let flushed = recorder.curves.flush();
         let outcome = outcome.and_then(|outcome| flushed.map(|()| outcome));

@@ -16,6 +16,7 @@ use crate::config::{Config, Family, Features};
 use crate::data::batch::{Batch, Sequences};
 use crate::data::epochs::Epochs;
 use crate::data::task::Task;
+use crate::tensor::cpp::graph::Stream;
 use crate::tensor::device;
 
 /// The most steps that are uploaded at a time.
@@ -136,17 +137,27 @@ impl UploadedBatch {
 
     /// The same batch by reference.
     fn shallow_clone(&self) -> Self {
-        let valid = self.valid.as_ref().map(|valid| Valid {
-            source: valid.source.shallow_clone(),
-            target: valid.target.shallow_clone(),
-        });
-        Self {
-            size: self.size,
-            source: self.source.shallow_clone(),
-            target: self.target.shallow_clone(),
-            decoder_input: self.decoder_input.as_ref().map(Tensor::shallow_clone),
-            valid,
-        }
+        let tensors = self.tensors();
+        self.with(tensors.into_iter().map(Tensor::shallow_clone))
+    }
+
+    /// Its tensors, always in the same order.
+    pub fn tensors(&self) -> Vec<&Tensor> {
+        let valid = self.valid.iter().flat_map(|valid| [&valid.source, &valid.target]);
+        [&self.source, &self.target].into_iter().chain(&self.decoder_input).chain(valid).collect()
+    }
+
+    /// A batch of the same size with `tensors` in the place of its own, in their order.
+    ///
+    /// # Panics
+    /// If they are fewer.
+    pub fn with(&self, tensors: impl IntoIterator<Item = Tensor>) -> Self {
+        let mut tensors = tensors.into_iter();
+        let mut next = || tensors.next().unwrap_or_else(|| unreachable!("as many tensors"));
+        let (source, target) = (next(), next());
+        let decoder_input = self.decoder_input.as_ref().map(|_| next());
+        let valid = self.valid.as_ref().map(|_| Valid { source: next(), target: next() });
+        Self { size: self.size, source, target, decoder_input, valid }
     }
 }
 
@@ -265,7 +276,8 @@ impl Batches {
     }
 }
 
-/// Steps that another thread draws and uploads. Dropped early, it ends that thread.
+/// Steps that another thread draws and uploads, on the stream of the one that made it. Dropped early, it ends
+/// that thread.
 struct Ahead {
     /// `None` once dropped.
     uploads: Option<Receiver<Result<Vec<Step>, TchError>>>,
@@ -277,8 +289,15 @@ struct Ahead {
 impl Ahead {
     fn new(source: Batches, device: Device) -> Result<Self> {
         let (sender, uploads) = sync_channel(UPLOADS_AHEAD);
+        let stream = Stream::own(device)?;
         let worker = Builder::new().name("feed".to_owned());
-        let worker = worker.spawn(move || draw_ahead(&source, device, &sender));
+        let worker = worker.spawn(move || {
+            if let Err(error) = stream.share() {
+                let _ = sender.send(Err(error));
+                return;
+            }
+            draw_ahead(&source, device, &sender);
+        });
         let worker = worker.context("cannot start the thread that draws batches")?;
         Ok(Self { uploads: Some(uploads), current: Vec::new().into_iter(), worker: Some(worker) })
     }

@@ -4,6 +4,7 @@
 //! `kernels`; knows no training loop and no file.
 
 pub mod fused;
+pub mod libtorch;
 
 pub mod pace;
 
@@ -14,11 +15,10 @@ use tch::{Device, TchError, Tensor};
 use crate::base::error::UserError;
 use crate::config::{Config, EngineChoice};
 use crate::data::loader::Step;
+use crate::engine::libtorch::Libtorch;
 use crate::engine::pace::Pace;
-use crate::kernels::thread_pool::ThreadPool;
-use crate::model::layers::dropout::{Masks, StepMasks};
-use crate::model::layers::twin::{Input, Mask};
-use crate::model::losses::{Scores, Target};
+use crate::model::layers::dropout::Masks;
+use crate::model::losses::Scores;
 use crate::model::network::{Network, State};
 use crate::optim::optimizer::Optimizer;
 use crate::tensor::device;
@@ -56,10 +56,7 @@ pub fn new(
     if chosen == EngineChoice::Fused {
         return fused::engine(config, parameters);
     }
-    let pool = ThreadPool::new(device::threads(config));
-    let pace = Pace::new(vec![pool.threads()]);
-    let (network, masks) = (Rc::clone(network), Masks::Drawn(config.seeds()));
-    Ok(Box::new(Libtorch { network, device, pool, pace, masks }))
+    Ok(Box::new(Libtorch::new(config, network, device)))
 }
 
 /// What a step told.
@@ -88,6 +85,11 @@ pub trait Engine {
     /// How many threads it has.
     fn pace(&self) -> &Pace;
 
+    /// Why its steps take longer than they should, if anything failed that it can do without.
+    fn failure(&self) -> Option<&str> {
+        None
+    }
+
     /// Has the next steps take dropout masks from `masks` instead of from the replicas' seeds.
     fn set_masks(&mut self, masks: Masks);
 
@@ -106,58 +108,4 @@ pub trait Engine {
         steps: &[Step],
         state: State,
     ) -> Result<StepResults, TchError>;
-}
-
-/// libtorch's operations and automatic differentiation, on any device.
-pub struct Libtorch {
-    /// The model.
-    pub network: Rc<Network>,
-    /// Where it computes.
-    pub device: Device,
-    /// The threads of what is not libtorch's.
-    pub pool: ThreadPool,
-    /// As many as libtorch has.
-    pub pace: Pace,
-    /// Where dropout masks come from.
-    pub masks: Masks,
-}
-
-impl Engine for Libtorch {
-    fn steps_at_a_time(&self) -> usize {
-        1
-    }
-
-    fn pace(&self) -> &Pace {
-        &self.pace
-    }
-
-    fn set_masks(&mut self, masks: Masks) {
-        self.masks = masks;
-    }
-
-    fn learn(
-        &mut self,
-        parameters: &mut Parameters,
-        optimizer: &mut Optimizer,
-        steps: &[Step],
-        state: State,
-    ) -> Result<StepResults, TchError> {
-        let [step] = steps else {
-            return Err(TchError::Shape(format!("{} steps at a time, expected 1", steps.len())));
-        };
-        let batch = step.ids.on_device(self.device, parameters.flat().kind())?;
-        let mask = batch.valid.as_ref().map(|valid| Mask::new(&valid.source)).transpose()?;
-        let source = Input::new(&batch.source, mask.as_ref());
-        let decoder_input = batch.decoder_input.as_ref().map(|steps| Input::new(steps, None));
-        let masks = StepMasks { masks: &self.masks, step: step.number };
-        let (logits, next) = self.network.forward_training(source, decoder_input, &state, masks)?;
-        let valid = batch.valid.as_ref().map(|valid| &valid.target);
-        let target = Target { steps: &batch.target, valid };
-        let score = self.network.loss().of_tensors(&logits, target)?;
-        // Replicas share no parameter, so the gradient of the sum is each one's own.
-        parameters.backward(&score.loss.f_sum(logits.kind())?)?;
-        let grad_norm = optimizer.update(parameters, &self.pool)?;
-        let scored = vec![Scored { scores: Scores::Device(score), grad_norm }];
-        Ok(StepResults { scored, state: next.detach()? })
-    }
 }

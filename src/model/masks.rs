@@ -20,16 +20,16 @@ pub fn upload(
 ) -> Result<Vec<DropoutMasks>, TchError> {
     let specs: Vec<Vec<MaskSpec>> =
         model.nodes.iter().map(|node| node.layer.spec().masks()).collect();
-    let mut words = Vec::new();
+    let mut drawn = Vec::new();
     for (node, specs) in specs.iter().enumerate() {
         for spec in specs {
-            draw(&mut words, (node, spec), [replicas, rows], masks);
+            draw(&mut drawn, (node, spec), [replicas, rows], masks);
         }
     }
-    if words.is_empty() {
+    if drawn.is_empty() {
         return Ok(specs.iter().map(|_| DropoutMasks::default()).collect());
     }
-    let all = device::upload_ahead(&words, device)?.f_view_dtype(Kind::Double)?.f_to_kind(kind)?;
+    let all = device::upload_ahead_numbers(&drawn, device)?.f_to_kind(kind)?;
     let mut used = 0;
     let of_node = |specs: &Vec<MaskSpec>| {
         let mut of_node = DropoutMasks::default();
@@ -47,9 +47,9 @@ pub fn upload(
     specs.iter().map(of_node).collect()
 }
 
-/// Adds the bits of the masks of a node `(R, B, width)` to `words`.
+/// Adds the masks of a node `(R, B, width)` to `drawn`.
 fn draw(
-    words: &mut Vec<i64>,
+    drawn: &mut Vec<f64>,
     (node, spec): (usize, &MaskSpec),
     [replicas, rows]: [i64; 2],
     masks: StepMasks<'_>,
@@ -59,7 +59,7 @@ fn draw(
         let of_layer = masks.of(replica, node);
         for row in 0..rows as usize {
             of_layer.row(spec.masked, spec.rate, row, &mut mask);
-            words.extend(mask.iter().map(|x| x.to_bits().cast_signed()));
+            drawn.extend(&mask);
         }
     }
 }

@@ -15,6 +15,11 @@ use crate::tensor::parameters::Parameters;
 pub struct State(pub Vec<LstmState>);
 
 impl State {
+    /// The same state by reference.
+    pub fn shallow_clone(&self) -> Self {
+        Self(self.0.iter().map(LstmState::shallow_clone).collect())
+    }
+
     /// The same numbers, through which no gradient flows.
     pub fn detach(&self) -> Result<Self, TchError> {
         self.0.iter().map(LstmState::detach).collect::<Result<_, _>>().map(Self)
@@ -102,7 +107,7 @@ impl Network {
         self.all_layers([Some(source), decoder_input], state, &[])
     }
 
-    /// The same in training, with the dropout masks of `masks`. Does not wait for the device.
+    /// The same in training, with each layer's dropout masks of [`Network::masks`].
     ///
     /// # Errors
     /// As [`Network::forward`].
@@ -111,11 +116,17 @@ impl Network {
         source: Input<'_>,
         decoder_input: Option<Input<'_>>,
         state: &State,
-        masks: StepMasks<'_>,
+        masks: &[DropoutMasks],
     ) -> Result<(Tensor, State), TchError> {
-        let sizes = [self.replicas, source.rows()?];
-        let masks = masks::upload(&self.model, sizes, masks, (self.kind, self.device))?;
-        self.all_layers([Some(source), decoder_input], state, &masks)
+        self.all_layers([Some(source), decoder_input], state, masks)
+    }
+
+    /// The dropout masks of every layer for a step with `rows` rows. Does not wait for the device.
+    ///
+    /// # Errors
+    /// libtorch's.
+    pub fn masks(&self, rows: i64, masks: StepMasks<'_>) -> Result<Vec<DropoutMasks>, TchError> {
+        masks::upload(&self.model, [self.replicas, rows], masks, (self.kind, self.device))
     }
 
     /// Runs all layers on a source and what the decoder is fed, with the dropout masks of each.

@@ -50,13 +50,13 @@ impl Adam {
         adam(theta, m, v, gradient, weights, [self.epsilon, rate].map(F::from_f64));
     }
 
-    /// The same as libtorch operations, on any device.
+    /// The same as libtorch operations, on any device; `rate` has no axis.
     ///
     /// # Errors
     /// libtorch's.
     pub fn apply_by_operations(
         self,
-        rate: f64,
+        rate: &Tensor,
         theta: &mut Tensor,
         slots: &mut [Tensor],
         gradient: &Tensor,
@@ -65,7 +65,7 @@ impl Adam {
         let _ = m.f_lerp_(gradient, 1.0 - self.beta_1)?;
         let _ = v.f_lerp_(&gradient.f_square()?, 1.0 - self.beta_2)?;
         let change = m.f_div(&v.f_sqrt()?.f_add_scalar_(self.epsilon)?)?;
-        let _ = theta.f_sub_(&change.f_mul_scalar(rate)?)?;
+        let _ = theta.f_sub_(&change.f_mul(rate)?)?;
         Ok(())
     }
 }

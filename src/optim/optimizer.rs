@@ -33,6 +33,15 @@ pub struct Optimizer {
     pub slots: Vec<Tensor>,
 }
 
+/// An update as libtorch operations take it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    /// The stretches of [`Parameters::flat`] that it moves.
+    pub ranges: Vec<Range<usize>>,
+    /// Of each, the rule's step size and the part of every weight that its decay takes off.
+    pub factors: Vec<f64>,
+}
+
 impl Optimizer {
     /// An optimiser of `parameters` that has done none of so many `steps`.
     ///
@@ -66,12 +75,55 @@ impl Optimizer {
         parameters: &Parameters,
         pool: &ThreadPool,
     ) -> Result<Option<Tensor>, TchError> {
-        let norm = self.global_clipnorm.map(|most| clip(parameters, most)).transpose()?;
         let flat = parameters.flat();
-        match (device::is_host(flat.device()), flat.kind()) {
-            (false, _) => self.update_by_operations(parameters)?,
-            (true, Kind::Double) => self.update_in_one_pass::<f64>(parameters, pool)?,
-            (true, _) => self.update_in_one_pass::<f32>(parameters, pool)?,
+        if !device::is_host(flat.device()) {
+            let Plan { ranges, factors } = self.plan(parameters);
+            let factors = device::upload_ahead_numbers(&factors, flat.device())?;
+            return self.update_by_operations(parameters, &ranges, &factors);
+        }
+        let norm = self.clip(parameters)?;
+        match flat.kind() {
+            Kind::Double => self.update_in_one_pass::<f64>(parameters, pool)?,
+            _ => self.update_in_one_pass::<f32>(parameters, pool)?,
+        }
+        Ok(norm)
+    }
+
+    /// Clips the gradient, if it is to be. Returns the norm `(R)` before that.
+    fn clip(&self, parameters: &Parameters) -> Result<Option<Tensor>, TchError> {
+        self.global_clipnorm.map(|most| clip(parameters, most)).transpose()
+    }
+
+    /// Counts an update, which is the caller's to do by [`Optimizer::update_by_operations`].
+    pub fn plan(&mut self, parameters: &Parameters) -> Plan {
+        let stretches = stretches(parameters, &self.begin());
+        let factors = stretches.iter().flat_map(|(_, update)| update.factors()).collect();
+        Plan { ranges: stretches.into_iter().map(|(range, _)| range).collect(), factors }
+    }
+
+    /// [`Optimizer::update`] as libtorch operations, on any device, as [`Optimizer::plan`] has it; what it
+    /// needs of the host is in `factors`, so that the same operations serve every update of these `ranges`.
+    ///
+    /// # Errors
+    /// libtorch's.
+    pub fn update_by_operations(
+        &self,
+        parameters: &Parameters,
+        ranges: &[Range<usize>],
+        factors: &Tensor,
+    ) -> Result<Option<Tensor>, TchError> {
+        let norm = self.clip(parameters)?;
+        let factors = factors.f_to_kind(parameters.flat().kind())?.f_unbind(0)?;
+        for (range, factors) in ranges.iter().zip(factors.chunks_exact(2)) {
+            let part = |of: &Tensor| of.f_narrow(0, range.start as i64, range.len() as i64);
+            let mut slots = self.slots.iter().map(part).collect::<Result<Vec<_>, _>>()?;
+            let (mut theta, gradient) = (part(parameters.flat())?, part(parameters.gradient())?);
+            let [rate, decayed] = factors else { continue };
+            if self.weight_decay > 0.0 {
+                let decay = theta.f_mul(decayed)?;
+                let _ = theta.f_sub_(&decay)?;
+            }
+            self.rule.apply_by_operations(rate, &mut theta, &mut slots, &gradient)?;
         }
         Ok(norm)
     }
@@ -108,17 +160,6 @@ impl Optimizer {
     /// If they are not numbers of type `F` on the CPU.
     pub fn memory<F: Real>(&mut self, parameters: &Parameters) -> Result<Memory<F>, TchError> {
         Memory::new(parameters, &self.slots)
-    }
-
-    /// The update as libtorch operations, on any device.
-    fn update_by_operations(&mut self, parameters: &Parameters) -> Result<(), TchError> {
-        for (range, update) in stretches(parameters, &self.begin()) {
-            let part = |of: &Tensor| of.f_narrow(0, range.start as i64, range.len() as i64);
-            let mut slots = self.slots.iter().map(part).collect::<Result<Vec<_>, _>>()?;
-            let (mut theta, gradient) = (part(parameters.flat())?, part(parameters.gradient())?);
-            update.apply_by_operations(&mut theta, &mut slots, &gradient)?;
-        }
-        Ok(())
     }
 
     /// The update on the CPU, every number read and written once.
@@ -201,7 +242,14 @@ mod tests {
         for step in 1..=5 {
             parameters.gradient().shallow_clone().copy_(&(&numbers * step));
             match (one_pass, kind) {
-                (false, _) => optimizer.update_by_operations(&parameters).unwrap(),
+                (false, _) => {
+                    let Plan { ranges, factors } = optimizer.plan(&parameters);
+                    let factors = Tensor::from_slice(&factors);
+                    optimizer
+                        .update_by_operations(&parameters, &ranges, &factors)
+                        .map(drop)
+                        .unwrap()
+                }
                 (true, Kind::Double) => {
                     optimizer.update_in_one_pass::<f64>(&parameters, &pool).unwrap()
                 }

@@ -52,13 +52,13 @@ impl RmsProp {
         }
     }
 
-    /// The same as libtorch operations, on any device.
+    /// The same as libtorch operations, on any device; `rate` has no axis.
     ///
     /// # Errors
     /// libtorch's.
     pub fn apply_by_operations(
         self,
-        rate: f64,
+        rate: &Tensor,
         theta: &mut Tensor,
         slots: &mut [Tensor],
         gradient: &Tensor,
@@ -66,7 +66,7 @@ impl RmsProp {
         let [v, momentum @ ..] = slots else { return Ok(()) };
         let _ = v.f_lerp_(&gradient.f_square()?, 1.0 - self.rho)?;
         let root = v.f_add_scalar(self.epsilon)?.f_sqrt()?;
-        let change = gradient.f_mul_scalar(rate)?.f_div(&root)?;
+        let change = gradient.f_mul(rate)?.f_div(&root)?;
         let _ = match momentum {
             [m, ..] => theta.f_sub_(&m.f_mul_scalar_(self.momentum)?.f_add_(&change)?)?,
             [] => theta.f_sub_(&change)?,

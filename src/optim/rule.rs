@@ -41,6 +41,25 @@ impl Rule {
     }
 
     /// The step size of update t, from 1, which has this learning rate.
+    /// Updates some parameters θ and their slots, as many as the rule has, by their gradient, as libtorch
+    /// operations on any device; `rate`, the step size, has no axis.
+    ///
+    /// # Errors
+    /// libtorch's.
+    pub fn apply_by_operations(
+        self,
+        rate: &Tensor,
+        theta: &mut Tensor,
+        slots: &mut [Tensor],
+        gradient: &Tensor,
+    ) -> Result<(), TchError> {
+        match self {
+            Self::Adam(adam) => adam.apply_by_operations(rate, theta, slots, gradient),
+            Self::RmsProp(rmsprop) => rmsprop.apply_by_operations(rate, theta, slots, gradient),
+            Self::Sgd(sgd) => sgd.apply_by_operations(rate, theta, slots, gradient),
+        }
+    }
+
     fn rate(self, learning_rate: f64, t: f64) -> f64 {
         match self {
             Self::Adam(adam) => adam.rate(learning_rate, t),
@@ -83,25 +102,8 @@ impl Update {
         }
     }
 
-    /// The same as libtorch operations, on any device; `slots` are as many as the rule has.
-    ///
-    /// # Errors
-    /// libtorch's.
-    pub fn apply_by_operations(
-        &self,
-        theta: &mut Tensor,
-        slots: &mut [Tensor],
-        gradient: &Tensor,
-    ) -> Result<(), TchError> {
-        if self.decayed > 0.0 {
-            let part = theta.f_mul_scalar(self.decayed)?;
-            let _ = theta.f_sub_(&part)?;
-        }
-        let rate = self.rate;
-        match self.rule {
-            Rule::Adam(adam) => adam.apply_by_operations(rate, theta, slots, gradient),
-            Rule::RmsProp(rmsprop) => rmsprop.apply_by_operations(rate, theta, slots, gradient),
-            Rule::Sgd(sgd) => sgd.apply_by_operations(rate, theta, slots, gradient),
-        }
+    /// The rule's step size, and the part of every weight that its decay takes off.
+    pub fn factors(&self) -> [f64; 2] {
+        [self.rate, self.decayed]
     }
 }

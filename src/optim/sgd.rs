@@ -52,18 +52,18 @@ impl Sgd {
         }
     }
 
-    /// The same as libtorch operations, on any device.
+    /// The same as libtorch operations, on any device; `rate` has no axis.
     ///
     /// # Errors
     /// libtorch's.
     pub fn apply_by_operations(
         self,
-        rate: f64,
+        rate: &Tensor,
         theta: &mut Tensor,
         slots: &mut [Tensor],
         gradient: &Tensor,
     ) -> Result<(), TchError> {
-        let change = gradient.f_mul_scalar(rate)?;
+        let change = gradient.f_mul(rate)?;
         let [m, ..] = slots else {
             let _ = theta.f_sub_(&change)?;
             return Ok(());

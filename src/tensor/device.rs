@@ -8,6 +8,7 @@ use tch::{Cuda, Device, Kind, TchError, Tensor};
 use crate::base::error::UserError;
 use crate::config::{Config, DeviceChoice, Dtype};
 use crate::kernels::thread_pool::startable;
+use crate::tensor::cpp::graph;
 
 /// A device, with the reason if `auto` passed over a GPU.
 #[derive(Debug)]
@@ -233,7 +234,17 @@ pub fn upload_ahead(ids: &[i64], device: Device) -> Result<Tensor, TchError> {
     // pinned memory until the transfer is done, and reuses it. Its public `pin_memory` does the
     // same, but warns that its `device` argument, which tch always gives, is deprecated.
     let (kind, non_blocking, copy) = (Kind::Int64, true, false);
+    let _queue = graph::not_recording();
     ids.f_internal_pin_memory(device)?.f_to_device_(device, kind, non_blocking, copy)
+}
+
+/// Numbers from the host, as a flat float64 tensor on `device`, as [`upload_ahead`] has it.
+///
+/// # Errors
+/// If `device` or the host's pinned memory is short.
+pub fn upload_ahead_numbers(numbers: &[f64], device: Device) -> Result<Tensor, TchError> {
+    let words: Vec<i64> = numbers.iter().map(|number| number.to_bits().cast_signed()).collect();
+    upload_ahead(&words, device)?.f_view_dtype(Kind::Double)
 }
 
 /// Copies `values`, a tensor on the host, into `target`, of the same shape. Waits for the device.

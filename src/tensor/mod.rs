@@ -11,4 +11,6 @@ pub mod parameters;
 pub mod orthogonal;
 
 pub mod device;
+
+pub mod cpp;
 pub mod slices;

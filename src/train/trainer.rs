@@ -26,6 +26,7 @@ use crate::optim::optimizer::Optimizer;
 use crate::run::curves::CurveRow;
 use crate::run::manifest::{Best, InitFrom, Position};
 use crate::run::summary::{Evaluation, Stopping};
+use crate::tensor::cpp::graph::Stream;
 use crate::tensor::device;
 use crate::tensor::orthogonal::Watch;
 use crate::tensor::parameters::Parameters;
@@ -188,6 +189,7 @@ impl Trainer {
     /// short.
     pub fn blank(config: &Config, device: Device) -> Result<Self> {
         let chosen = engine::choose(config.engine, device)?;
+        Stream::own(device)?;
         let seeds = config.seeds();
         let task = Task::load(config)?;
         let epochs = Epochs::new(config, &task);
@@ -382,6 +384,11 @@ impl Trainer {
         self.meter.restore(step, sums, self.config.global_clipnorm.is_some());
         (0..self.seeds.len()).for_each(|replica| self.follow(replica));
         self.saved = Some((step, rows));
+    }
+
+    /// Why its steps took longer than they should have, if anything failed that the engine did without.
+    pub fn engine_failure(&self) -> Option<&str> {
+        self.engine.failure()
     }
 
     /// How many CPU threads its steps have.

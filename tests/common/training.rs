@@ -24,6 +24,7 @@ pub fn run(trainer: &mut Trainer) -> Vec<CurveRow> {
     let mut rows = Rows::default();
     let outcome = trainer.run(&mut rows, &AtomicBool::new(false)).unwrap();
     assert!(matches!(outcome, Outcome::Finished(_)));
+    assert_eq!(trainer.engine_failure(), None);
     rows.0
 }
 

@@ -5,6 +5,7 @@ use tch::{TchError, Tensor};
 use super::{InputKind, Lstm, native, recurrence};
 use crate::config::GateActivation;
 use crate::model::layers::twin::{DropoutMasks, Input, LstmState, Mask, Output, Table, Twin};
+use crate::tensor::cpp;
 use crate::tensor::parameters::Parameters;
 
 /// An LSTM of R replicas.
@@ -22,6 +23,8 @@ pub struct LstmTwin {
     identity: Option<Tensor>,
     /// Whether libtorch's own LSTM is used.
     native: bool,
+    /// Whether the recurrence is our own, with kernels of its own.
+    own: bool,
 }
 
 /// The layer whose parameters are called `name.…`.
@@ -42,6 +45,7 @@ pub fn twin(layer: &Lstm, parameters: &Parameters, name: &str) -> Result<LstmTwi
     Ok(LstmTwin {
         identity: ids.then(|| Tensor::f_eye(inputs, options)).transpose()?,
         native,
+        own: layer.units <= cpp::lstm::MOST_UNITS && cpp::lstm::serves(kernel.device()),
         recurrent_kernel: leaf("recurrent_kernel"),
         bias: leaf("bias").f_unsqueeze(1)?,
         kernel: Table::new(kernel)?,
@@ -97,7 +101,8 @@ impl LstmTwin {
                 let projected = self.flip(self.project(input, read)?)?;
                 let (kernel, activation) = (&self.recurrent_kernel, self.activation);
                 let mask = mask.as_ref();
-                recurrence::recurrence(&projected, kernel, state, activation, mask, recurrent)?
+                let run = if self.own { recurrence::by_kernels } else { recurrence::recurrence };
+                run(&projected, kernel, state, activation, mask, recurrent)?
             }
         };
         Ok((self.flip(outputs)?, last))

@@ -1,0 +1,166 @@
+// An LSTM over all time steps, there and back, one kernel each. NVRTC compiles this on the machine with the
+// GPU, for a type F, gates that are HARD sigmoids or not, and ROWS of a batch a block; lstm.cpp includes it
+// for the CPU, where threads stand for a GPU's.
+//
+// A block has some rows of one replica, and a thread one unit of these rows: it keeps their cells in
+// registers and does the products for its unit's four gates, so that a time step needs no other launch and
+// all that threads hand each other is h, or the gradient of the gates, in shared memory. Rows are numbered
+// over replicas; blocks of gates are i, f, g, o. Pointers may be null where marked.
+
+struct Forward {
+  F* gates;                    // (T, R, B, 4H): x·kernel + bias, replaced by the activated gates
+  const F* kernel;             // (R, H, 4H): the recurrent one
+  const unsigned char* valid;  // (T, R, B), null: all steps are
+  const F* mask;               // (R, B, H): of what enters the product, null: no dropout
+  F* c;                        // (T + 1, R, B, H): the first is given
+  F* h;                        // (T + 1, R, B, H): the state, the first is given
+  F* tanh_c;                   // (T, R, B, H)
+  F* outputs;                  // (T, R, B, H), null: these are h
+  F* entering;                 // (T, R, B, H): what enters the product, null: that is h
+  long long steps, replicas, rows, units;
+};
+
+struct Backward {
+  const F* gates;              // (T, R, B, 4H), activated
+  const F* transposed;         // (R, 4H, H): the recurrent kernel
+  const unsigned char* valid;  // (T, R, B), null: all steps are
+  const F* mask;               // (R, B, H), null: no dropout
+  const F* c;                  // (T + 1, R, B, H)
+  const F* tanh_c;             // (T, R, B, H)
+  const F* d_outputs;          // (T, R, B, H)
+  F* d_h;                      // (R, B, H): of the last state, replaced by that of the first
+  F* d_c;                      // (R, B, H): the same
+  F* d_z;                      // (T, R, B, 4H)
+  long long steps, replicas, rows, units;
+};
+
+SEQLAB_DEVICE F gate(F x) {
+  if (!HARD) return F(1) / (F(1) + exp(-x));
+  const F y = F(0.2) * x + F(0.5);
+  return y < F(0) ? F(0) : (y > F(1) ? F(1) : y);
+}
+
+// The slope of `gate` where it is y.
+SEQLAB_DEVICE F slope(F y) {
+  if (!HARD) return y * (F(1) - y);
+  return y > F(0) && y < F(1) ? F(0.2) : F(0);
+}
+
+SEQLAB_KERNEL void forward(Forward a) {
+  F* shared = reinterpret_cast<F*>(seqlab_shared);  // (2, ROWS, H): what enters a step's product, and the next's
+  const long long units = a.units, unit = threadIdx.x, all = a.replicas * a.rows;
+  const long long replica = blockIdx.y, first = replica * a.rows + (long long)blockIdx.x * ROWS;
+  const long long end = (replica + 1) * a.rows;
+  const F* kernel = a.kernel + replica * units * 4 * units + unit;
+  const bool works = unit < units;
+  F c[ROWS], h[ROWS], mask[ROWS];
+  for (int r = 0; r < ROWS; ++r) {
+    const bool is = works && first + r < end;
+    const long long at = (first + r) * units + unit;
+    c[r] = is ? a.c[at] : F(0);
+    h[r] = is ? a.h[at] : F(0);
+    mask[r] = is && a.mask ? a.mask[at] : F(1);
+    if (works) shared[r * units + unit] = h[r] * mask[r];
+    if (is && a.entering && a.steps > 0) a.entering[at] = h[r] * mask[r];
+  }
+  SEQLAB_SYNC();
+  for (long long t = 0; t < a.steps; ++t) {
+    const F* entering = shared + (t % 2) * ROWS * units;
+    F* next = shared + ((t + 1) % 2) * ROWS * units;
+    if (works) {
+      F z[4][ROWS];
+      for (int r = 0; r < ROWS; ++r) {
+        const bool is = first + r < end;
+        const F* row = a.gates + (t * all + first + r) * 4 * units + unit;
+        for (int g = 0; g < 4; ++g) z[g][r] = is ? row[g * units] : F(0);
+      }
+#pragma unroll 8
+      for (long long k = 0; k < units; ++k) {
+        const F* w = kernel + k * 4 * units;
+        const F i = w[0], f = w[units], g = w[2 * units], o = w[3 * units];
+        for (int r = 0; r < ROWS; ++r) {
+          const F x = entering[r * units + k];
+          z[0][r] += i * x;
+          z[1][r] += f * x;
+          z[2][r] += g * x;
+          z[3][r] += o * x;
+        }
+      }
+      for (int r = 0; r < ROWS; ++r) {
+        if (first + r >= end) continue;
+        const long long row = t * all + first + r, at = row * units + unit;
+        const F i = gate(z[0][r]), f = gate(z[1][r]), g = tanh(z[2][r]), o = gate(z[3][r]);
+        F* gates = a.gates + row * 4 * units + unit;
+        gates[0] = i, gates[units] = f, gates[2 * units] = g, gates[3 * units] = o;
+        const bool live = !a.valid || a.valid[row];
+        const F now = f * c[r] + i * g, y = tanh(now);
+        if (live) c[r] = now, h[r] = o * y;
+        a.tanh_c[at] = y;
+        a.c[all * units + at] = c[r];
+        a.h[all * units + at] = h[r];
+        if (a.outputs) a.outputs[at] = live ? h[r] : F(0);
+        if (a.entering && t + 1 < a.steps) a.entering[all * units + at] = h[r] * mask[r];
+        next[r * units + unit] = h[r] * mask[r];
+      }
+    }
+    SEQLAB_SYNC();
+  }
+}
+
+SEQLAB_KERNEL void backward(Backward a) {
+  F* shared = reinterpret_cast<F*>(seqlab_shared);  // (ROWS, 4H): the gradient of a step's z
+  const long long units = a.units, unit = threadIdx.x, all = a.replicas * a.rows;
+  const long long replica = blockIdx.y, first = replica * a.rows + (long long)blockIdx.x * ROWS;
+  const long long end = (replica + 1) * a.rows;
+  const F* transposed = a.transposed + replica * units * 4 * units + unit;
+  const bool works = unit < units;
+  F d_h[ROWS], d_c[ROWS], mask[ROWS];
+  for (int r = 0; r < ROWS; ++r) {
+    const bool is = works && first + r < end;
+    const long long at = (first + r) * units + unit;
+    d_h[r] = is ? a.d_h[at] : F(0);
+    d_c[r] = is ? a.d_c[at] : F(0);
+    mask[r] = is && a.mask ? a.mask[at] : F(1);
+  }
+  for (long long t = a.steps - 1; t >= 0; --t) {
+    for (int r = 0; works && r < ROWS; ++r) {
+      F d[4] = {F(0), F(0), F(0), F(0)};
+      const long long row = t * all + first + r, at = row * units + unit;
+      if (first + r < end) {
+        const F* gates = a.gates + row * 4 * units + unit;
+        if (!a.valid || a.valid[row]) {
+          const F i = gates[0], f = gates[units], g = gates[2 * units], o = gates[3 * units];
+          const F y = a.tanh_c[at], of_h = d_h[r] + a.d_outputs[at];
+          const F of_c = d_c[r] + of_h * o * (F(1) - y * y);
+          d[0] = of_c * g * slope(i);
+          d[1] = of_c * a.c[at] * slope(f);
+          d[2] = of_c * i * (F(1) - g * g);
+          d[3] = of_h * y * slope(o);
+          d_c[r] = of_c * f;
+          d_h[r] = F(0);
+        }
+        F* d_z = a.d_z + row * 4 * units + unit;
+        for (int g = 0; g < 4; ++g) d_z[g * units] = d[g];
+      }
+      for (int g = 0; g < 4; ++g) shared[(r * 4 + g) * units + unit] = d[g];
+    }
+    SEQLAB_SYNC();
+    if (works) {
+      F sum[ROWS];
+      for (int r = 0; r < ROWS; ++r) sum[r] = F(0);
+#pragma unroll 16
+      for (long long k = 0; k < 4 * units; ++k) {
+        const F w = transposed[k * units];
+        for (int r = 0; r < ROWS; ++r) sum[r] += w * shared[r * 4 * units + k];
+      }
+      for (int r = 0; r < ROWS; ++r) d_h[r] += sum[r] * mask[r];
+    }
+    SEQLAB_SYNC();
+  }
+  for (int r = 0; works && r < ROWS; ++r) {
+    if (first + r >= end) continue;
+    const long long at = (first + r) * units + unit;
+    a.d_h[at] = d_h[r];
+    a.d_c[at] = d_c[r];
+  }
+}
