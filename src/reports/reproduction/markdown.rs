@@ -18,8 +18,9 @@ impl Reproduction {
     pub fn markdown(&self) -> String {
         let mut text = "# Published beside measured\n\n".to_owned();
         let caveats = self.caveats(escaped);
-        let sections = [caveats, self.overview(), self.curves(), self.lengths(), EACH.to_owned()];
-        for section in sections {
+        let (verdicts, references) = (self.overview(), self.references());
+        let each = EACH.to_owned();
+        for section in [caveats, verdicts, references, self.curves(), self.lengths(), each] {
             text += &section;
         }
         for experiment in &self.experiments {
@@ -28,11 +29,10 @@ impl Reproduction {
         text
     }
 
-    /// The verdicts and the comparison with an independent implementation, in Markdown.
+    /// The verdicts, in Markdown.
     pub fn overview(&self) -> String {
         let changed = if self.has_changed() { CHANGED } else { "" };
-        let verdicts = pipes(&self.verdicts(escaped));
-        format!("{VERDICTS}{changed}\n{verdicts}{}", self.references())
+        format!("{VERDICTS}{changed}\n{}", pipes(&self.verdicts(escaped)))
     }
 
     /// The table for the terminal.
