@@ -16,7 +16,7 @@ use common::{python, tree};
 use tempfile::TempDir;
 
 /// Every script that is called by its name.
-const ALL: [&str; 7] = ["seqlab", "test", "soak", "plot", "results", "bench", "fuzz"];
+const ALL: [&str; 8] = ["seqlab", "test", "soak", "plot", "results", "bench", "fuzz", "cuda-check"];
 
 const CARGO: &str = r#"#!/bin/sh
 printf 'cargo in %s\n' "$PWD" >>"$LOG"

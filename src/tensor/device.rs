@@ -2,13 +2,14 @@
 //! host.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tch::{Cuda, Device, Kind, TchError, Tensor};
 
 use crate::base::error::UserError;
 use crate::config::{Config, DeviceChoice, Dtype};
 use crate::kernels::thread_pool::startable;
-use crate::tensor::cpp::graph;
+use crate::tensor::slices;
 
 /// A device, with the reason if `auto` passed over a GPU.
 #[derive(Debug)]
@@ -138,6 +139,14 @@ pub fn host() -> Device {
     Device::Cpu
 }
 
+/// The number of the GPU that `device` is; `None`: it is the CPU.
+pub fn gpu(device: Device) -> Option<usize> {
+    match device {
+        Device::Cuda(index) => Some(index),
+        _ => None,
+    }
+}
+
 /// Whether `device` is the CPU.
 pub fn is_host(device: Device) -> bool {
     device == Device::Cpu
@@ -234,7 +243,7 @@ pub fn upload_ahead(ids: &[i64], device: Device) -> Result<Tensor, TchError> {
     // pinned memory until the transfer is done, and reuses it. Its public `pin_memory` does the
     // same, but warns that its `device` argument, which tch always gives, is deprecated.
     let (kind, non_blocking, copy) = (Kind::Int64, true, false);
-    let _queue = graph::not_recording();
+    let _queue = not_recording();
     ids.f_internal_pin_memory(device)?.f_to_device_(device, kind, non_blocking, copy)
 }
 
@@ -245,6 +254,27 @@ pub fn upload_ahead(ids: &[i64], device: Device) -> Result<Tensor, TchError> {
 pub fn upload_ahead_numbers(numbers: &[f64], device: Device) -> Result<Tensor, TchError> {
     let words: Vec<i64> = numbers.iter().map(|number| number.to_bits().cast_signed()).collect();
     upload_ahead(&words, device)?.f_view_dtype(Kind::Double)
+}
+
+/// Held while a GPU's work is recorded, and while another thread queues transfers to the same stream, which
+/// would be recorded too.
+static QUEUE: Mutex<()> = Mutex::new(());
+
+/// Keeps other threads from recording for so long; a thread that records must not call it again.
+pub fn not_recording() -> MutexGuard<'static, ()> {
+    QUEUE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Copies the numbers of `from` to the memory of `to`, on the same device, unless they are there. Does not
+/// wait for it.
+///
+/// # Errors
+/// If `from` cannot be broadcast to the shape of `to`.
+pub fn copy(from: &Tensor, to: &Tensor) -> Result<(), TchError> {
+    if !slices::same_memory(from, to) {
+        to.shallow_clone().f_copy_(from)?;
+    }
+    Ok(())
 }
 
 /// Copies `values`, a tensor on the host, into `target`, of the same shape. Waits for the device.

@@ -10,7 +10,7 @@ pub mod parameters;
 
 pub mod orthogonal;
 
-pub mod device;
-
 pub mod cpp;
+
+pub mod device;
 pub mod slices;

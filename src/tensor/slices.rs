@@ -1,4 +1,4 @@
-//! The memory of tensors on the CPU as slices.
+//! The memory of tensors: on the CPU as slices.
 
 use tch::{Kind, TchError, Tensor};
 
@@ -43,6 +43,11 @@ pub unsafe fn slice_mut<'a, F: Real>(
     check::<F>(tensor, first, n)?;
     // SAFETY: as in `slice`.
     Ok(unsafe { std::slice::from_raw_parts_mut(tensor.data_ptr().cast::<F>().add(first), n) })
+}
+
+/// Whether two tensors begin at the same place of memory, on any device.
+pub fn same_memory(one: &Tensor, other: &Tensor) -> bool {
+    one.data_ptr() == other.data_ptr()
 }
 
 fn check<F: Real>(tensor: &Tensor, first: usize, n: usize) -> Result<(), TchError> {

@@ -5,6 +5,7 @@ use tch::{TchError, Tensor};
 use crate::data::loader::UploadedBatch;
 use crate::model::layers::twin::{DropoutMasks, LstmState};
 use crate::model::network::State;
+use crate::tensor::device;
 
 /// What a step reads.
 #[derive(Debug)]
@@ -78,10 +79,7 @@ impl Inputs {
     }
 }
 
-/// Copies numbers, but those that are in their place already. Does not wait for the device.
+/// Copies numbers, one tensor after the other. Does not wait for the device.
 fn copy_all(to: &[&Tensor], from: &[&Tensor]) -> Result<(), TchError> {
-    for (to, from) in to.iter().zip(from).filter(|(to, from)| to.data_ptr() != from.data_ptr()) {
-        to.shallow_clone().f_copy_(from)?;
-    }
-    Ok(())
+    to.iter().zip(from).try_for_each(|(to, from)| device::copy(from, to))
 }

@@ -2,39 +2,28 @@
 //! it takes. By `cuda.cpp`, since tch binds neither.
 
 use std::cell::Cell;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tch::{Device, TchError};
+
+use crate::tensor::device;
 
 /// Whether the program was built with what graphs need: a libtorch with CUDA, and CUDA's headers.
 pub const BUILT: bool = cfg!(seqlab_cuda);
 
 /// Whether work on `device` can be recorded.
 pub fn possible(device: Device) -> bool {
-    BUILT && matches!(device, Device::Cuda(_))
-}
-
-/// Held while work is recorded, and while another thread queues transfers on the same stream, which
-/// would be recorded too.
-static QUEUE: Mutex<()> = Mutex::new(());
-
-/// Keeps other threads from recording for so long.
-pub fn not_recording() -> MutexGuard<'static, ()> {
-    QUEUE.lock().unwrap_or_else(PoisonError::into_inner)
+    BUILT && device::gpu(device).is_some()
 }
 
 thread_local! {
-    /// The number of this thread's own stream, once it has one.
-    static OWN: Cell<Option<i64>> = const { Cell::new(None) };
+    /// This thread's own stream, once it has one: the GPU's number, and libtorch's for the stream.
+    static OWN: Cell<Option<(i32, i64)>> = const { Cell::new(None) };
 }
 
-/// The queue of a device that a thread's work goes to.
+/// The queue of a device that a thread's work goes to: the GPU's number, and libtorch's for the stream; `None`:
+/// the default one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stream {
-    device: Device,
-    /// libtorch's number for it; `None`: the default one.
-    number: Option<i64>,
-}
+pub struct Stream(Option<(i32, i64)>);
 
 impl Stream {
     /// This thread's own stream, on which work can be recorded, if that is possible on `device`. All that
@@ -44,14 +33,13 @@ impl Stream {
     /// # Errors
     /// CUDA's.
     pub fn own(device: Device) -> Result<Self, TchError> {
-        if !possible(device) {
-            return Ok(Self { device, number: None });
+        let Some(index) = device::gpu(device).filter(|_| BUILT) else { return Ok(Self(None)) };
+        let index = index as i32;
+        if OWN.get().is_none_or(|(of, _)| of != index) {
+            let _alone = device::not_recording();
+            OWN.set(Some((index, calls::own_stream(index)?)));
         }
-        if OWN.get().is_none() {
-            let _alone = not_recording();
-            OWN.set(Some(calls::own_stream(index(device))?));
-        }
-        Ok(Self { device, number: OWN.get() })
+        Ok(Self(OWN.get()))
     }
 
     /// Has this thread's work go to it too.
@@ -59,15 +47,7 @@ impl Stream {
     /// # Errors
     /// CUDA's.
     pub fn share(self) -> Result<(), TchError> {
-        self.number.map_or(Ok(()), |number| calls::use_stream(index(self.device), number))
-    }
-}
-
-/// The number of a GPU.
-fn index(device: Device) -> i32 {
-    match device {
-        Device::Cuda(index) => index as i32,
-        _ => 0,
+        self.0.map_or(Ok(()), |(index, number)| calls::use_stream(index, number))
     }
 }
 
@@ -82,7 +62,7 @@ impl Graph {
     /// # Errors
     /// Those of `work`, and CUDA's where it cannot be recorded.
     pub fn record<T>(work: impl FnOnce() -> Result<T, TchError>) -> Result<(Self, T), TchError> {
-        let _alone = not_recording();
+        let _alone = device::not_recording();
         let graph = calls::begin()?;
         let done = work();
         let ended = calls::end(&graph);

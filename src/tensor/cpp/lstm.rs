@@ -7,6 +7,7 @@ use tch::{Device, TchError, Tensor};
 use torch_sys::C_tensor;
 
 use super::checked;
+use crate::tensor::device;
 
 unsafe extern "C" {
     fn seqlab_lstm(
@@ -28,7 +29,7 @@ pub const MOST_UNITS: i64 = 192;
 
 /// Whether [`recurrence`] computes on `device`: a GPU, in a build with CUDA.
 pub fn serves(device: Device) -> bool {
-    matches!(device, Device::Cuda(_)) && kernels().is_ok()
+    device::gpu(device).is_some() && kernels().is_ok()
 }
 
 /// Finds what compiles and launches kernels.
