@@ -989,11 +989,64 @@ fn every_command_has_help() {
     let lab = Lab::new();
     let all = lab.run("--help");
     let commands = ["list", "train", "resume", "reproduce", "report", "evaluate", "predict"];
-    for command in commands.into_iter().chain(["summary", "doctor"]) {
+    let others = ["summary", "doctor", "completions", "man"];
+    for command in commands.into_iter().chain(others) {
         let usage = format!("\nUsage: seqlab {command}");
         assert!(lab.run(&format!("{command} --help")).contains(&usage), "{command}");
         assert!(all.contains(&format!("\n  {command} ")), "{command}");
     }
+}
+
+#[test]
+fn shells_complete_commands_and_flags() {
+    let lab = Lab::new();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = lab.run(&format!("completions {shell}"));
+        assert!(script.contains("reproduce") && script.contains("batch-size"), "{shell}");
+    }
+    lab.refuses(2, "completions sh", &["sh: expected"]);
+    let bash = Command::new("bash").arg("--version").output();
+    if !bash.is_ok_and(|output| output.status.success()) {
+        println!("skipped: there is no bash");
+        return;
+    }
+    lab.write("complete.sh", lab.run("completions bash"));
+    let typed = "source complete.sh; COMP_WORDS=(seqlab tr); COMP_CWORD=1; \
+                 _seqlab seqlab tr seqlab; echo ${COMPREPLY[@]}";
+    let output = Command::new("bash").args(["-c", typed]).current_dir(lab.path(".")).output();
+    assert_eq!(String::from_utf8(output.unwrap().stdout).unwrap(), "train\n");
+}
+
+#[test]
+fn manual_pages_are_written_for_every_command() {
+    let lab = Lab::new();
+    lab.run("man share/man1");
+    let train = lab.read("share/man1/seqlab-train.1");
+    assert!(train.contains(".TH seqlab-train 1") && train.contains("early"), "{train}");
+    let pages = lab.files("share/man1");
+    assert!(pages.len() >= 14 && pages.iter().any(|page| page == "seqlab.1"), "{pages:?}");
+    lab.write("file", "x");
+    lab.refuses(2, "man file", &["error: cannot write file: "]);
+}
+
+#[test]
+fn a_dry_run_checks_everything_and_writes_nothing() {
+    let lab = Lab::new();
+    let flags = "echo --units 5 --epochs 2 --evaluation-samples 20 --replicas 2";
+    let printed = lab.run(&format!("train {flags} --dry-run"));
+    assert!(!lab.path("runs").exists());
+    lab.run(&format!("train {flags} --out run"));
+    assert_eq!(printed, lab.read("run/config.toml"));
+    let before = lab.files(".");
+    lab.refuses(2, &format!("train {flags} --dry-run --out run"), &["run: "]);
+    let begun = lab.run(&format!("train {flags} --dry-run --init-from run --out other"));
+    assert_eq!(begun, printed);
+    let refused = format!("train {flags} --units 6 --dry-run --init-from run");
+    lab.refuses(2, &refused.replace("--units 5 ", ""), &["--init-from run: "]);
+    lab.write("bad.tsv", "one column\n");
+    lab.refuses(2, "train --train bad.tsv --dry-run", &["bad.tsv, line 1"]);
+    let after: Vec<String> = lab.files(".").into_iter().filter(|file| file != "bad.tsv").collect();
+    assert_eq!(after, before);
 }
 
 #[test]

@@ -300,6 +300,8 @@ fn an_output_that_cannot_be_written_is_named() {
     for command in [
         "list",
         "doctor",
+        "completions bash",
+        "train echo --dry-run",
         "summary echo",
         "evaluate run",
         "predict run --source '1 2 3 4 5 6'",

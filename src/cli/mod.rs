@@ -14,14 +14,16 @@ use anyhow::Result;
 use clap::builder::PossibleValuesParser;
 use clap::error::ErrorKind;
 use clap::{ArgGroup, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap_complete::Shell;
 
 use crate::base::error::{USAGE, UserError};
-use crate::base::input::quoted;
+use crate::base::input::{quoted, shown};
 use crate::base::versions;
 use crate::commands::{self, Decoding, Format, WIDEST};
 use crate::config::presets;
 use crate::config::{self, Config, DeviceChoice, Invalid, MANY, within};
 use crate::engine;
+use crate::files::directory::Directory;
 use crate::reports::tables;
 use crate::resolve::{self, Given};
 use crate::run::progress::say;
@@ -65,6 +67,23 @@ enum Action {
     Summary(SummaryArgs),
     /// Check libtorch, CUDA, cuDNN and threads; each failure comes with its fix
     Doctor,
+    /// Print what has a shell complete commands and flags
+    Completions(CompletionsArgs),
+    /// Write a manual page for each command
+    Man(ManArgs),
+}
+
+#[derive(Debug, Args)]
+struct CompletionsArgs {
+    /// The shell that is to read it
+    shell: Shell,
+}
+
+#[derive(Debug, Args)]
+struct ManArgs {
+    /// Directory to write, such as man1 in a folder of MANPATH
+    #[arg(value_name = "DIR")]
+    out: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -97,6 +116,9 @@ struct TrainArgs {
     /// Replace a run that is in the directory
     #[arg(long, requires = "out")]
     force: bool,
+    /// Check everything and print the whole configuration, but neither train nor write
+    #[arg(long, conflicts_with = "quiet")]
+    dry_run: bool,
     /// Print neither progress nor result
     #[arg(long, short)]
     quiet: bool,
@@ -449,6 +471,19 @@ pub fn run(out: &mut dyn Write) -> Result<ExitCode> {
     }
 }
 
+/// Writes a manual page for each command to the directory `folder`.
+///
+/// # Errors
+/// If that cannot be written.
+fn manual(folder: &Path) -> Result<(), UserError> {
+    let unusable = |e: std::io::Error| {
+        UserError::usage(format!("cannot write {}: {e}", shown(folder)))
+            .hint("name another directory")
+    };
+    Directory::create(folder).map_err(unusable)?;
+    clap_mangen::generate_to(Cli::command(), folder).map_err(unusable)
+}
+
 impl Action {
     fn run(self, out: &mut dyn Write) -> Result<ExitCode> {
         match self {
@@ -466,12 +501,19 @@ impl Action {
                 write!(out, "{text}")?
             }
             Self::Doctor => return commands::doctor(out),
+            Self::Completions(CompletionsArgs { shell }) => {
+                let mut script = Vec::new();
+                clap_complete::generate(shell, &mut Cli::command(), "seqlab", &mut script);
+                out.write_all(&script)?;
+            }
+            Self::Man(ManArgs { out: folder }) => manual(&folder)?,
             Self::Train(what) => {
                 let config = what.config()?;
-                let TrainArgs { init_from, init_best, out: path, force, quiet, .. } = what;
+                let TrainArgs { init_from, init_best, out: path, force, .. } = what;
+                let TrainArgs { dry_run, quiet, .. } = what;
                 let which = which(init_best);
                 let initial = init_from.map(|run| commands::Initial { run, which });
-                let what = commands::Train { config, initial, out: path, force, quiet };
+                let what = commands::Train { config, initial, out: path, force, dry_run, quiet };
                 return commands::train(what, out);
             }
             Self::Data(what) => commands::data(&what.config()?, out)?,

@@ -77,7 +77,8 @@ pub(super) fn train_each(
         let nowhere = &mut std::io::sink();
         let done = if RunDir::place(&path)? == Place::Free {
             let out = Some(path.clone());
-            let run = Train { config, initial: None, out, force: false, quiet };
+            let (force, dry_run) = (false, false);
+            let run = Train { config, initial: None, out, force, dry_run, quiet };
             train_until(&stop.now, run, nowhere)?
         } else {
             let run = Resume { run: path.clone(), epochs: None, device: None, quiet };

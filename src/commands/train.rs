@@ -13,9 +13,12 @@ use super::session::{Session, draw_weights, new_trainer};
 use super::signals::Stop;
 use crate::config::Config;
 use crate::files::checksum::Checksum;
+use crate::run::progress::say;
 use crate::run::run_dir::RunDir;
+use crate::tensor::device::{self, Chosen};
 use crate::train::checkpoint::save;
 use crate::train::placement;
+use crate::train::trainer::Trainer;
 
 /// What to train and where to leave it.
 pub struct Train {
@@ -27,6 +30,8 @@ pub struct Train {
     pub out: Option<PathBuf>,
     /// Whether to replace a run that is there.
     pub force: bool,
+    /// Whether to check everything, print the configuration, and neither train nor write.
+    pub dry_run: bool,
     /// Whether to print neither progress nor result.
     pub quiet: bool,
 }
@@ -56,8 +61,12 @@ pub(super) fn train_until(stop: &AtomicBool, what: Train, out: &mut dyn Write) -
     let mut trainer = new_trainer(&config, &device)?;
     match &initial {
         Some(initial) => initial.load(&mut trainer)?,
+        None if what.dry_run => {}
         None if !draw_weights(&mut trainer, stop, quiet)? => return Ok(false),
         None => {}
+    }
+    if what.dry_run {
+        return dry_run(&trainer, &device, out).map(|()| true);
     }
     let path = what.out.map_or_else(|| RunDir::claim(&name(&config)), Ok)?;
     let (run, curves) = RunDir::create(&path, &config, force, |run| {
@@ -69,6 +78,22 @@ pub(super) fn train_until(stop: &AtomicBool, what: Train, out: &mut dyn Write) -
         }
     })?;
     Session { begin, run, trainer, curves, device, quiet }.go_on("training", stop, out)
+}
+
+/// Tells what would be trained, and prints its configuration.
+fn dry_run(trainer: &Trainer, device: &Chosen, out: &mut dyn Write) -> Result<()> {
+    if let Some(about) = trainer.task().about() {
+        say(about);
+    }
+    let (config, steps) = (trainer.config(), trainer.epochs().steps());
+    let (name, engine) = (device::name(device.device), trainer.chosen);
+    let note = device.note.as_ref().map(|note| format!(" ({note})")).unwrap_or_default();
+    let preset = &config.preset;
+    say(format!(
+        "{preset} can train for {steps} steps on {name}{note}, engine: {engine}; nothing was written"
+    ));
+    write!(out, "{}", toml::to_string(config)?)?;
+    Ok(())
 }
 
 /// What a run is called where nobody says: as the file that it is trained on, or its preset.
