@@ -989,12 +989,31 @@ fn every_command_has_help() {
     let lab = Lab::new();
     let all = lab.run("--help");
     let commands = ["list", "train", "resume", "reproduce", "report", "evaluate", "predict"];
-    let others = ["summary", "doctor", "completions", "man"];
+    let others = ["summary", "doctor", "export", "completions", "man"];
     for command in commands.into_iter().chain(others) {
         let usage = format!("\nUsage: seqlab {command}");
         assert!(lab.run(&format!("{command} --help")).contains(&usage), "{command}");
         assert!(all.contains(&format!("\n  {command} ")), "{command}");
     }
+}
+
+#[test]
+fn curves_are_exported_for_tensorboard() {
+    let lab = Lab::new();
+    lab.run("train echo --epochs 3 --evaluation-samples 20 --replicas 2 --out run");
+    let told = lab.run("export run --format tensorboard --out board");
+    assert_eq!(told, "tensorboard --logdir board\n");
+    let folders = ["mean minus sd", "mean plus sd", "mean", "replica-0", "replica-1"];
+    assert_eq!(
+        lab.files("board"),
+        folders.map(|name| format!("{name}/events.out.tfevents.0.seqlab"))
+    );
+    let file = lab.bytes("board/replica-1/events.out.tfevents.0.seqlab");
+    let has = |text: &str| file.windows(text.len()).any(|bytes| bytes == text.as_bytes());
+    assert!(has("brain.Event:2") && has("loss/training") && !has("loss/validation"));
+    lab.refuses(2, "export run --format tensorboard --out board", &["holds files already"]);
+    lab.refuses(2, "export run --format csv --out other", &["csv"]);
+    lab.refuses(2, "export none --format tensorboard --out other", &["none"]);
 }
 
 #[test]

@@ -63,6 +63,8 @@ enum Action {
     Predict(PredictArgs),
     /// Write what a trained run computes on the way to its answers: hidden states and attention
     Inspect(InspectArgs),
+    /// Write a run's curves as TensorBoard reads them
+    Export(ExportArgs),
     /// Show a model's layers, Keras-layout shapes and parameter counts
     Summary(SummaryArgs),
     /// Check libtorch, CUDA, cuDNN and threads; each failure comes with its fix
@@ -71,6 +73,19 @@ enum Action {
     Completions(CompletionsArgs),
     /// Write a manual page for each command
     Man(ManArgs),
+}
+
+#[derive(Debug, Args)]
+struct ExportArgs {
+    /// Run directory
+    #[arg(value_name = "RUN")]
+    run: PathBuf,
+    /// Whose format: event files of TensorBoard, a run for each replica, for their mean and its deviation
+    #[arg(long, value_name = "FORMAT", value_parser = PossibleValuesParser::new(["tensorboard"]))]
+    format: String,
+    /// Directory to write, a new or an empty one
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -501,6 +516,9 @@ impl Action {
                 write!(out, "{text}")?
             }
             Self::Doctor => return commands::doctor(out),
+            Self::Export(ExportArgs { run, out: path, .. }) => {
+                commands::export(&commands::Export { run, out: path }, out)?
+            }
             Self::Completions(CompletionsArgs { shell }) => {
                 let mut script = Vec::new();
                 clap_complete::generate(shell, &mut Cli::command(), "seqlab", &mut script);

@@ -6,6 +6,7 @@ pub mod reproduction;
 pub mod study;
 
 pub mod tables;
+pub mod tensorboard;
 
 mod files;
 mod markdown;

@@ -4,11 +4,12 @@ mod array;
 mod npy;
 
 use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::Serialize;
 
+use super::place::{check_place, new_directory};
 use super::trained::{Trained, check_replica, recorded};
 use crate::base::error::UserError;
 use crate::config::DeviceChoice;
@@ -85,8 +86,7 @@ pub fn inspect(what: &Inspect, input: &mut dyn Read, out: &mut dyn Write) -> Res
     let device = placement::evaluation(&config, device, 1);
     let trained = Trained::load(&run, config, Some(replica), which, device)?;
     trained.check_replica(replica)?;
-    let unusable = |e| UserError::usage(format!("--out {}: {e}", what.out.display()));
-    let directory = Directory::create(&what.out).map_err(unusable)?;
+    let directory = new_directory(&what.out)?;
     let mut files = Files { directory: &directory, trained: &trained, format, arrays: Vec::new() };
     let path = what.out.join("predictions.csv");
     let mut index = CsvFile::create(&directory, &path)?;
@@ -108,23 +108,6 @@ pub fn inspect(what: &Inspect, input: &mut dyn Read, out: &mut dyn Write) -> Res
         writeln!(out, "{}", array.finish()?.display())?;
     }
     Ok(())
-}
-
-/// Finds out whether `path` can become a new directory.
-fn check_place(path: &Path) -> Result<()> {
-    let error = |what: &str| {
-        let error = UserError::usage(format!("--out {}: {what}", path.display()));
-        Err(error.hint("give a new or an empty directory").into())
-    };
-    match path.is_dir() {
-        false if path.symlink_metadata().is_ok() => error("is no directory"),
-        false => Ok(()),
-        true => {
-            let names = Directory::open(path).and_then(|directory| directory.names(path));
-            let names = names.with_context(|| format!("cannot read {}", path.display()))?;
-            if names.is_empty() { Ok(()) } else { error("holds files already") }
-        }
-    }
 }
 
 /// The sources of all `lines`.

@@ -379,6 +379,14 @@ impl RunDir {
     /// As [`RunDir::check_curves`], and if they are damaged.
     pub fn read_curves(&self, summary: &Summary) -> Result<Vec<CurveRow>> {
         self.check_curves(summary)?;
+        self.read_rows_so_far()
+    }
+
+    /// The rows of `curves.csv`, of a run that need not be finished.
+    ///
+    /// # Errors
+    /// If it cannot be read, or a row is not whole.
+    pub fn read_rows_so_far(&self) -> Result<Vec<CurveRow>> {
         curves::read(&self.directory, &self.curves_path())
     }
 
