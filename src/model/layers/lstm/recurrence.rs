@@ -89,7 +89,6 @@ mod tests {
     use crate::tensor::device;
 
     /// Outputs, the last state and the gradient of every input.
-
     fn results(
         run: impl Fn(&[Tensor; 4], Option<&Tensor>, Option<&Tensor>) -> (Tensor, LstmState),
         given: &[Tensor; 4],
