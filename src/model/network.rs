@@ -15,6 +15,11 @@ use crate::tensor::parameters::Parameters;
 pub struct State(pub Vec<LstmState>);
 
 impl State {
+    /// Its tensors, layer by layer h and c.
+    pub fn tensors(&self) -> impl Iterator<Item = &Tensor> {
+        self.0.iter().flat_map(|state| [&state.h, &state.c])
+    }
+
     /// The same state by reference.
     pub fn shallow_clone(&self) -> Self {
         Self(self.0.iter().map(LstmState::shallow_clone).collect())

@@ -12,7 +12,6 @@ use crate::config::Config;
 use crate::kernels::float::Real;
 use crate::kernels::thread_pool::ThreadPool;
 use crate::optim::learning_rate::{Rates, Schedule};
-use crate::tensor::device;
 use crate::tensor::parameters::Parameters;
 
 /// Numbers that one thread updates at a time.
@@ -65,7 +64,7 @@ impl Optimizer {
         self.rule.slots()
     }
 
-    /// Moves `parameters` along the gradient they hold. Where clipping is on, returns the norm
+    /// Moves `parameters`, on the CPU, along the gradient they hold. Where clipping is on, returns the norm
     /// `(R)` of each replica's gradient before it was clipped.
     ///
     /// # Errors
@@ -75,14 +74,8 @@ impl Optimizer {
         parameters: &Parameters,
         pool: &ThreadPool,
     ) -> Result<Option<Tensor>, TchError> {
-        let flat = parameters.flat();
-        if !device::is_host(flat.device()) {
-            let Plan { ranges, factors } = self.plan(parameters);
-            let factors = device::upload_ahead_numbers(&factors, flat.device())?;
-            return self.update_by_operations(parameters, &ranges, &factors);
-        }
         let norm = self.clip(parameters)?;
-        match flat.kind() {
+        match parameters.flat().kind() {
             Kind::Double => self.update_in_one_pass::<f64>(parameters, pool)?,
             _ => self.update_in_one_pass::<f32>(parameters, pool)?,
         }
@@ -204,6 +197,7 @@ mod tests {
     use crate::config::presets;
     use crate::config::{LearningRateSchedule, OptimizerKind};
     use crate::model::Model;
+    use crate::tensor::device;
 
     /// Every rule, with and without what it may have besides.
     fn rules() -> Vec<Config> {

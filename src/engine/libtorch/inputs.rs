@@ -24,9 +24,8 @@ impl Inputs {
     /// All tensors, always in the same order.
     fn tensors(&self) -> Vec<&Tensor> {
         let masks = self.masks.iter().flat_map(|masks| masks.input.iter().chain(&masks.recurrent));
-        let states = self.state.0.iter().flat_map(|state| [&state.h, &state.c]);
         let batch = self.batch.tensors().into_iter();
-        batch.chain(masks).chain(states).chain([&self.factors]).collect()
+        batch.chain(masks).chain(self.state.tensors()).chain([&self.factors]).collect()
     }
 
     /// The sizes of all tensors: inputs of equal ones are computed on alike.
@@ -62,7 +61,7 @@ impl Inputs {
     /// # Errors
     /// libtorch's.
     pub fn fill(&self, other: &Self) -> Result<(), TchError> {
-        copy_all(&self.tensors(), &other.tensors())
+        copy_all(self.tensors(), other.tensors())
     }
 
     /// The same for the state alone.
@@ -70,16 +69,14 @@ impl Inputs {
     /// # Errors
     /// libtorch's.
     pub fn fill_state(&self, other: &State) -> Result<(), TchError> {
-        let tensors = |of: &State| -> Vec<Tensor> {
-            let both = of.0.iter().flat_map(|state| [&state.h, &state.c]);
-            both.map(Tensor::shallow_clone).collect()
-        };
-        let [to, from] = [&self.state, other].map(tensors);
-        copy_all(&to.iter().collect::<Vec<_>>(), &from.iter().collect::<Vec<_>>())
+        copy_all(self.state.tensors(), other.tensors())
     }
 }
 
 /// Copies numbers, one tensor after the other. Does not wait for the device.
-fn copy_all(to: &[&Tensor], from: &[&Tensor]) -> Result<(), TchError> {
-    to.iter().zip(from).try_for_each(|(to, from)| device::copy(from, to))
+fn copy_all<'a>(
+    to: impl IntoIterator<Item = &'a Tensor>,
+    from: impl IntoIterator<Item = &'a Tensor>,
+) -> Result<(), TchError> {
+    to.into_iter().zip(from).try_for_each(|(to, from)| device::copy(from, to))
 }

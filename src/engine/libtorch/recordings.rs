@@ -46,12 +46,10 @@ struct Recording {
 
 #[derive(Debug)]
 struct Recorded {
-    /// `None`: computed again.
-    graph: Option<Graph>,
+    /// With the scores that it writes; `None`: computed again.
+    graph: Option<(Graph, Tensor)>,
     /// Where it reads.
     inputs: Inputs,
-    /// Where it writes.
-    scores: Tensor,
 }
 
 /// The recordings of a training.
@@ -92,16 +90,13 @@ impl Recordings {
         mut compute: impl FnMut(&Inputs) -> Result<Computed, TchError>,
     ) -> Result<Computed, TchError> {
         let Some(number) = self.number(&inputs, ranges) else { return compute(&inputs) };
-        if self.all[number].recorded.is_none() {
-            if self.all[number].seen <= UNRECORDED {
-                return compute(&inputs);
-            }
+        let Recording { seen, recorded, .. } = &self.all[number];
+        if recorded.is_none() && *seen > UNRECORDED {
             match record(self.repeat, &inputs, &mut compute) {
                 Ok(recorded) => self.all[number].recorded = Some(recorded),
                 Err(error) => {
                     let failure = format!("none was recorded as a CUDA graph: {error}");
                     (self.repeat, self.failure) = (Repeat::Compute, Some(failure));
-                    return compute(&inputs);
                 }
             }
         }
@@ -136,11 +131,10 @@ fn record(
 ) -> Result<Recorded, TchError> {
     let inputs = inputs.copied()?;
     if repeat == Repeat::ComputeInPlace {
-        let scores = Tensor::f_zeros([0], (inputs.factors.kind(), inputs.factors.device()))?;
-        return Ok(Recorded { graph: None, inputs, scores });
+        return Ok(Recorded { graph: None, inputs });
     }
-    let (graph, scores) = Graph::record(|| in_place(&inputs, compute))?;
-    Ok(Recorded { graph: Some(graph), inputs, scores })
+    let graph = Graph::record(|| in_place(&inputs, compute))?;
+    Ok(Recorded { graph: Some(graph), inputs })
 }
 
 /// Computes a step where its inputs are, and leaves the next step's state there. Returns the scores.
@@ -162,10 +156,10 @@ impl Recorded {
     ) -> Result<Computed, TchError> {
         self.inputs.fill(inputs)?;
         let scores = match &self.graph {
-            Some(graph) => {
+            Some((graph, scores)) => {
                 graph.replay()?;
                 // The next replay writes there again.
-                self.scores.f_detach_copy()?
+                scores.f_detach_copy()?
             }
             None => in_place(&self.inputs, compute)?,
         };
