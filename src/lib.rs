@@ -27,7 +27,7 @@
 //!
 //! A [`model`] is described once. Two engines train it: [`engine::fused`], explicit equations on a CPU,
 //! and libtorch's operations, [`model::network`] on [`model::layers`] with [`model::losses`] and
-//! [`tensor::parameters`], which inference uses too. Both end in [`optim`].
+//! [`tensor::parameters`]. Both end in [`optim`], and both answer in inference: [`engine::Inference`].
 //!
 //! # Rooms
 //!

@@ -357,8 +357,8 @@ fn what_a_gpu_trained_loads_and_evaluates_on_the_cpu() {
         assert_eq!(download(parameters.flat()).unwrap(), weights(&trainer), "{}", config.preset);
 
         let (network, task) = (Network::new(&config, &parameters).unwrap(), Task::new(&config));
-        let (config, network, task) = (&config, &network, &task);
-        let here = Evaluator { config, task, network, device: host(), search: None };
+        let (config, parameters, network, task) = (&config, &parameters, &network, &task);
+        let here = Evaluator { config, task, parameters, network, device: host(), search: None };
         let evaluate = |on: &Evaluator<'_>| on.run(Purpose::Evaluation, 100, |_| Ok(())).unwrap();
         for (here, there) in evaluate(&here).iter().zip(&evaluate(&trainer.evaluator())) {
             assert!(

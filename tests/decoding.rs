@@ -10,13 +10,13 @@ use models::{layers_of, with_more_layers};
 use rand::RngExt;
 use seqlab::base::rng::{Purpose, Stream};
 use seqlab::config::{Config, Dtype, Feedback, presets};
+use seqlab::engine::libtorch::{free_running, most_probable};
 use seqlab::model::Model;
 use seqlab::model::layers::twin::Input;
 use seqlab::model::network::Network;
 use seqlab::tensor::device::{download, host, upload};
 use seqlab::tensor::parameters::Parameters;
-use seqlab::train::decode::{Found, Hypothesis, Search, free_running};
-use seqlab::train::evaluate::most_probable;
+use seqlab::train::decode::{Found, Hypothesis, Search};
 use tch::{Kind, Tensor};
 
 const REPLICAS: i64 = 3;

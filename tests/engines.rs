@@ -13,16 +13,19 @@ use rand_chacha::ChaCha8Rng;
 use seqlab::base::rng::{Purpose, Stream};
 use seqlab::config::presets;
 use seqlab::config::{
-    Config, Dtype, EngineChoice, Family, GateActivation, LearningRateSchedule, LossKind,
+    Config, DecoderStart, Dtype, EngineChoice, Family, Feedback, GateActivation,
+    LearningRateSchedule, LossKind,
 };
 use seqlab::data::batch::{Batch, Lengths, Sequences};
 use seqlab::data::loader::{Batches, Prefetch};
 use seqlab::data::task::Task;
+use seqlab::engine::{Answers, inference};
 use seqlab::model::layers::twin::LstmState;
 use seqlab::model::network::State;
 use seqlab::run::curves::CurveRow;
 use seqlab::tensor::device::{download, host};
 use seqlab::tensor::parameters::ParameterSpec;
+use seqlab::train::evaluate::until;
 use seqlab::train::trainer::Trainer;
 use tch::Tensor;
 
@@ -237,6 +240,71 @@ impl Case {
     }
 }
 
+impl Case {
+    /// The same with a decoder that begins, and is fed, as the number says.
+    fn fed(&self, number: u64) -> Case {
+        let ids = self.config.features().is_none();
+        let feedback = match (ids, number % 2) {
+            (false, _) => Feedback::Values,
+            (true, 0) => Feedback::Softmax,
+            (true, _) => Feedback::Argmax,
+        };
+        let by_id = ids && (number / 2).is_multiple_of(2);
+        let config = Config {
+            feedback: (self.config.family == Family::TeacherForced).then_some(feedback),
+            decoder_start: if by_id { DecoderStart::Id } else { DecoderStart::Zeros },
+            ..self.config.clone()
+        };
+        Case { config, ..self.clone() }
+    }
+
+    /// What the models answer to the batches of `other`. With a state that is carried, a batch goes on
+    /// where one of its size before it ended.
+    fn answers_to(&self, other: &Case, engine: EngineChoice, end: Option<i64>) -> Vec<Answers> {
+        let trainer = self.trainer(engine);
+        let (config, network) = (trainer.config(), trainer.evaluator().network);
+        let mut model = inference(config, &trainer.parameters, network, host(), end).unwrap();
+        let sizes = &other.sizes;
+        let answer = |number: usize| {
+            let goes_on = config.stateful && number > 0 && sizes[number] == sizes[number - 1];
+            let batch = Batch { decoder_input: None, ..other.batch(number) };
+            model.answer(&batch, goes_on).unwrap()
+        };
+        (0..sizes.len()).map(answer).collect()
+    }
+
+    /// The same to its own batches.
+    fn answers(&self, engine: EngineChoice, end: Option<i64>) -> Vec<Answers> {
+        self.answers_to(self, engine, end)
+    }
+}
+
+/// Fails if losses or numbers are further from the other engine's than `bound`, or ids are not `the_same`.
+fn answers_agree(
+    fused: &[Answers],
+    libtorch: &[Answers],
+    bound: f64,
+    the_same: bool,
+) -> Result<(), TestCaseError> {
+    prop_assert_eq!(fused.len(), libtorch.len());
+    for (fused, libtorch) in fused.iter().zip(libtorch) {
+        prop_assert!(!the_same || fused.answers.ids() == libtorch.answers.ids());
+        prop_assert_eq!(fused.answers.ids().len(), libtorch.answers.ids().len());
+        let pairs = [
+            (&fused.losses[..], &libtorch.losses[..]),
+            (fused.answers.numbers(), libtorch.answers.numbers()),
+        ];
+        for (got, expected) in pairs {
+            prop_assert_eq!(got.len(), expected.len());
+            for (got, expected) in got.iter().zip(expected) {
+                let error = (got - expected).abs() / (1.0 + expected.abs());
+                prop_assert!(error <= bound, "{got}, not {expected}");
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Some numbers, and what they are.
 struct Left {
     what: String,
@@ -294,6 +362,104 @@ proptest! {
     fn scores_gradients_weights_and_states_are_libtorchs_in_float32(case in cases(Dtype::Float32)) {
         // Rounding grows from layer to layer.
         engines_agree(&case, if case.config.layers > 1 { 5e-4 } else { 5e-5 })?;
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn answers_and_their_losses_are_libtorchs_in_float64(case in cases(Dtype::Float64)) {
+        for number in 0..4 {
+            let case = case.fed(number);
+            let [fused, libtorch] =
+                [EngineChoice::Fused, EngineChoice::Libtorch].map(|engine| case.answers(engine, None));
+            answers_agree(&fused, &libtorch, 1e-12, true)?;
+        }
+    }
+
+    #[test]
+    fn losses_of_answers_are_libtorchs_in_float32(case in cases(Dtype::Float32)) {
+        // Rounding may decide which id is fed back, but not which probabilities.
+        let case = case.fed(0);
+        let [fused, libtorch] =
+            [EngineChoice::Fused, EngineChoice::Libtorch].map(|engine| case.answers(engine, None));
+        answers_agree(&fused, &libtorch, 1e-3, false)?;
+    }
+}
+
+/// Models with lengths of their own.
+fn with_lengths() -> impl Iterator<Item = Case> {
+    let all = (3..6).flat_map(|kind| with_more_layers(&base(kind, [4, 3])));
+    let all = all.filter(|config| config.n_in_min.is_some()).enumerate();
+    all.map(|(number, base)| {
+        let sizes = Config { units: 5, vocab: 6, batch_size: 53, replicas: 2, ..base };
+        let config = Config { dtype: Dtype::Float64, ..sizes };
+        Case { config, sizes: vec![53, 7, 1], seed: number as u64 }.fed(number as u64)
+    })
+}
+
+#[test]
+fn sources_and_targets_may_be_longer_than_those_of_the_training() {
+    for case in with_lengths() {
+        let n_out = if case.config.n_out == 1 { 1 } else { 5 };
+        let long =
+            Case { config: Config { n_in: 9, n_out, ..case.config.clone() }, ..case.clone() };
+        let [fused, libtorch] = [EngineChoice::Fused, EngineChoice::Libtorch]
+            .map(|engine| case.answers_to(&long, engine, None));
+        answers_agree(&fused, &libtorch, 1e-12, true).unwrap();
+    }
+}
+
+/// What comes behind an end is neither scored nor said.
+#[test]
+fn where_an_answer_ends_changes_neither_what_comes_before_nor_the_loss() {
+    for case in with_lengths() {
+        let n_out = if case.config.n_out == 1 { 1 } else { 8 };
+        let few = Config { vocab: 2, n_out, ..case.config.clone() };
+        let case = Case { config: few, ..case };
+        let whole = case.answers(EngineChoice::Fused, None);
+        let ended = case.answers(EngineChoice::Fused, Some(1));
+        for (whole, ended) in whole.iter().zip(&ended) {
+            assert_eq!(whole.losses, ended.losses, "{}", layers_of(&case.config));
+            let steps = case.config.n_out as usize;
+            let rows = whole.answers.ids().chunks(steps).zip(ended.answers.ids().chunks(steps));
+            for (whole, ended) in rows {
+                assert_eq!(until(whole, 1), until(ended, 1), "{}", layers_of(&case.config));
+            }
+        }
+    }
+}
+
+#[test]
+fn the_number_of_threads_changes_no_bit_of_an_answer() {
+    for case in several_blocks() {
+        let case = Case { sizes: vec![201, 201, 13], ..case.fed(1) };
+        let with = |threads| {
+            let config = Config { threads: Some(threads), ..case.config.clone() };
+            Case { config, ..case.clone() }.answers(EngineChoice::Fused, None)
+        };
+        let one = with(1);
+        assert!(one.iter().all(|answers| answers.losses.iter().all(|loss| loss.is_finite())));
+        for threads in [2, 3] {
+            assert!(with(threads) == one, "{}, {threads} threads", layers_of(&case.config));
+        }
+    }
+}
+
+#[test]
+fn no_rows_have_no_answers_and_none_go_on_that_were_not_there() {
+    for case in several_blocks() {
+        let trainer = case.trainer(EngineChoice::Fused);
+        let (config, network) = (trainer.config(), trainer.evaluator().network);
+        let mut model = inference(config, &trainer.parameters, network, host(), None).unwrap();
+        let batch = |size| Case { sizes: vec![size], ..case.clone() }.batch(0);
+        let one = model.answer(&batch(1), false).unwrap();
+        assert_eq!(model.answer(&batch(0), false).unwrap().answers.len(), 0);
+        assert!(model.answer(&batch(2), true).is_err());
+        assert_eq!(model.answer(&batch(1), false).unwrap(), one);
+        let two_models = Batch { replicas: 2, ..batch(3) };
+        assert!(model.answer(&two_models, false).is_err());
     }
 }
 

@@ -13,6 +13,7 @@ use seqlab::base::rng::{Purpose, Stream};
 use seqlab::config::presets;
 use seqlab::config::{Attention, Config, Dtype, EngineChoice, Family, Feedback, GateActivation};
 use seqlab::data::batch::{Batch, Sequences};
+use seqlab::engine::libtorch::free_running;
 use seqlab::model::layers::Spec;
 use seqlab::model::layers::dropout::{Dropout, Masks, StepMasks};
 use seqlab::model::layers::lstm::torch;
@@ -24,7 +25,6 @@ use seqlab::model::losses::cross_entropy::torch as loss;
 use seqlab::model::network::{Network, State};
 use seqlab::tensor::device::{download, host, upload};
 use seqlab::tensor::parameters::Parameters;
-use seqlab::train::decode::free_running;
 use seqlab::train::trainer::Trainer;
 use tch::{Kind, Tensor};
 

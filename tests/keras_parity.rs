@@ -16,12 +16,12 @@ use seqlab::config::{
 };
 use seqlab::data::batch::{Batch, Lengths, Sequences};
 use seqlab::data::loader::UploadedBatch;
+use seqlab::engine::libtorch::free_running;
 use seqlab::model::Model;
 use seqlab::model::layers::dropout::{GivenMask, Masked, Masks, StepMasks};
 use seqlab::model::layers::twin::{Input, Mask};
 use seqlab::model::network::{Network, State};
 use seqlab::tensor::device;
-use seqlab::train::decode::free_running;
 use seqlab::train::trainer::Trainer;
 use tch::{Kind, Tensor};
 

@@ -10,14 +10,13 @@ use seqlab::config::presets;
 use seqlab::config::{Config, Dtype, EngineChoice, Family, Feedback};
 use seqlab::data::batch::Batch;
 use seqlab::data::task::Task;
+use seqlab::engine::libtorch::{free_running, most_probable};
 use seqlab::model::layers::twin::Input;
 use seqlab::model::layers::twin::LstmState;
 use seqlab::model::network::{Network, State};
 use seqlab::run::curves::CurveRow;
 use seqlab::run::summary::Evaluation;
 use seqlab::tensor::device::{download, host, upload};
-use seqlab::train::decode::free_running;
-use seqlab::train::evaluate::most_probable;
 use seqlab::train::trainer::Trainer;
 use tch::Tensor;
 

@@ -135,7 +135,7 @@ impl Answers<'_> {
         let task = self.reads.task();
         let text = |ids: &[i64], source: &Source| task.target(task.before_end(ids), source.writing);
         let Some(search) = &self.search else {
-            let predicted = self.trained.predict(&ids)?;
+            let predicted = self.trained.predict(&ids, task.end())?;
             let targets = predicted.chunks_exact(self.trained.config.n_out as usize);
             let answers = sources.iter().zip(targets);
             return Ok(answers.map(|((_, source), ids)| text(ids, source) + "\n").collect());

@@ -7,9 +7,11 @@ use tch::{Device, Tensor};
 
 use crate::base::error::UserError;
 use crate::config::{Config, DeviceChoice};
+use crate::data::batch::{Batch, Lengths, Sequences};
 use crate::data::epochs::Epochs;
 use crate::data::loader::no_padding;
 use crate::data::task::Task;
+use crate::engine;
 use crate::model::Model;
 use crate::model::layers::twin::{Input, Mask};
 use crate::model::network::Network;
@@ -22,8 +24,8 @@ use crate::tensor::device::Chosen;
 use crate::tensor::parameters::Parameters;
 use crate::train::checkpoint;
 use crate::train::checkpoint::{Checkpoint, Found, Which};
-use crate::train::decode::{Hypothesis, Search, free_running};
-use crate::train::evaluate::{Evaluator, most_probable, said};
+use crate::train::decode::{Hypothesis, Search};
+use crate::train::evaluate::Evaluator;
 use crate::train::inspection::{Inspection, inspect};
 
 /// The newest whole checkpoint of `run`, which is `finished` or not. Damaged ones that are newer are told of.
@@ -119,6 +121,7 @@ pub(super) struct Trained {
     pub step: i64,
     /// Whether each replica had diverged by then.
     pub diverged: Vec<bool>,
+    parameters: Parameters,
     network: Network,
     device: Device,
 }
@@ -162,7 +165,8 @@ impl Trained {
         for (diverged, of) in diverged.iter_mut().zip(replicas.iter().skip(first as usize)) {
             *diverged |= of.diverged_at_step.is_some_and(|diverged| diverged <= step);
         }
-        Ok(Self { network: Network::new(&config, &parameters)?, config, step, diverged, device })
+        let network = Network::new(&config, &parameters)?;
+        Ok(Self { config, step, diverged, parameters, network, device })
     }
 
     /// Finds out whether it, the replica `k` of its run, has not diverged.
@@ -179,25 +183,42 @@ impl Trained {
 
     /// What evaluates the model on `task`, by the answers that `search` finds.
     pub fn evaluator<'a>(&'a self, task: &'a Task, search: Option<Search>) -> Evaluator<'a> {
-        let Self { config, network, device, .. } = self;
-        Evaluator { config, task, network, device: *device, search }
+        let &Self { ref config, ref parameters, ref network, device, .. } = self;
+        Evaluator { config, task, parameters, network, device, search }
     }
 
     /// The ids `(B, Tout)`, row-major, that the one replica predicts for `sources` `(B, Tin)`, each
-    /// from the zero state.
+    /// from the zero state; targets end with the id `end`, if there is one.
     ///
     /// # Errors
     /// If memory is short.
-    pub fn predict(&self, sources: &[&[i64]]) -> Result<Vec<i64>> {
-        if sources.is_empty() {
-            return Ok(Vec::new());
+    pub fn predict(&self, sources: &[&[i64]], end: Option<i64>) -> Result<Vec<i64>> {
+        let rows = sources.len();
+        let lengths = self.config.has_lengths().then(|| Lengths {
+            source: sources.iter().map(|ids| ids.len() as i64).collect(),
+            target: vec![1; rows],
+        });
+        let (source, target) = (padded(sources).into(), vec![0; rows].into());
+        Ok(self.answer(rows, source, target, lengths, end)?.ids().to_vec())
+    }
+
+    /// What the one replica answers to a `source` of so many rows. The `target` is one time step of each,
+    /// which nobody looks at.
+    fn answer(
+        &self,
+        size: usize,
+        source: Sequences,
+        target: Sequences,
+        lengths: Option<Lengths>,
+        end: Option<i64>,
+    ) -> Result<Sequences> {
+        if size == 0 {
+            return Ok(target);
         }
-        let _guard = tch::no_grad_guard();
-        let zero = self.network.zero_state(sources.len() as i64)?;
-        let (steps, mask) = self.read(sources)?;
-        let source = Input::new(&steps, mask.as_ref());
-        let (probabilities, _) = free_running(&self.network, self.config.feedback, source, &zero)?;
-        Ok(most_probable(&probabilities)?)
+        let &Self { ref config, ref parameters, ref network, device, .. } = self;
+        let mut model = engine::inference(config, parameters, network, device, end)?;
+        let batch = Batch { replicas: 1, size, source, decoder_input: None, target, lengths };
+        Ok(model.answer(&batch, false)?.answers)
     }
 
     /// What the one replica computes while it predicts the targets of `sources` `(B, Tin)`, each from
@@ -218,17 +239,12 @@ impl Trained {
     /// # Errors
     /// If memory is short.
     pub fn predict_numbers(&self, sources: &[&[f64]]) -> Result<Vec<f64>> {
-        let Some(features) = self.config.features().filter(|_| !sources.is_empty()) else {
-            return Ok(Vec::new());
-        };
-        let _guard = tch::no_grad_guard();
-        let rows = sources.len() as i64;
-        let shape = [1, rows, self.config.n_in, features.source];
-        let kind = device::kind(self.config.dtype);
-        let steps = device::upload_numbers(&sources.concat(), &shape, kind, self.device)?;
-        let (source, zero) = (Input::new(&steps, None), self.network.zero_state(rows)?);
-        let (answers, _) = free_running(&self.network, self.config.feedback, source, &zero)?;
-        Ok(said(&answers, &self.config)?.numbers().to_vec())
+        let Some(of) = self.config.features() else { return Ok(Vec::new()) };
+        let [read, said] = [of.source, of.target].map(|features| features as usize);
+        let source = Sequences::Numbers { values: sources.concat(), features: read };
+        let values = vec![0.0; sources.len() * said];
+        let target = Sequences::Numbers { values, features: said };
+        Ok(self.answer(sources.len(), source, target, None, None)?.numbers().to_vec())
     }
 
     /// The `most` best hypotheses that `search`, of the one replica or of an ensemble, finds for each
@@ -254,20 +270,23 @@ impl Trained {
 
     /// `sources` `(R, B, Tin)`, the same for every replica, with their mask.
     fn read(&self, sources: &[&[i64]]) -> Result<(Tensor, Option<Mask>)> {
-        let longest = sources.iter().map(|ids| ids.len()).max().unwrap_or(0);
-        let padded = sources
-            .iter()
-            .flat_map(|ids| ids.iter().copied().chain(std::iter::repeat_n(0, longest - ids.len())));
-        let padded: Vec<i64> = padded.collect();
-        let rows = sources.len() as i64;
+        let (padded, rows) = (padded(sources), sources.len() as i64);
+        let longest = (padded.len() as i64).checked_div(rows).unwrap_or(0);
         let of_each = |steps: &Tensor| steps.f_expand([self.config.replicas, -1, -1], false);
-        let steps = of_each(&device::upload(&padded, &[1, rows, -1], self.device)?)?;
+        let steps = of_each(&device::upload(&padded, &[1, rows, longest], self.device)?)?;
         if !self.config.has_lengths() {
             return Ok((steps, None));
         }
         let lengths: Vec<i64> = sources.iter().map(|ids| ids.len() as i64).collect();
         let lengths = device::upload(&lengths, &[1, rows, 1], self.device)?;
-        let valid = no_padding(&lengths, longest as i64)?;
+        let valid = no_padding(&lengths, longest)?;
         Ok((steps, Some(Mask::new(&of_each(&valid)?)?)))
     }
+}
+
+/// `sources`, all as long as the longest of them.
+fn padded(sources: &[&[i64]]) -> Vec<i64> {
+    let longest = sources.iter().map(|ids| ids.len()).max().unwrap_or(0);
+    let padding = |ids: &[i64]| std::iter::repeat_n(0, longest - ids.len());
+    sources.iter().flat_map(|ids| ids.iter().copied().chain(padding(ids))).collect()
 }

@@ -336,7 +336,7 @@ configuration! {
         /// auto, cpu, cuda or cuda:N; auto: the faster one by the sizes, the CPU where no GPU can be
         /// used.
         device: DeviceChoice = DeviceChoice::Auto => alters: Nothing;
-        /// What computes the training steps; auto: fused on a CPU, libtorch on a GPU.
+        /// What computes steps and evaluations; auto: fused on a CPU, libtorch on a GPU.
         engine: EngineChoice = EngineChoice::Auto => alters: Run;
         /// CPU threads.
         threads: Option<i64> = None

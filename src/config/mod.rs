@@ -312,7 +312,7 @@ words! {
 }
 
 words! {
-    /// What computes the training steps.
+    /// What computes training steps and evaluations.
     EngineChoice {
         /// `fused` on a CPU, `libtorch` elsewhere.
         Auto = "auto",

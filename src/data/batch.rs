@@ -46,6 +46,14 @@ impl Sequences {
         self.ids().len() + self.numbers().len()
     }
 
+    /// How many of them a time step has.
+    pub fn features(&self) -> usize {
+        match *self {
+            Self::Ids(_) => 1,
+            Self::Numbers { features, .. } => features,
+        }
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -142,6 +150,12 @@ impl Batch {
                 target: side_by_side(&of_each(&all, |lengths| &lengths.target), replicas),
             }),
         }
+    }
+
+    /// T of `part`, one of its parts; 0 where it has no rows.
+    pub fn steps(&self, part: &Sequences) -> usize {
+        let rows = self.replicas * self.size;
+        part.len().checked_div(rows * part.features()).unwrap_or(0)
     }
 
     /// How many time steps replica `replica`'s targets have in all.

@@ -1,4 +1,4 @@
-//! What computes a training step's scores and gradients.
+//! What computes a training step's scores and gradients, and what models answer.
 //!
 //! Which engine, how many threads and which dtype is chosen here. Uses models, the optimiser, batches and
 //! `kernels`; knows no training loop and no file.
@@ -10,12 +10,14 @@ pub mod pace;
 
 use std::rc::Rc;
 
+use anyhow::Result;
 use tch::{Device, TchError, Tensor};
 
 use crate::base::error::UserError;
 use crate::config::{Config, EngineChoice};
+use crate::data::batch::{Batch, Sequences};
 use crate::data::loader::Step;
-use crate::engine::libtorch::Libtorch;
+use crate::engine::libtorch::{Libtorch, LibtorchInference};
 use crate::engine::pace::Pace;
 use crate::model::layers::dropout::Masks;
 use crate::model::losses::Scores;
@@ -57,6 +59,48 @@ pub fn new(
         return fused::engine(config, parameters);
     }
     Ok(Box::new(Libtorch::new(config, network, device)))
+}
+
+/// The inference of models of a validated configuration with these `parameters`, by the engine that would
+/// train them, or on a GPU by libtorch. `network` is the same models. Answers end with the id `end`, if
+/// they do.
+///
+/// # Errors
+/// If `parameters` are not those of the configuration's model.
+pub fn inference<'a>(
+    config: &'a Config,
+    parameters: &'a Parameters,
+    network: &'a Network,
+    device: Device,
+    end: Option<i64>,
+) -> Result<Box<dyn Inference + 'a>, TchError> {
+    if device::is_host(device) && config.engine != EngineChoice::Libtorch {
+        return fused::inference(config, parameters, end);
+    }
+    Ok(Box::new(LibtorchInference::new(config, network, device)))
+}
+
+/// What models answer to a batch.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answers {
+    /// `(R, B, Tout)` ids, or `(R, B, Tout, features)` numbers. What is behind an id that ends an answer
+    /// does not count.
+    pub answers: Sequences,
+    /// Each replica's mean loss against the targets, as far as they are answered; none where answers
+    /// have no loss.
+    pub losses: Vec<f64>,
+}
+
+/// Answers sources, free-running: a decoder is fed a zero vector first, or the model's start id, and then
+/// what it answers, as the configuration's feedback says.
+pub trait Inference {
+    /// Answers the sources of `batch`, each from the zero state or, where it `goes_on`, from the state
+    /// in which the same row of the batch before ended. The decoder input is not looked at, and the
+    /// targets only to score the answers.
+    ///
+    /// # Errors
+    /// libtorch's, and rows that go on where there were not as many.
+    fn answer(&mut self, batch: &Batch, goes_on: bool) -> Result<Answers>;
 }
 
 /// What a step told.

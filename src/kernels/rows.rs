@@ -58,6 +58,19 @@ fn scatter_scaled_body<F: Real>(
     }
 }
 
+widest! {
+    /// Writes which of the numbers of every row of `columns` is the largest, of equal ones the first.
+    largest<F: Real>(rows: &[F], columns: usize, places: &mut [usize]) by largest_body
+}
+
+#[inline(always)]
+fn largest_body<F: Real>(rows: &[F], columns: usize, places: &mut [usize]) {
+    for (row, place) in rows.chunks_exact(columns).zip(places) {
+        let most = reduce(row, row[0], |a, b| if b > a { b } else { a });
+        *place = row.iter().position(|&x| x == most).unwrap_or(0);
+    }
+}
+
 /// `f` over all numbers, in 16 interleaved runs that fit into vector registers.
 #[inline(always)]
 pub fn reduce<F: Real>(numbers: &[F], start: F, f: impl Fn(F, F) -> F) -> F {
@@ -71,4 +84,35 @@ pub fn reduce<F: Real>(numbers: &[F], start: F, f: impl Fn(F, F) -> F) -> F {
     }
     let of_runs = runs[1..].iter().fold(runs[0], |a, &b| f(a, b));
     rest.iter().fold(of_runs, |a, &b| f(a, b))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_equal_numbers_the_first_is_the_largest() {
+        for columns in [1, 2, 15, 16, 17, 40] {
+            for place in 0..columns {
+                let mut rows = vec![-1.0_f32; 3 * columns];
+                rows[place] = 2.0;
+                rows[2 * columns - 1] = 2.0;
+                rows[2 * columns - 1 - place / 2] = 2.0;
+                let mut places = [9; 3];
+                largest(&rows, columns, &mut places);
+                assert_eq!(places, [place, columns - 1 - place / 2, 0]);
+            }
+        }
+    }
+
+    #[test]
+    fn numbers_that_are_none_leave_a_place_within_the_row() {
+        for place in [0, 1, 17] {
+            let mut row = [0.5_f64; 18];
+            row[place] = f64::NAN;
+            let mut places = [18];
+            largest(&row, 18, &mut places);
+            assert!(places[0] < 18);
+        }
+    }
 }

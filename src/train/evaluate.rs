@@ -3,22 +3,20 @@
 use std::ops::Range;
 
 use anyhow::Result;
-use tch::{Device, TchError, Tensor};
+use tch::{Device, TchError};
 
 use crate::base::input::quoted;
 use crate::base::rng::Purpose;
 use crate::config::{Attention, Config};
 use crate::data::batch::{Batch, Sequences, Steps};
-use crate::data::loader::{UploadedBatch, Valid};
 use crate::data::task::{Epoch, Task};
 use crate::data::writing::Writing;
-use crate::model::layers::twin::{Input, Mask};
-use crate::model::losses::Target;
-use crate::model::network::{Network, State};
+use crate::engine::{self, Answers, Inference};
+use crate::model::network::Network;
 use crate::run::curves::PredictionRow;
 use crate::run::summary::{Evaluation, Frequent};
-use crate::tensor::device;
-use crate::train::decode::{Search, free_running};
+use crate::tensor::parameters::Parameters;
+use crate::train::decode::{Search, Searching};
 use crate::train::forecast::{Errors, Naive};
 use crate::train::score::{Scoring, Tally};
 
@@ -62,12 +60,14 @@ pub struct Evaluator<'a> {
     pub config: &'a Config,
     /// Its task.
     pub task: &'a Task,
-    /// Its model.
+    /// Its weights.
+    pub parameters: &'a Parameters,
+    /// The model that computes with them.
     pub network: &'a Network,
     /// Where the model computes.
     pub device: Device,
-    /// What is searched for the answers; `None`: the decoder is fed its outputs as in training's
-    /// validation, see [`free_running`].
+    /// What is searched for the answers; `None`: the decoder is fed its outputs, as in training's
+    /// validation.
     pub search: Option<Search>,
 }
 
@@ -87,7 +87,7 @@ impl Evaluator<'_> {
         samples: usize,
         mut each: impl FnMut(Prediction<'_>) -> Result<()>,
     ) -> Result<Vec<Evaluation>> {
-        let _guard = tch::no_grad_guard();
+        let mut model = self.inference()?;
         let mut seeds = self.config.seeds();
         if self.ensemble() {
             seeds.truncate(1);
@@ -101,19 +101,18 @@ impl Evaluator<'_> {
             let last = epochs.min(first + side_by_side as u64);
             let group: Vec<Epoch> =
                 (first..last).map(|e| self.task.epoch(&seeds, purpose, e)).collect();
-            let mut carried = None;
             for start in (0..per_epoch).step_by(stride) {
                 let range = start..per_epoch.min(start + stride);
                 let batches: Vec<Batch> = group.iter().map(|e| e.batch(range.clone())).collect();
                 // The target in another shape, which only training may see.
                 let batch = Batch { decoder_input: None, ..Batch::concat(&batches) };
-                let (predicted, losses, next) = self.predict(&batch, carried.take())?;
-                carried = self.config.stateful.then_some(next);
+                let goes_on = self.config.stateful && start > 0;
+                let Answers { answers, losses } = model.answer(&batch, goes_on)?;
                 for (scores, loss) in scores.iter_mut().zip(losses) {
                     scores.tally.add_loss(loss * batch.size as f64);
                 }
                 let of = (purpose, range);
-                for prediction in predictions(&batch, &predicted, of, self.task.end()) {
+                for prediction in predictions(&batch, &answers, of, self.task.end()) {
                     let Prediction { replica, expected, predicted, .. } = prediction;
                     scores[replica].tally.add(expected.ids(), predicted.ids());
                     self.compare(&mut scores[replica], &prediction);
@@ -174,33 +173,13 @@ impl Evaluator<'_> {
         self.search.as_ref().is_some_and(|search| search.ensemble.is_some())
     }
 
-    /// Ids `(R, B, Tout)` or numbers `(R, B, Tout, features)`, each replica's mean loss if it has one,
-    /// and the state after the batch.
-    fn predict(
-        &self,
-        batch: &Batch,
-        state: Option<State>,
-    ) -> Result<(Sequences, Vec<f64>, State), TchError> {
-        let uploaded = UploadedBatch::of(batch, self.device, device::kind(self.config.dtype))?;
-        let valid = uploaded.valid.as_ref();
-        // Every replica of an ensemble reads the same.
-        let replicas = self.network.replicas();
-        let steps = of_each(&uploaded.source, replicas)?;
-        let of_each = |valid: &Valid| of_each(&valid.source, replicas);
-        let mask = valid.map(|valid| Mask::new(&of_each(valid)?)).transpose()?;
-        let source = Input::new(&steps, mask.as_ref());
-        let state = state.map_or_else(|| self.network.zero_state(batch.size as i64), Ok)?;
-        if let Some(search) = &self.search {
-            let (found, next) = search.run(self.network, source, &state)?;
-            return Ok((found.best()?.into(), Vec::new(), next));
+    /// What answers batches.
+    fn inference(&self) -> Result<Box<dyn Inference + '_>, TchError> {
+        let &Self { config, task, parameters, network, device, ref search } = self;
+        match search {
+            Some(search) => Ok(Box::new(Searching::new(search, config, network, device))),
+            None => engine::inference(config, parameters, network, device, task.end()),
         }
-        let feedback = self.config.feedback;
-        let (answers, next) = free_running(self.network, feedback, source, &state)?;
-        let target = first_steps(&uploaded.target, self.config.n_out)?;
-        let valid = valid.map(|valid| first_steps(&valid.target, self.config.n_out)).transpose()?;
-        let target = Target { steps: &target, valid: valid.as_ref() };
-        let loss = self.network.loss().of_answers(&answers, target)?;
-        Ok((said(&answers, self.config)?, device::download(&loss)?, next))
     }
 }
 
@@ -286,41 +265,6 @@ fn attended(config: &Config) -> i64 {
     }
 }
 
-/// `batch` `(1 or R, B, …)` for each of so many replicas.
-///
-/// # Errors
-/// If it has others.
-pub fn of_each(batch: &Tensor, replicas: i64) -> Result<Tensor, TchError> {
-    let mut size = batch.size();
-    size[0] = replicas;
-    batch.f_expand(size, false)
-}
-
-/// At most so many time steps of `target` `(R, B, T, …)`: what a model does not say has no loss.
-fn first_steps(target: &Tensor, steps: i64) -> Result<Tensor, TchError> {
-    let steps = steps.min(target.size()[2]);
-    target.f_narrow(2, 0, steps)?.f_contiguous()
-}
-
-/// What answers say: of probabilities `(R, Tout, B, V)` the most probable ids `(R, B, Tout)`, of
-/// numbers `(R, Tout, B, features)` themselves, `(R, B, Tout, features)`.
-///
-/// # Errors
-/// libtorch's.
-pub fn said(answers: &Tensor, config: &Config) -> Result<Sequences, TchError> {
-    let Some(features) = config.features() else { return Ok(most_probable(answers)?.into()) };
-    let values = device::download(&answers.f_transpose(1, 2)?.f_contiguous()?)?;
-    Ok(Sequences::Numbers { values, features: features.target as usize })
-}
-
-/// The most probable ids `(R, B, Tout)`, row-major, of probabilities `(R, Tout, B, V)`.
-///
-/// # Errors
-/// libtorch's.
-pub fn most_probable(probabilities: &Tensor) -> Result<Vec<i64>, TchError> {
-    device::download_ids(&probabilities.f_argmax(-1, false)?.f_transpose(1, 2)?)
-}
-
 /// Every sample of `batch`, which are `samples` of each epoch for `purpose`, beside the ids `(R, B, Tout)` or numbers predicted for it, without padding
 /// and what is behind the `end` that is predicted.
 fn predictions<'a>(
@@ -359,15 +303,6 @@ pub fn until(ids: &[i64], end: i64) -> &[i64] {
 mod tests {
     use super::*;
     use crate::config::presets;
-
-    #[test]
-    fn a_longer_target_is_scored_as_far_as_it_is_said() {
-        let target = Tensor::arange(12, (tch::Kind::Int64, Device::Cpu)).view([1, 2, 6]);
-        let first = first_steps(&target, 2).unwrap();
-        assert_eq!((first.size(), first.is_contiguous()), (vec![1, 2, 2], true));
-        assert_eq!(device::download_ids(&first).unwrap(), [0, 1, 6, 7]);
-        assert_eq!(first_steps(&target, 7).unwrap(), target);
-    }
 
     #[test]
     fn a_batch_has_as_many_rows_less_as_there_are_hypotheses_more() {

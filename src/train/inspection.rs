@@ -4,12 +4,12 @@
 use tch::{TchError, Tensor};
 
 use crate::config::Feedback;
+use crate::engine::libtorch::{most_probable, watched};
 use crate::model::Along;
 use crate::model::layers::twin::{Input, Output};
 use crate::model::network::{Network, State};
 use crate::tensor::device;
-use crate::train::decode::watched;
-use crate::train::evaluate::{most_probable, until};
+use crate::train::evaluate::until;
 
 /// What a model computes for sources, R · B in all, counted over replicas.
 #[derive(Debug)]

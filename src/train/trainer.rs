@@ -480,6 +480,7 @@ impl Trainer {
         Evaluator {
             config: &self.config,
             task: &self.task,
+            parameters: &self.parameters,
             network: &self.network,
             device: self.device,
             search: None,

@@ -9,7 +9,7 @@ use crate::kernels::float::Real;
 use crate::model::layers::pass::{BlockInputs, BlockSequence, InputGradients, Inputs, Pass};
 use crate::model::layers::rows::{Axis, Rows};
 use crate::model::losses::{Score, Targets};
-use crate::model::{Along, Model, Start};
+use crate::model::{Along, Model, Node, Start};
 
 /// N rows of a batch with their buffers.
 pub struct Block<F> {
@@ -83,22 +83,7 @@ impl<F: Real> Block<F> {
         for (number, node) in context.model.nodes.iter().enumerate() {
             let (below, here) = self.nodes.split_at_mut(number);
             let here = &mut here[0];
-            match node.start {
-                Start::From(other) => {
-                    let width = node.layer.spec().width() as usize;
-                    let states = here.initial().into_iter().zip(below[other].state());
-                    for (initial, last) in states {
-                        let initial = initial.chunks_exact_mut(width);
-                        for (initial, row) in initial.zip(&self.lengths.source_row) {
-                            initial.copy_from_slice(&last[row * width..(row + 1) * width]);
-                        }
-                    }
-                }
-                Start::Carried => {}
-                Start::Zero => {
-                    here.initial().into_iter().for_each(|state| state.fill(F::default()));
-                }
-            }
+            start(node, &mut **here, below, &self.lengths);
             let weights = context.weights(self.replica, number, transposed);
             let inputs = Inputs { nodes: below, read: &self.inputs, rows: &self.lengths };
             here.draw(inputs, context.masks.of(self.replica, number));
@@ -161,27 +146,51 @@ impl<F: Real> Block<F> {
     }
 }
 
+/// Sets the initial state of `here`, the pass of `node`, unless it is carried, which is set before. `below`
+/// are the passes of the nodes before it.
+pub(super) fn start<F: Real>(
+    node: &Node,
+    here: &mut dyn Pass<F>,
+    below: &[Box<dyn Pass<F>>],
+    rows: &Rows,
+) {
+    match node.start {
+        Start::From(other) => {
+            let width = node.layer.spec().width() as usize;
+            for (initial, last) in here.initial().into_iter().zip(below[other].state()) {
+                let initial = initial.chunks_exact_mut(width);
+                for (initial, row) in initial.zip(&rows.source_row) {
+                    initial.copy_from_slice(&last[row * width..(row + 1) * width]);
+                }
+            }
+        }
+        Start::Carried => {}
+        Start::Zero => here.initial().into_iter().for_each(|state| state.fill(F::default())),
+    }
+}
+
 /// A block's rows of a part of a batch.
-struct Part<'a> {
-    of: &'a Sequences,
-    batch: &'a Batch,
-    replica: usize,
-    axis: &'a Axis,
+pub(super) struct Part<'a> {
+    /// The part.
+    pub of: &'a Sequences,
+    /// The batch.
+    pub batch: &'a Batch,
+    /// The replica.
+    pub replica: usize,
+    /// The rows.
+    pub axis: &'a Axis,
 }
 
 impl Part<'_> {
     /// Copies ids or numbers.
-    fn read<F: Real>(&self, to: &mut BlockSequence<F>) {
+    pub(super) fn read<F: Real>(&self, to: &mut BlockSequence<F>) {
         self.copy(self.of.ids(), &mut to.ids, |id| id as usize);
         self.copy(self.of.numbers(), &mut to.numbers, F::from_f64);
     }
 
     /// Replaces `to` by the rows of `all` `(R, B, T, features)`, step by step.
     fn copy<T: Copy, U>(&self, all: &[T], to: &mut Vec<U>, convert: impl Fn(T) -> U) {
-        let features = match *self.of {
-            Sequences::Ids(_) => 1,
-            Sequences::Numbers { features, .. } => features,
-        };
+        let features = self.of.features();
         let width = all.len() / (self.batch.replicas * self.batch.size);
         let own = &all[self.replica * self.batch.size * width..];
         to.clear();

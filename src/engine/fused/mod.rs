@@ -13,6 +13,7 @@
 
 mod block;
 mod gradient;
+pub mod inference;
 pub mod transposed;
 
 use std::ops::Range;
@@ -26,7 +27,7 @@ use crate::config::Config;
 use crate::data::batch::Batch;
 use crate::data::loader::{self, Step};
 use crate::engine::pace::{self, Pace};
-use crate::engine::{Engine, Scored, StepResults};
+use crate::engine::{Engine, Inference, Scored, StepResults};
 use crate::kernels::float::Real;
 use crate::kernels::product::panel;
 use crate::kernels::thread_pool::ThreadPool;
@@ -41,9 +42,10 @@ use crate::optim::optimizer::Optimizer;
 use crate::optim::rule::Update;
 use crate::tensor::device;
 use crate::tensor::parameters::Parameters;
-use crate::tensor::slices::slice_mut;
+use crate::tensor::slices::{slice, slice_mut};
 use block::Block;
 use gradient::{WeightRows, weight_rows};
+use inference::FusedInference;
 use transposed::Transposed;
 
 /// Rows of a block: enough for products to be fast, and few enough for the activations of its
@@ -85,6 +87,12 @@ pub struct WeightLayout {
 }
 
 impl ReplicaLayout {
+    /// Those of all replicas.
+    fn of_all(model: &Model, parameters: &Parameters) -> Result<Vec<Self>, TchError> {
+        let replicas = 0..parameters.replicas() as usize;
+        replicas.map(|replica| Self::new(model, parameters, replica)).collect()
+    }
+
     fn new(model: &Model, parameters: &Parameters, replica: usize) -> Result<Self, TchError> {
         let layout = |node: &Node, weight: &Weight| {
             let name = format!("{}.{}", node.name, weight.name);
@@ -144,9 +152,7 @@ impl<F: Real> Fused<F> {
     /// If `parameters` are not the model's.
     pub fn new(config: &Config, parameters: &Parameters) -> Result<Self, TchError> {
         let model = Model::new(config);
-        let replicas = 0..parameters.replicas() as usize;
-        let layouts = replicas.map(|replica| ReplicaLayout::new(&model, parameters, replica));
-        let layouts = layouts.collect::<Result<Vec<_>, _>>()?;
+        let layouts = ReplicaLayout::of_all(&model, parameters)?;
         let transposed = layouts.iter().map(|_| Transposed::new(&model)).collect();
         let mut choices = threads(config);
         let pool = ThreadPool::new(choices.last().copied().unwrap_or(1));
@@ -474,6 +480,29 @@ pub fn engine(config: &Config, parameters: &Parameters) -> Result<Box<dyn Engine
     Ok(match parameters.flat().kind() {
         Kind::Double => Box::new(Fused::<f64>::new(config, parameters)?),
         _ => Box::new(Fused::<f32>::new(config, parameters)?),
+    })
+}
+
+/// Inference for the dtype of `parameters`, those of models of the validated `config`, whose answers end
+/// with the id `end`, if they do.
+///
+/// # Errors
+/// If `parameters` are not those of the configuration's model.
+pub fn inference<'a>(
+    config: &'a Config,
+    parameters: &'a Parameters,
+    end: Option<i64>,
+) -> Result<Box<dyn Inference + 'a>, TchError> {
+    let layouts = ReplicaLayout::of_all(&Model::new(config), parameters)?;
+    let (flat, n) = (parameters.flat(), parameters.flat().numel());
+    // SAFETY: the parameters are borrowed as long as the slice is used, and nobody trains them meanwhile.
+    Ok(unsafe {
+        match flat.kind() {
+            Kind::Double => {
+                Box::new(FusedInference::<f64>::new(config, slice(flat, 0, n)?, layouts, end))
+            }
+            _ => Box::new(FusedInference::<f32>::new(config, slice(flat, 0, n)?, layouts, end)),
+        }
     })
 }
 

@@ -1,7 +1,9 @@
 //! The engine of libtorch's operations and automatic differentiation, on any device.
 
+mod inference;
 mod recordings;
 
+mod greedy;
 mod inputs;
 
 use std::rc::Rc;
@@ -20,6 +22,8 @@ use crate::model::network::{Network, State};
 use crate::optim::optimizer::{Optimizer, Plan};
 use crate::tensor::device;
 use crate::tensor::parameters::Parameters;
+pub use greedy::{free_running, watched};
+pub use inference::{LibtorchInference, most_probable};
 use inputs::Inputs;
 use recordings::Recordings;
 pub use recordings::Repeat;

@@ -49,7 +49,8 @@ pub trait Pass<F>: Send + Sync {
         [&mut [], &mut []]
     }
 
-    /// Makes the last state the initial one.
+    /// Has the next forward pass go on where the last one ended: from its last state, and, where a
+    /// decoder runs step by step, over the same source.
     fn carry(&mut self) {}
 }
 
@@ -65,7 +66,7 @@ pub struct Inputs<'a, F> {
 }
 
 impl<'a, F> Inputs<'a, F> {
-    /// The vectors that `read` names; empty for ids.
+    /// The vectors that `read` names; empty for ids, and for the zeros that a decoder may be fed first.
     pub fn vectors(self, read: Read) -> &'a [F] {
         match read {
             Read::Outputs(node) => self.nodes[node].outputs(),
@@ -113,7 +114,7 @@ pub struct BlockInputs<F> {
     pub decoder_input: BlockSequence<F>,
 }
 
-/// Ids or numbers of some rows, step by step.
+/// Ids or numbers of some rows, step by step; neither stands for zeros.
 #[derive(Debug, Default)]
 pub struct BlockSequence<F> {
     /// `(T, N)`; empty for numbers.

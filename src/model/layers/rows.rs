@@ -29,9 +29,9 @@ pub struct Axis {
 
 impl Axis {
     /// The rows in `order`, all of `steps` steps.
-    fn uniform(order: Range<usize>, steps: usize) -> Self {
+    fn uniform(order: Vec<usize>, steps: usize) -> Self {
         let offsets = (0..=steps).map(|t| t * order.len()).collect();
-        Self { order: order.collect(), offsets }
+        Self { order, offsets }
     }
 
     /// Makes these the rows in the order of `lengths`, of which there is one for each row of
@@ -84,10 +84,26 @@ impl Rows {
     /// Rows `rows` of a batch whose sources and targets all have so many steps.
     pub fn uniform(rows: Range<usize>, [source, target]: [usize; 2]) -> Self {
         Self {
-            source: Axis::uniform(rows.clone(), source),
-            target: Axis::uniform(rows.clone(), target),
+            source: Axis::uniform(rows.clone().collect(), source),
+            target: Axis::uniform(rows.clone().collect(), target),
             source_row: (0..rows.len()).collect(),
         }
+    }
+
+    /// The rows in `order` of a replica's batch in inference: sources with these `lengths`, or else all
+    /// of so many steps. Targets all have so many steps, for how long they should be is not known, and
+    /// the order of the sources.
+    pub fn answered(
+        order: &[usize],
+        lengths: Option<&[i64]>,
+        [source, target]: [usize; 2],
+    ) -> Self {
+        let mut source = Axis::uniform(order.to_vec(), source);
+        if let Some(lengths) = lengths {
+            source.sort(lengths);
+        }
+        let target = Axis::uniform(source.order.clone(), target);
+        Self { source, target, source_row: (0..order.len()).collect() }
     }
 
     /// Makes these `rows` of the replica's batch, whose sources and targets have so many steps.
@@ -139,5 +155,18 @@ mod tests {
         assert_eq!(rows.source_row, [3, 2, 0, 1]);
         rows.sort(&[1], &source, &target);
         assert_eq!((rows.source.rows(), rows.source.steps(), rows.source.total()), (1, 7, 7));
+    }
+
+    #[test]
+    fn in_inference_targets_have_the_order_of_the_sources_and_one_length() {
+        let rows = Rows::answered(&[1, 3, 4], Some(&[9, 2, 9, 5, 3]), [9, 4]);
+        assert_eq!(
+            (&rows.source.order[..], &rows.source.offsets[..]),
+            (&[3, 4, 1][..], &[0, 3, 6, 8, 9, 10][..])
+        );
+        assert_eq!((rows.target.order, rows.target.offsets), (vec![3, 4, 1], vec![0, 3, 6, 9, 12]));
+        assert_eq!(rows.source_row, [0, 1, 2]);
+        let rows = Rows::answered(&[1, 3], None, [2, 1]);
+        assert_eq!(rows, Rows { source: Axis::uniform(vec![1, 3], 2), ..rows.clone() });
     }
 }

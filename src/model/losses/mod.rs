@@ -7,6 +7,7 @@ pub mod mean_error;
 use tch::{Kind, TchError, Tensor};
 
 use crate::kernels::float::Real;
+use crate::kernels::softmax::softmax;
 use crate::tensor::device;
 use mean_error::Power;
 
@@ -101,6 +102,31 @@ impl Loss {
         match self {
             Self::CrossEntropy { .. } => outputs.f_softmax(-1, None::<Kind>),
             Self::MeanError(_) => Ok(outputs.shallow_clone()),
+        }
+    }
+
+    /// The same on slices: replaces `outputs`, rows of `width` numbers.
+    pub fn answer<F: Real>(self, outputs: &mut [F], width: usize) {
+        match self {
+            Self::CrossEntropy { .. } => softmax(outputs, width),
+            Self::MeanError(_) => {}
+        }
+    }
+
+    /// The loss in inference, without label smoothing, of the `answer` that one row is, against its
+    /// target.
+    ///
+    /// # Panics
+    /// If the target is not of the loss's kind.
+    pub fn of_answer<F: Real>(self, answer: &[F], target: Targets<'_, F>) -> f64 {
+        match (self, target) {
+            (Self::CrossEntropy { .. }, Targets::Ids(&[target])) => {
+                cross_entropy::fused::of_answer(answer, target)
+            }
+            (Self::MeanError(power), Targets::Numbers(target)) => {
+                mean_error::fused::of_answer(answer, target, power)
+            }
+            _ => unreachable!("an id has cross-entropy, numbers an error"),
         }
     }
 

@@ -1,7 +1,8 @@
-//! Free-running inference: what a model says to a source, without the target.
+//! Free-running inference by beam search: what a model says to a source, without the target.
+
+pub mod searching;
 
 pub mod beam;
-pub mod greedy;
 
 pub use beam::{Found, Hypothesis, Search};
-pub use greedy::{free_running, watched};
+pub use searching::Searching;

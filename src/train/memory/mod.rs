@@ -11,6 +11,7 @@ use crate::config::{Config, EngineChoice, Features};
 use crate::data::loader::{ids_ahead, ids_of_a_step};
 use crate::data::task::Task;
 use crate::engine;
+use crate::engine::fused::inference::InferenceCosts;
 use crate::engine::fused::{self, transposed};
 use crate::model::Model;
 use crate::model::layers::Costs;
@@ -95,7 +96,7 @@ impl Estimate {
         };
         // Blocks are kept; a graph is freed after its step.
         let kept = (engine == EngineChoice::Fused).then(|| step.clone());
-        let evaluation = sizes.evaluation();
+        let evaluation = sizes.evaluation(engine);
         let moments = match on_host {
             true => vec![
                 vec![sizes.moments(2), sizes.drawing()],
@@ -290,15 +291,38 @@ impl<'a> Sizes<'a> {
         Share { what: "activations of a batch", bytes, fields }
     }
 
-    /// Activations of the rows that are evaluated at once, without those kept for a gradient.
-    fn evaluation(&self) -> Share {
+    /// What is evaluated at once, and the activations that this takes.
+    fn evaluation(&self, engine: EngineChoice) -> Share {
         let samples = match self.config.validate_every {
             Some(_) => self.config.evaluation_samples.max(self.config.validation_samples),
             None => self.config.evaluation_samples,
         };
         let set = Task::new(self.config).fresh_set(Purpose::Evaluation, samples as usize);
         let plan = Plan::new(self.config, 1, set);
-        let rows = (plan.stride as f64) * (plan.side_by_side as f64);
+        let rows = plan.stride.saturating_mul(plan.side_by_side);
+        let activations = match engine {
+            EngineChoice::Fused => {
+                let costs = InferenceCosts::new(self.config, rows, self.number);
+                costs.threads as f64 * THREAD + costs.bytes
+            }
+            _ => self.replicas * rows as f64 * self.held_in_inference() * self.number,
+        };
+        let features = self.config.features().unwrap_or(Features::OF_IDS);
+        let of = |steps: i64, features: i64| steps as f64 * features as f64;
+        let ids = of(self.config.n_in, features.source) + of(self.config.n_out, features.target);
+        let ids = 5.0 * ids * ID;
+        let sequences = plan.side_by_side as f64 * self.sequence();
+        let bytes = activations + self.replicas * (rows as f64 * ids + sequences);
+        let fields: &[&str] = match self.config.stateful {
+            true => &["batch_size", "units", "vocab", "replicas", "layers", "embedding"],
+            false => &["units", "vocab", "n_in", "replicas", "layers", "embedding"],
+        };
+        Share { what: "evaluation", bytes, fields }
+    }
+
+    /// Numbers that libtorch's operations hold of a row in inference: activations without those kept for a
+    /// gradient.
+    fn held_in_inference(&self) -> f64 {
         // A decoder runs step by step.
         let decoder = self.model.decoder();
         let nodes = self.model.nodes.iter().zip(decoder).enumerate();
@@ -311,18 +335,7 @@ impl<'a> Sizes<'a> {
         let (held, outputs): (Vec<f64>, Vec<f64>) = of_nodes.unzip();
         let largest = |of: &[f64]| of.iter().copied().fold(0.0, f64::max);
         // All layers' outputs are kept to the end; what the largest layer holds has its own.
-        let held = largest(&held) + outputs.iter().sum::<f64>() - largest(&outputs);
-        let features = self.config.features().unwrap_or(Features::OF_IDS);
-        let of = |steps: i64, features: i64| steps as f64 * features as f64;
-        let ids = of(self.config.n_in, features.source) + of(self.config.n_out, features.target);
-        let ids = 5.0 * ids * ID;
-        let sequences = plan.side_by_side as f64 * self.sequence();
-        let bytes = self.replicas * (rows * (held * self.number + ids) + sequences);
-        let fields: &[&str] = match self.config.stateful {
-            true => &["batch_size", "units", "vocab", "replicas", "layers", "embedding"],
-            false => &["units", "vocab", "n_in", "replicas", "layers", "embedding"],
-        };
-        Share { what: "evaluation", bytes, fields }
+        largest(&held) + outputs.iter().sum::<f64>() - largest(&outputs)
     }
 
     /// Bytes of one replica's data of an epoch, from which batches are taken.

@@ -3,10 +3,12 @@
 
 use std::ops::Range;
 
+use super::additive::Pairs;
 use super::sequence::Sequence;
-use super::{Attention, ScoreMode};
+use super::{Attention, ScoreMode, step};
 use crate::kernels::float::Real;
 use crate::kernels::product::{Matrix, Onto, Order, multiply};
+use crate::kernels::softmax::softmax;
 use crate::model::layers::pass::{
     Buffers, Factors, Gradient, GradientSum, InputGradients, Inputs, Pass, Weights, put,
 };
@@ -41,6 +43,8 @@ pub struct AttentionPass<F> {
     d_scale: Vec<F>,
     sequence: Sequence<F>,
     places: Places,
+    /// Whether the next forward pass is over the same source.
+    goes_on: bool,
 }
 
 /// The pass of `layer` for `rows` rows.
@@ -71,6 +75,7 @@ pub fn pass<F: Real>(
         d_scale: buffers.take(),
         sequence: Sequence::new(layer, buffers),
         places: Places::default(),
+        goes_on: false,
     }
 }
 
@@ -87,8 +92,8 @@ impl<F: Real> AttentionPass<F> {
         }
     }
 
-    /// Multiplies all queries and keys by their kernels.
-    fn project(&mut self, decoder: &[F], encoder: &[F], weights: &Weights<'_, F>) {
+    /// Multiplies all queries by their kernels, and with `keys_too` all keys.
+    fn project(&mut self, decoder: &[F], encoder: &[F], weights: &Weights<'_, F>, keys_too: bool) {
         let [query_width, key_width] = self.widths;
         let (queries, keys) = (Matrix::new(decoder, query_width), Matrix::new(encoder, key_width));
         let kernel = |weight| weights.matrix(weight, self.sequence.compared);
@@ -101,7 +106,9 @@ impl<F: Real> AttentionPass<F> {
             ScoreMode::Additive => {
                 let kernels = [QUERY_KERNEL, KEY_KERNEL].map(kernel);
                 multiply(queries, kernels[0], &mut self.queries, Onto::Nothing, Order::Up);
-                multiply(keys, kernels[1], &mut self.keys, Onto::Nothing, Order::Up);
+                if keys_too {
+                    multiply(keys, kernels[1], &mut self.keys, Onto::Nothing, Order::Up);
+                }
             }
         }
     }
@@ -115,6 +122,37 @@ impl<F: Real> AttentionPass<F> {
         if self.score == ScoreMode::Additive {
             copy_rows(&self.keys, *compared, *compared, source, keys);
         }
+    }
+
+    /// Computes the contexts of the sequence at `places`.
+    fn sequence_of(&mut self, places: &Places, encoder: &[F], scale: &[F]) {
+        self.gather(places, encoder);
+        let ([target, _], of_row) = (places.iter(), self.weights_of(places));
+        self.sequence.forward(scale, &mut self.weights[of_row]);
+        let [query_width, key_width] = self.widths;
+        for (place, context) in target.zip(self.sequence.contexts.chunks_exact(key_width)) {
+            let first = place * (key_width + query_width);
+            self.outputs[first..first + key_width].copy_from_slice(context);
+        }
+    }
+
+    /// The same of one that has one step of the target.
+    fn step_of(&mut self, places: &Places, encoder: &[F], scale: &[F]) {
+        let ([query_width, key_width], of_row) = (self.widths, self.weights_of(places));
+        let (weights, source) = (&mut self.weights[of_row], &places.source[..]);
+        let Sequence { compared, term, .. } = &mut self.sequence;
+        let place = places.target[0];
+        let query = &self.queries[place * *compared..][..*compared];
+        match self.score {
+            ScoreMode::Dot | ScoreMode::General => step::products(query, encoder, source, weights),
+            ScoreMode::Additive => {
+                let pairs = Pairs { queries: query, keys: &self.keys, scale };
+                step::sums(pairs, source, term, weights);
+            }
+        }
+        softmax(weights, source.len());
+        let context = &mut self.outputs[place * (key_width + query_width)..][..key_width];
+        step::mean(weights, encoder, source, context);
     }
 
     /// The place of the weights of the sequence at `places`.
@@ -176,23 +214,23 @@ impl<F: Real> Pass<F> for AttentionPass<F> {
     fn forward(&mut self, inputs: Inputs<'_, F>, weights: &Weights<'_, F>) {
         let [decoder, encoder] =
             [self.decoder, self.encoder].map(|node| inputs.nodes[node].outputs());
-        let [query_width, key_width] = self.widths;
+        let (scale, goes_on) = (weights.values[SCALE], std::mem::take(&mut self.goes_on));
         self.resize(inputs.rows);
-        self.project(decoder, encoder, weights);
+        self.project(decoder, encoder, weights, !goes_on);
         let mut places = std::mem::take(&mut self.places);
         for row in 0..inputs.rows.target.rows() {
             places.set(inputs.rows, row);
-            self.gather(&places, encoder);
-            let ([target, _], of_row) = (places.iter(), self.weights_of(&places));
-            self.sequence.forward(weights.values[SCALE], &mut self.weights[of_row]);
-            for (place, context) in target.zip(self.sequence.contexts.chunks_exact(key_width)) {
-                let width = key_width + query_width;
-                let output = &mut self.outputs[place * width..][..width];
-                output[..key_width].copy_from_slice(context);
-                output[key_width..].copy_from_slice(&decoder[place * query_width..][..query_width]);
+            match goes_on {
+                true => self.step_of(&places, encoder, scale),
+                false => self.sequence_of(&places, encoder, scale),
             }
         }
         self.places = places;
+        let [query_width, key_width] = self.widths;
+        let outputs = self.outputs.chunks_exact_mut(key_width + query_width);
+        for (output, query) in outputs.zip(decoder.chunks_exact(query_width)) {
+            output[key_width..].copy_from_slice(query);
+        }
     }
 
     fn backward(&mut self, gradients: InputGradients<'_, F>, weights: &Weights<'_, F>) {
@@ -245,6 +283,10 @@ impl<F: Real> Pass<F> for AttentionPass<F> {
 
     fn gradient(&mut self) -> &mut Gradient<F> {
         &mut self.gradient
+    }
+
+    fn carry(&mut self) {
+        self.goes_on = true;
     }
 }
 

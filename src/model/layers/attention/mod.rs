@@ -3,6 +3,7 @@
 mod additive;
 pub mod fused;
 mod sequence;
+mod step;
 pub mod torch;
 
 use super::{Costs, Spec, Weight};

@@ -37,7 +37,7 @@ pub struct Sequence<F> {
     /// `(Tout, Tin)`: the gradient of α, then of the scores.
     d_scores: Vec<F>,
     /// W numbers for the terms of an additive score.
-    term: Vec<F>,
+    pub term: Vec<F>,
 }
 
 impl<F: Real> Sequence<F> {

@@ -1,8 +1,10 @@
 //! The pass of an embedding over some rows of a batch: rows of the table are copied, and gradients
-//! are added to the rows.
+//! are added to the rows. In inference it may read probabilities of ids, and puts out the mean of
+//! the rows, weighted by them.
 
 use super::Embedding;
 use crate::kernels::float::Real;
+use crate::kernels::product::{Matrix, Onto, Order, multiply};
 use crate::model::layers::pass::{
     Buffers, Factors, Gradient, GradientSum, InputGradients, Inputs, Pass, Weights,
 };
@@ -39,7 +41,17 @@ impl<F: Real> Pass<F> for EmbeddingPass<F> {
         let total = inputs.rows.along(self.along).total();
         self.outputs.resize(total * self.units, F::default());
         self.gradient.outputs.resize(total * self.units);
-        let ids = inputs.ids(self.read);
+        let (ids, x) = (inputs.ids(self.read), inputs.vectors(self.read));
+        if ids.is_empty() {
+            let Self { outputs, units, .. } = self;
+            return match x {
+                [] => outputs.fill(F::default()),
+                x => {
+                    let x = Matrix::new(x, table.len() / *units);
+                    multiply(x, Matrix::new(table, *units), outputs, Onto::Nothing, Order::Up);
+                }
+            };
+        }
         for (vector, id) in self.outputs.chunks_exact_mut(self.units).zip(ids) {
             vector.copy_from_slice(&table[id * self.units..][..self.units]);
         }

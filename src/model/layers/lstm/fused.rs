@@ -93,9 +93,13 @@ impl<F: Real> LstmPass<F> {
         }
     }
 
-    /// Projects vectors, one for each step.
+    /// Projects vectors, one for each step, or zeros where there are none.
     fn project(&mut self, x: &[F], weights: &Weights<'_, F>) {
         let (kernel, bias) = (weights.values[KERNEL], weights.values[BIAS]);
+        if x.is_empty() {
+            let gates = self.steps.gates.chunks_exact_mut(bias.len());
+            return gates.for_each(|gates| gates.copy_from_slice(bias));
+        }
         affine(Matrix::new(self.mask.of(x), self.inputs), kernel, bias, &mut self.steps.gates);
     }
 
@@ -137,9 +141,13 @@ impl<F: Real> Pass<F> for LstmPass<F> {
             self.mask.apply(inputs.vectors(self.read), self.input_axis(inputs.rows));
         }
         match self.reads {
-            InputKind::Ids => self.look_up(inputs.ids(self.read), weights),
             InputKind::OneVector => self.repeat(inputs.vectors(self.read), inputs.rows, weights),
             InputKind::Vectors => self.project(inputs.vectors(self.read), weights),
+            InputKind::Ids => match inputs.ids(self.read) {
+                // In inference, probabilities in place of ids.
+                [] => self.project(inputs.vectors(self.read), weights),
+                ids => self.look_up(ids, weights),
+            },
         }
         self.steps.forward(axis, weights.matrix(RECURRENT, 4 * self.units));
     }

@@ -1,5 +1,6 @@
 //! Softmax and cross-entropy of a dense layer's rows in one pass.
 
+use super::LEAST;
 use crate::kernels::float::{Real, widest};
 use crate::kernels::rows::reduce;
 use crate::model::losses::Score;
@@ -51,9 +52,24 @@ fn cross_entropy_body<F: Real>(
     }
 }
 
+/// The loss of an answer with `probabilities` against the id `target`.
+pub fn of_answer<F: Real>(probabilities: &[F], target: i64) -> f64 {
+    let probability: f64 = probabilities[target as usize].into();
+    // What is not a number stays so.
+    -(if probability < LEAST { LEAST } else { probability }).ln()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_answer_s_loss_is_bounded_and_what_is_not_a_number_shows() {
+        let probabilities = [0.25, 0.0, 1.0, f64::NAN];
+        let losses = [0, 1, 2, 3].map(|target| of_answer(&probabilities, target));
+        assert_eq!(losses[..3], [4f64.ln(), -LEAST.ln(), 0.0]);
+        assert!(losses[3].is_nan());
+    }
 
     /// Loss and gradient of one row, from the formula.
     fn exact(logits: &[f64], target: usize, smoothing: f64, scale: f64) -> (f64, Vec<f64>) {

@@ -2,6 +2,7 @@
 
 use tch::{Reduction, TchError, Tensor};
 
+use super::LEAST;
 use crate::model::losses::{BatchScore, Target};
 
 /// Scores `logits` `(R, Tout, B, V)` against the ids `target`, all below V.
@@ -21,9 +22,6 @@ pub fn score(logits: &Tensor, target: Target<'_>, smoothing: f64) -> Result<Batc
     let mean = |of: &Tensor| target.mean(of, logits.kind());
     Ok(BatchScore { loss: mean(&losses)?, metrics: vec![mean(&correct)?] })
 }
-
-/// The least probability that an answer is taken to have been given, as in Keras.
-const LEAST: f64 = 1e-7;
 
 /// The loss `(R)` of answers with `probabilities` `(R, Tout, B, V)` against the ids `target`.
 ///

@@ -40,6 +40,18 @@ pub fn mean_error<F: Real>(
     tally.loss += sum / features as f64;
 }
 
+/// The loss of one row of `outputs` against its `targets`.
+pub fn of_answer<F: Real>(outputs: &[F], targets: &[F], power: Power) -> f64 {
+    let error = |(&output, &target): (&F, &F)| {
+        let d: f64 = (output - target).into();
+        match power {
+            Power::Squared => d * d,
+            Power::Absolute => d.abs(),
+        }
+    };
+    outputs.iter().zip(targets).map(error).sum::<f64>() / targets.len() as f64
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -77,6 +89,9 @@ mod tests {
                 };
                 bound(1e-14, scored::<f64>(&outputs, features, &targets, power));
                 bound(1e-6, scored::<f32>(&outputs, features, &targets, power));
+                let rows = outputs.chunks(features).zip(targets.chunks(features));
+                let sum: f64 = rows.map(|(said, target)| of_answer(said, target, power)).sum();
+                assert!((sum - loss).abs() < 1e-14, "{power:?}: {sum}, not {loss}");
             }
         }
     }
