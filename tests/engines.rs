@@ -613,8 +613,11 @@ fn bits_of(trainer: &Trainer) -> Vec<u64> {
 #[test]
 fn many_steps_at_a_time_are_the_same_as_one_by_one() {
     for case in several_blocks() {
-        for (replicas, threads) in [(1, 1), (1, 2), (3, 2), (4, 2)] {
+        let unclipped = [(1, 1), (1, 2), (3, 2), (4, 2)].map(|of| (of, None));
+        let clipped = [(1, 2), (4, 2)].map(|of| (of, Some(0.05)));
+        for ((replicas, threads), global_clipnorm) in unclipped.into_iter().chain(clipped) {
             let config = Config { replicas, threads: Some(threads), ..training_of(case.clone()) };
+            let config = Config { global_clipnorm, ..config };
             let (together, _) = training::train(&config, host());
             let mut one_by_one = Trainer::new(&config, host()).unwrap();
             let source = Batches::new(&config, &Task::new(&config), 0);
@@ -636,8 +639,9 @@ fn many_steps_at_a_time_are_the_same_as_one_by_one() {
 
 #[test]
 fn training_replica_by_replica_changes_no_bit() {
-    for case in several_blocks() {
-        let config = Config { replicas: 4, ..training_of(case) };
+    for (number, case) in several_blocks().into_iter().enumerate() {
+        let global_clipnorm = [None, Some(0.05)][number % 2];
+        let config = Config { replicas: 4, global_clipnorm, ..training_of(case) };
         // Two threads train two of four replicas each; three threads share every step of all four.
         let [by_replica, step_by_step] = [2, 3].map(|threads| {
             let config = Config { threads: Some(threads), ..config.clone() };

@@ -71,6 +71,38 @@ fn largest_body<F: Real>(rows: &[F], columns: usize, places: &mut [usize]) {
     }
 }
 
+/// Numbers whose squares are added up in their own type, before the sum is taken as float64.
+const SQUARES: usize = 4096;
+
+widest! {
+    /// Adds the square of every number to `sum`.
+    add_squares<F: Real>(sum: &mut f64, numbers: &[F]) by add_squares_body
+}
+
+#[inline(always)]
+fn add_squares_body<F: Real>(sum: &mut f64, numbers: &[F]) {
+    for some in numbers.chunks(SQUARES) {
+        let mut runs = [F::default(); 16];
+        let chunks = some.chunks_exact(16);
+        let rest = chunks.remainder();
+        for chunk in chunks {
+            runs.iter_mut().zip(chunk).for_each(|(run, &x)| *run += x * x);
+        }
+        runs.iter_mut().zip(rest).for_each(|(run, &x)| *run += x * x);
+        *sum += runs.iter().map(|&run| -> f64 { run.into() }).sum::<f64>();
+    }
+}
+
+widest! {
+    /// Multiplies every number by `scale`.
+    scale<F: Real>(numbers: &mut [F], scale: F) by scale_body
+}
+
+#[inline(always)]
+fn scale_body<F: Real>(numbers: &mut [F], scale: F) {
+    numbers.iter_mut().for_each(|x| *x = *x * scale);
+}
+
 /// `f` over all numbers, in 16 interleaved runs that fit into vector registers.
 #[inline(always)]
 pub fn reduce<F: Real>(numbers: &[F], start: F, f: impl Fn(F, F) -> F) -> F {

@@ -4,6 +4,12 @@ use tch::{Kind, TchError, Tensor};
 
 use crate::tensor::parameters::Parameters;
 
+/// What a gradient with this norm is multiplied by, so that it has at most `most`: 0 if the norm is infinite, and not a
+/// number if the norm is none.
+pub fn factor(norm: f64, most: f64) -> f64 {
+    if norm <= most { 1.0 } else { most / norm }
+}
+
 /// Scales every replica's gradient g by min(1, `most` / ‖g‖₂), the norm taken over all of its
 /// parameters, and returns ‖g‖₂ `(R)`. A norm that is not finite stays what it is.
 ///

@@ -4,7 +4,7 @@
 
 pub mod optimizer;
 
-mod clipping;
+pub mod clipping;
 pub mod rule;
 
 mod adam;

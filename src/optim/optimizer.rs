@@ -121,9 +121,10 @@ impl Optimizer {
         Ok(norm)
     }
 
-    /// Whether an update needs the whole gradient before it begins.
-    pub fn clips(&self) -> bool {
-        self.global_clipnorm.is_some()
+    /// The most that a replica's gradient may have as its norm, if it is clipped: then an update needs the
+    /// whole gradient before it begins.
+    pub fn clipnorm(&self) -> Option<f64> {
+        self.global_clipnorm
     }
 
     /// Counts an update, which is the caller's to apply to every parameter of each replica; `None` is one

@@ -5,7 +5,7 @@ use super::block::Block;
 use super::transposed::Transposed;
 use crate::kernels::float::Real;
 use crate::kernels::product::{Matrix, Onto, Order, multiply, panel};
-use crate::kernels::rows::{scatter, scatter_scaled, sum_rows};
+use crate::kernels::rows::{add_squares, scale, scatter, scatter_scaled, sum_rows};
 use crate::kernels::transpose::transpose;
 use crate::model::layers::pass::{Factors, Inputs};
 use crate::optim::memory::ParameterSlice;
@@ -75,6 +75,29 @@ impl<F: Real> WeightRows<'_, F> {
             None => gradient,
         };
         self.rows.sum(self.blocks, gradient);
+        if let Some(update) = update {
+            update.apply(theta, slots, gradient);
+        }
+        if copies {
+            self.copy();
+        }
+    }
+
+    /// Sums the gradient over the blocks into its buffer. Returns the sum of its squares.
+    pub fn differentiate(&mut self) -> f64 {
+        let mut squares = 0.0;
+        self.rows.sum(self.blocks, self.slice.gradient);
+        add_squares(&mut squares, self.slice.gradient);
+        squares
+    }
+
+    /// Multiplies what [`WeightRows::differentiate`] left by `factor` and applies `update`, if any; with
+    /// `copies`, the weights are copied for the next step's backward pass.
+    pub fn learn_clipped(&mut self, update: Option<&Update>, factor: f64, copies: bool) {
+        let ParameterSlice { theta, slots, gradient } = &mut self.slice;
+        if factor != 1.0 {
+            scale(gradient, F::from_f64(factor));
+        }
         if let Some(update) = update {
             update.apply(theta, slots, gradient);
         }

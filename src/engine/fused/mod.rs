@@ -37,6 +37,7 @@ use crate::model::layers::pass::{Pass, WEIGHTS, Weights};
 use crate::model::losses::{Score, Scores};
 use crate::model::network::State;
 use crate::model::{Model, Node, Read};
+use crate::optim::clipping;
 use crate::optim::memory::Memory;
 use crate::optim::optimizer::Optimizer;
 use crate::optim::rule::Update;
@@ -197,7 +198,7 @@ impl<F: Real> Fused<F> {
     }
 
     /// Does all steps of a replica on one thread; the threads share the replicas.
-    fn learn_by_replica(&mut self, inputs: &[StepInput<'_, F>]) -> Vec<Vec<Score>> {
+    fn learn_by_replica(&mut self, inputs: &[StepInput<'_, F>]) -> Vec<Learnt> {
         let alone = ThreadPool::new(1);
         let blocks_each = self.blocks.len() / self.layouts.len();
         let blocks = self.blocks.chunks_exact_mut(blocks_each);
@@ -205,24 +206,36 @@ impl<F: Real> Fused<F> {
         let mut replicas: Vec<_> =
             replicas.map(|(blocks, transposed)| (blocks, transposed, Vec::new())).collect();
         self.pool.each_with(&mut self.scratch, &mut replicas, |scratch, replica| {
-            let (blocks, transposed, scores) = replica;
-            *scores = learn_steps(&alone, from_mut(scratch), blocks, from_mut(*transposed), inputs);
+            let (blocks, transposed, steps) = replica;
+            *steps = learn_steps(&alone, from_mut(scratch), blocks, from_mut(*transposed), inputs);
         });
-        let of_step =
-            |step: usize| replicas.iter().flat_map(move |(.., scores)| scores[step].clone());
-        (0..inputs.len()).map(|step| of_step(step).collect()).collect()
+        let mut together: Vec<Learnt> = inputs.iter().map(|_| Learnt::default()).collect();
+        for step in replicas.into_iter().map(|(.., steps)| steps) {
+            for (all, own) in together.iter_mut().zip(step) {
+                all.scores.extend(own.scores);
+                all.norms.extend(own.norms);
+            }
+        }
+        together
     }
 }
 
-/// Does all steps of the replicas of `blocks`, the threads of `pool` sharing each step. Returns the
-/// scores, step by step.
+/// What a step told, replica by replica.
+#[derive(Debug, Default)]
+struct Learnt {
+    scores: Vec<Score>,
+    /// Norms of the gradients before they were clipped; none where they are not.
+    norms: Vec<f64>,
+}
+
+/// Does all steps of the replicas of `blocks`, the threads of `pool` sharing each step. Returns what each told.
 fn learn_steps<F: Real>(
     pool: &ThreadPool,
     scratch: &mut [Vec<F>],
     blocks: &mut [Block<F>],
     transposed: &mut [Transposed<F>],
     inputs: &[StepInput<'_, F>],
-) -> Vec<Vec<Score>> {
+) -> Vec<Learnt> {
     let (each, first) = (blocks.len() / transposed.len(), blocks[0].replica);
     let step = |(number, input): (usize, &StepInput<'_, F>)| {
         if number == 0 {
@@ -236,13 +249,41 @@ fn learn_steps<F: Real>(
             }
         });
         let is_last = number + 1 == inputs.len();
-        pool.each_with(scratch, &mut input.weight_rows(blocks, transposed), |scratch, rows| {
-            let update = input.updates.get(rows.replica()).and_then(Option::as_ref);
-            rows.learn(update, (!is_last).then_some(scratch));
-        });
-        blocks.chunks_exact(each).map(score).collect()
+        let mut shares = input.weight_rows(blocks, transposed);
+        let norms = match input.clipnorm {
+            Some(most) => {
+                let norms = norms(pool, &mut shares, first..first + blocks.len() / each);
+                pool.each(&mut shares, |rows| {
+                    let factor = clipping::factor(norms[rows.replica() - first], most);
+                    rows.learn_clipped(input.update(rows.replica()), factor, !is_last);
+                });
+                norms
+            }
+            None => {
+                pool.each_with(scratch, &mut shares, |scratch, rows| {
+                    rows.learn(input.update(rows.replica()), (!is_last).then_some(scratch));
+                });
+                Vec::new()
+            }
+        };
+        Learnt { scores: blocks.chunks_exact(each).map(score).collect(), norms }
     };
     inputs.iter().enumerate().map(step).collect()
+}
+
+/// Leaves the gradient of all `shares` in its buffer. Returns the norm of each of the `replicas`, added up in
+/// the order of the shares; 0 for one that learns no more.
+fn norms<F: Real>(
+    pool: &ThreadPool,
+    shares: &mut [WeightRows<'_, F>],
+    replicas: Range<usize>,
+) -> Vec<f64> {
+    let mut squares = vec![0.0; shares.len()];
+    let mut each: Vec<_> = shares.iter_mut().zip(&mut squares).collect();
+    pool.each(&mut each, |(rows, squares)| **squares = rows.differentiate());
+    let mut sums = vec![0.0; replicas.len()];
+    shares.iter().zip(squares).for_each(|(rows, own)| sums[rows.replica() - replicas.start] += own);
+    sums.into_iter().map(f64::sqrt).collect()
 }
 
 impl<F: Real> Engine for Fused<F> {
@@ -265,9 +306,6 @@ impl<F: Real> Engine for Fused<F> {
         steps: &[Step],
         state: State,
     ) -> Result<StepResults, TchError> {
-        if steps.len() > 1 && optimizer.clips() {
-            return Err(TchError::Shape(format!("{} steps at a time, with clipping", steps.len())));
-        }
         let begin = Instant::now();
         self.pool.employ(self.pace.threads());
         let rows = steps.first().map_or(0, |step| step.ids.size());
@@ -289,18 +327,17 @@ impl<F: Real> Engine for Fused<F> {
             inputs.push(StepInput {
                 context: Context { model: &model, layouts: &layouts, memory, batch, masks, orders },
                 from_zeros: step.starts_epoch || !self.config.stateful,
-                updates: if optimizer.clips() { Vec::new() } else { optimizer.begin() },
+                updates: optimizer.begin(),
+                clipnorm: optimizer.clipnorm(),
                 stopped: &stopped,
             });
         }
-        let scores = if steps.len() > 1 && by_replica(&self.config, self.pool.threads()) {
+        let learnt = if steps.len() > 1 && by_replica(&self.config, self.pool.threads()) {
             self.learn_by_replica(&inputs)
         } else {
             let (blocks, transposed) = (&mut self.blocks, &mut self.transposed);
             learn_steps(&self.pool, &mut self.scratch, blocks, transposed, &inputs)
         };
-        let grad_norm =
-            if optimizer.clips() { optimizer.update(parameters, &self.pool)? } else { None };
         self.for_each_state(&state, |replica, node, state| {
             for (last, carried) in node.state().into_iter().zip(state) {
                 match stopped[replica] {
@@ -311,11 +348,14 @@ impl<F: Real> Engine for Fused<F> {
             }
         })?;
         self.pace.took(steps.len(), begin.elapsed());
-        let scored = |scores| {
-            let grad_norm = grad_norm.as_ref().map(Tensor::shallow_clone);
-            Scored { scores: Scores::Host(scores), grad_norm }
+        let clips = optimizer.clipnorm().is_some();
+        let scored = |Learnt { scores, norms }| {
+            let norms = clips.then(|| Tensor::f_from_slice::<f64>(&norms)).transpose()?;
+            let grad_norm = norms.map(|of| of.f_to_kind(parameters.flat().kind())).transpose()?;
+            Ok(Scored { scores: Scores::Host(scores), grad_norm })
         };
-        Ok(StepResults { scored: scores.into_iter().map(scored).collect(), state })
+        let scored = learnt.into_iter().map(scored).collect::<Result<_, TchError>>()?;
+        Ok(StepResults { scored, state })
     }
 }
 
@@ -324,14 +364,21 @@ struct StepInput<'a, F> {
     context: Context<'a, F>,
     /// Whether the state starts from zeros instead of being carried.
     from_zeros: bool,
-    /// How each replica's weights are updated as soon as their gradient is known; empty where it is
-    /// clipped first.
+    /// How each replica's weights are updated, as soon as their gradient is known or, where it is clipped,
+    /// its norm.
     updates: Vec<Option<Update>>,
+    /// The most that a gradient's norm may be, where it is clipped.
+    clipnorm: Option<f64>,
     /// Which replicas learn no more.
     stopped: &'a [bool],
 }
 
 impl<'a, F: Real> StepInput<'a, F> {
+    /// That of a replica, if it learns.
+    fn update(&self, replica: usize) -> Option<&Update> {
+        self.updates.get(replica)?.as_ref()
+    }
+
     /// The weights of those replicas of `blocks` that learn, in shares of some rows.
     fn weight_rows<'b>(
         &self,
@@ -352,15 +399,13 @@ fn by_replica(config: &Config, threads: usize) -> bool {
     let replicas = config.replicas as usize;
     // Threads without a replica in the last round wait for the others.
     let waiting = replicas.next_multiple_of(threads) - replicas;
-    replicas > 1 && 4 * waiting <= replicas && config.global_clipnorm.is_none()
+    replicas > 1 && 4 * waiting <= replicas
 }
 
 /// The most steps of one call: [`pace::MOST_STEPS`], or fewer where batches are large.
 pub fn most_steps(config: &Config) -> usize {
-    // Clipping needs the whole gradient between two steps.
-    let most = if config.global_clipnorm.is_some() { 1 } else { pace::MOST_STEPS };
     let fit = IDS_AT_A_TIME / loader::ids_of_a_step(config).max(1);
-    most.min(fit.max(1) as usize)
+    pace::MOST_STEPS.min(fit.max(1) as usize)
 }
 
 /// About how many ids the steps of one call have at most: some megabytes.
@@ -519,9 +564,7 @@ mod tests {
         assert_eq!(threads(&echo), [1]);
         assert_eq!(threads(&Config { units: 512, ..echo.clone() }), [1], "one block of rows");
         assert_eq!(threads(&Config { replicas: 16, ..echo.clone() }), [device::cores().min(16)]);
-        assert_eq!(threads(&Config { replicas: 2, ..echo.clone() }), [device::cores().min(2)]);
-        let clipped = Config { replicas: 2, global_clipnorm: Some(1.0), ..echo };
-        assert_eq!(threads(&clipped), [1], "not by replica");
+        assert_eq!(threads(&Config { replicas: 2, ..echo }), [device::cores().min(2)]);
         let choices = threads(&reverse);
         assert!(choices.is_sorted() && choices[0] == 1);
         assert_eq!(choices.last(), Some(&device::cores().min(4)));
@@ -534,7 +577,6 @@ mod tests {
         assert!([1, 2].map(|threads| apart(1, threads)) == [false; 2], "one replica");
         assert!(apart(2, 1) && apart(2, 2) && !apart(2, 4));
         assert!(!apart(3, 2) && apart(5, 2) && apart(10, 4) && !apart(10, 16));
-        assert!(!by_replica(&Config { global_clipnorm: Some(1.0), ..config(4) }, 2));
     }
 
     #[test]
@@ -546,9 +588,8 @@ mod tests {
         assert!(most_steps(&large) as i64 * ids <= IDS_AT_A_TIME.max(ids), "{ids}");
         let long = Config { replicas: 100, n_in: 1000, n_out: 1, ..reverse.clone() };
         assert_eq!(most_steps(&long), 1);
-        let huge = Config { replicas: i64::MAX, n_in: i64::MAX, ..reverse.clone() };
+        let huge = Config { replicas: i64::MAX, n_in: i64::MAX, ..reverse };
         assert_eq!(most_steps(&huge), 1);
-        assert_eq!(most_steps(&Config { global_clipnorm: Some(1.0), ..reverse }), 1);
     }
 
     #[test]

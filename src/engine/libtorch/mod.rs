@@ -135,7 +135,7 @@ impl Engine for Libtorch {
         let [step] = steps else {
             return Err(TchError::Shape(format!("{} steps at a time, expected 1", steps.len())));
         };
-        let clipped = optimizer.clips();
+        let clipped = optimizer.clipnorm().is_some();
         let batch = step.ids.on_device(self.device, parameters.flat().kind())?;
         let masks = StepMasks { masks: &self.masks, step: step.number };
         let masks = self.network.masks(batch.size as i64, masks)?;
