@@ -199,19 +199,33 @@ def peak(bench):
         bench.add("peak", experiment.name, 1, SEQLAB, 1, "products of a step", mflop, "MFLOP")
 
 
-def pieces(bench):
-    """What a step is spent on, out of criterion's estimates; nothing where there are none."""
+def estimates(bench, beginning):
+    """What criterion measured in the groups whose names begin so: group, function, operations, median in ns."""
     for path in sorted(Path(bench.criterion).glob("**/new/benchmark.json")):
         about = json.loads(path.read_text())
-        experiment = about["group_id"].split("/")[-1]
-        piece = about.get("function_id") or about.get("value_str")
+        group, name = about["group_id"], about.get("function_id") or about.get("value_str")
+        if group.startswith(beginning):
+            median = json.loads(path.with_name("estimates.json").read_text())["median"]
+            operations = (about.get("throughput") or {}).get("Elements")
+            yield group.removeprefix(beginning), name, operations, median["point_estimate"]
+
+
+def pieces(bench):
+    """What a step is spent on, out of criterion's estimates; nothing where there are none."""
+    for experiment, piece, _, ns in estimates(bench, "pieces/"):
         if experiment in (e.name for e in ALL) and piece in (*PIECES, "step"):
-            estimates = json.loads(path.with_name("estimates.json").read_text())
-            ms = estimates["median"]["point_estimate"] / 1e6
-            bench.add("pieces", experiment, 1, SEQLAB, 1, piece, ms, "ms")
+            bench.add("pieces", experiment, 1, SEQLAB, 1, piece, ns / 1e6, "ms")
+
+
+def libraries(bench):
+    """What is written by hand beside libraries, likewise."""
+    for experiment, name, operations, ns in estimates(bench, "libraries/"):
+        what, _, who = name.rpartition(", ")
+        value, unit = (operations / ns, "GFLOP/s") if operations else (ns / 1e3, "µs")
+        bench.add("libraries", experiment, 1, who, 1, what, value, unit)
 
 
 GROUPS = {
     function.__name__: function
-    for function in (steps, replicas, pairs, startup, tutorial, memory, growth, peak, pieces)
+    for function in (steps, replicas, pairs, startup, tutorial, memory, growth, peak, pieces, libraries)
 }

@@ -35,6 +35,9 @@ PIECES = [
     "weight gradients",
     "adam",
 ]
+PRODUCTS = ["time step", "weight gradient"]
+MULTIPLIERS = [SEQLAB, "matrixmultiply", "libtorch"]
+TEAMS = [SEQLAB, "rayon"]
 # A fit to measured times is never exactly 1.
 EXPONENT = 1.05
 
@@ -324,6 +327,23 @@ def pieces(results):
     return table(["share of a step", "step, ms", *PIECES, "rest"], rows)
 
 
+def libraries(results):
+    rows = []
+    for experiment in EXPERIMENTS:
+        for product in PRODUCTS:
+            speeds = [results.median("libraries", experiment, who, product) for who in MULTIPLIERS]
+            if None not in speeds:
+                rows.append([experiment, product, *map(number, speeds)])
+    header = ["product, GFLOP/s", "", *MULTIPLIERS]
+    alone = results.median("libraries", "threads", "no thread", "one item")
+    teams = [results.median("libraries", "threads", who, "an item each") for who in TEAMS]
+    if alone is None or None in teams:
+        return table(header, rows)
+    times = [number(time) for time in [alone, *teams]]
+    header_of_threads = ["µs", "one item, no thread", *(f"an item each, {who}" for who in TEAMS)]
+    return "\n".join([table(header, rows), table(header_of_threads, [["two threads", *times]])])
+
+
 def agreement(results):
     rows = []
     keys = {key[1:3] for key in results.values if key[0] == "agreement"}
@@ -394,6 +414,13 @@ SECTIONS = {
         "the rest is look-ups of ids and the gradients of what was looked up, a repeated vector's "
         "projection, biases, and copies.",
         pieces,
+    ),
+    "libraries": (
+        "Products and threads beside libraries",
+        "By `cargo bench --bench libraries`. Products on one thread: a block's rows times the recurrent "
+        "kernel, added to the gates of a time step, and the sum of that kernel's gradient over all time "
+        "steps. Threads: a job of one item for each of two.",
+        libraries,
     ),
 }
 

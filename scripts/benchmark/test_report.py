@@ -102,6 +102,18 @@ class Files(unittest.TestCase):
         self.assertEqual(text.count("| pairs-32 | 10 | "), 2)
         self.assertIn("| pairs-32 | 1 | 3.000 ± 0.500 |", text)
 
+    def test_products_and_threads_stand_beside_those_of_libraries(self):
+        speeds = [("seqlab", 120), ("matrixmultiply", 60), ("libtorch", 40)]
+        rows = [row(who, speed, "libraries", metric="time step") for who, speed in speeds]
+        rows += [row("seqlab", 1, "libraries", metric="weight gradient")]
+        text = report.markdown(rows, MACHINE)
+        self.assertIn("| echo | time step | 120 | 60.0 | 40.0 |", text)
+        self.assertNotIn("weight gradient |", text)
+        self.assertNotIn("two threads", text)
+        times = [("no thread", "one item", 2), ("seqlab", "an item each", 2.5), ("rayon", "an item each", 4)]
+        rows += [row(who, time, "libraries", "threads", metric=what) for who, what, time in times]
+        self.assertIn("| two threads | 2.00 | 2.50 | 4.00 |", report.markdown(rows, MACHINE))
+
     def test_other_columns_are_refused(self):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "bench.csv"

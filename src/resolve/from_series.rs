@@ -48,7 +48,7 @@ pub(super) const NEEDED: [&str; 13] = [
 const OF_NUMBERS: usize = 2;
 
 /// What is found besides, where it suits the model.
-pub(super) const FOUND: [&str; 14] = [
+pub(super) const FOUND: [&str; 15] = [
     "validation_samples",
     "evaluation_samples",
     "return_sequences",
@@ -61,6 +61,7 @@ pub(super) const FOUND: [&str; 14] = [
     "global_clipnorm",
     "validate_every",
     "early_stopping",
+    "early_stopping_mode",
     "early_stopping_patience",
     "restore_best_weights",
 ];

@@ -34,6 +34,8 @@ impl Study {
         text += &self.sources();
         let _ = write!(text, "\n## Data\n\nTo be had: {}.\n", escaped(&self.data));
         text += EACH;
+        let seconds: f64 = self.runs.iter().map(|run| run.train_seconds).sum();
+        let _ = writeln!(text, "\nTraining took {:.0} minutes in all.", seconds / 60.0);
         for run in &self.runs {
             text += &run.section();
         }
@@ -185,17 +187,19 @@ impl Run {
     fn section(&self) -> String {
         let last = self.seed + self.replicas as i64 - 1;
         format!(
-            "\n### {}\n\n```sh\n{}\n```\n\n{} replicas, seeds {} to {last}, {} steps each; {} answers to \
-             the test file; seqlab {} with libtorch {}, {} engine on {}: {}.\n",
+            "\n### {}\n\n```sh\n{}\n```\n\n{} replicas, seeds {} to {last}, {} steps each in {:.0} s; {} answers \
+             to the test file; seqlab {} with libtorch {}, {} engine, {} thread(s) on {}: {}.\n",
             escaped(&self.name),
             self.command,
             self.replicas,
             self.seed,
             thousands(self.steps),
+            self.train_seconds,
             thousands(self.samples as i64),
             escaped(&self.seqlab),
             escaped(&self.libtorch),
             escaped(&self.engine),
+            self.threads,
             escaped(&self.device),
             escaped(&self.machine),
         )

@@ -73,6 +73,10 @@ pub struct Run {
     pub samples: usize,
     /// Optimiser steps of each replica.
     pub steps: i64,
+    /// Seconds in the training loop, validation included, all replicas together.
+    pub train_seconds: f64,
+    /// CPU threads that most steps had.
+    pub threads: i64,
     /// What it ran on.
     pub machine: String,
     /// `cpu` or `cuda:N`.
@@ -246,6 +250,8 @@ impl Run {
             diverged: summary.replicas.iter().filter(|of| of.diverged_at_step.is_some()).count(),
             samples,
             steps: summary.steps,
+            train_seconds: summary.train_seconds,
+            threads: summary.threads,
             machine: summary.machine.clone(),
             device: summary.device.clone(),
             engine: summary.engine.clone(),
