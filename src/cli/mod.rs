@@ -55,7 +55,7 @@ enum Action {
     Resume(ResumeArgs),
     /// Train the published experiments over many seeds and set the published figures beside them
     Reproduce(ReproduceArgs),
-    /// Make the report of a directory of runs again
+    /// Make the report of a directory of runs again, or a page of them for a browser
     Report(ReportArgs),
     /// Evaluate a run on fresh sequences, free-running: fed what it said itself, never the target
     Evaluate(EvaluateArgs),
@@ -207,9 +207,16 @@ struct ReproduceArgs {
 
 #[derive(Debug, Args)]
 struct ReportArgs {
-    /// Directory of runs, such as reproduce --out wrote
+    /// Directory of runs, such as reproduce --out wrote; with --html also that of a run
     #[arg(value_name = "DIR")]
     runs: PathBuf,
+    /// Write the runs, finished or not, as one page for a browser that needs no other file, in place of
+    /// report.md and report.json
+    #[arg(long, conflicts_with = "json")]
+    html: bool,
+    /// File to write the page to [default: report.html in DIR]
+    #[arg(long, value_name = "FILE", requires = "html")]
+    out: Option<PathBuf>,
     /// Set changed experiments, too, beside the curve that was published of their preset
     #[arg(long)]
     published_curves: bool,
@@ -539,7 +546,10 @@ impl Action {
                 return commands::resume(&commands::Resume { run, epochs, device, quiet }, out);
             }
             Self::Reproduce(args) => return args.run(out),
-            Self::Report(ReportArgs { runs, published_curves, json }) => {
+            Self::Report(ReportArgs { runs, html: true, out: page, published_curves, .. }) => {
+                commands::html(&commands::Html { runs, published_curves, page }, out)?
+            }
+            Self::Report(ReportArgs { runs, published_curves, json, .. }) => {
                 commands::report(&commands::Report { runs, published_curves, json }, out)?
             }
             Self::Evaluate(args) => {

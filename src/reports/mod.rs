@@ -2,6 +2,8 @@
 //!
 //! Uses finished runs (`run`), and what is below; trains nothing.
 
+pub mod html;
+
 pub mod reproduction;
 pub mod study;
 

@@ -6,6 +6,7 @@ use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::base::error::UserError;
@@ -57,7 +58,7 @@ pub const VALIDATION: [Column; 2] =
     [("val_loss", |row| row.val_loss), ("val_accuracy", |row| row.val_accuracy)];
 
 /// A row of `predictions.csv`: one sequence as text, there of ids or numbers separated by spaces.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PredictionRow {
     /// k.
     pub replica: usize,
@@ -80,6 +81,19 @@ pub fn read(run: &Directory, path: &Path) -> Result<Vec<CurveRow>> {
     let file = run.open_file(path).and_then(|file| input::bounded(file, input::CURVES));
     let file = file.with_context(context)?;
     parse(file).map_err(|e| anyhow!(e)).with_context(context)
+}
+
+/// The first rows of the CSV file at `path` in `run`, at most `most`.
+///
+/// # Errors
+/// If it cannot be read or has other columns; the line is named.
+pub fn first<Row: DeserializeOwned>(run: &Directory, path: &Path, most: usize) -> Result<Vec<Row>> {
+    let context = || format!("cannot read {}", path.display());
+    let file = run.open_file(path).and_then(|file| input::bounded(file, input::CURVES));
+    let mut rows = csv::Reader::from_reader(file.with_context(context)?);
+    let rows = rows.deserialize().take(most);
+    let row = |row: csv::Result<Row>| row.map_err(|e| anyhow!(clipped(&e.to_string())));
+    rows.map(row).collect::<Result<_>>().with_context(context)
 }
 
 /// Finds out whether the `curves.csv` at `path` in `run` is `expected`, all of it.

@@ -40,8 +40,8 @@ impl Reproduction {
         self.caveats(printable) + &table(&self.verdicts(printable))
     }
 
-    /// What keeps the runs from being a result, their names as `shown`.
-    fn caveats(&self, shown: fn(&str) -> String) -> String {
+    /// What keeps the runs from being a result, their names as `shown`, with an empty line after each sentence.
+    pub(in crate::reports) fn caveats(&self, shown: fn(&str) -> String) -> String {
         let few = self.experiments.iter().filter(|e| e.replicas < ENOUGH_REPLICAS);
         let few: Vec<String> = few.map(|e| shown(&e.name)).collect();
         let mut text = String::new();
@@ -74,7 +74,7 @@ impl Reproduction {
 
     /// A row an experiment, a header above, names as `shown`. Where presets were changed, the last
     /// column says how.
-    fn verdicts(&self, shown: fn(&str) -> String) -> Vec<Vec<String>> {
+    pub(in crate::reports) fn verdicts(&self, shown: fn(&str) -> String) -> Vec<Vec<String>> {
         let header = [
             "experiment",
             "published loss",
@@ -116,10 +116,19 @@ impl Reproduction {
 
     /// The comparison with an independent implementation, if any.
     fn references(&self) -> String {
+        let rows = self.reference_rows(escaped);
+        if rows.is_empty() {
+            return String::new();
+        }
+        format!("{}{}", REFERENCES.replace("LATE_EPOCHS", &LATE_EPOCHS.to_string()), pipes(&rows))
+    }
+
+    /// Its rows, a header above, names as `shown`; empty if there is none.
+    pub(in crate::reports) fn reference_rows(&self, shown: fn(&str) -> String) -> Vec<Vec<String>> {
         let mut rows = Vec::new();
-        let first = self.experiments.iter().map(|e| (e, escaped(&e.name), &e.reference));
+        let first = self.experiments.iter().map(|e| (e, shown(&e.name), &e.reference));
         let again = self.experiments.iter();
-        let again = again.map(|e| (e, format!("{}, again", escaped(&e.name)), &e.reference_again));
+        let again = again.map(|e| (e, format!("{}, again", shown(&e.name)), &e.reference_again));
         for (experiment, name, reference) in first.chain(again) {
             let Some(reference) = reference else { continue };
             let measured = &experiment.measured;
@@ -141,12 +150,12 @@ impl Reproduction {
             add("token accuracy", token.as_ref(), &reference.token_accuracy);
             add("exact sequences", exact.as_ref(), &reference.sequence_accuracy);
         }
-        if rows.is_empty() {
-            return String::new();
+        if !rows.is_empty() {
+            let header =
+                ["experiment", "", "independent (seeds)", "seqlab (seeds)", "standard errors"];
+            rows.insert(0, header.map(str::to_owned).to_vec());
         }
-        let header = ["experiment", "", "independent (seeds)", "seqlab (seeds)", "standard errors"];
-        rows.insert(0, header.map(str::to_owned).to_vec());
-        format!("{}{}", REFERENCES.replace("LATE_EPOCHS", &LATE_EPOCHS.to_string()), pipes(&rows))
+        rows
     }
 
     /// How far the published curves are, if there are any.

@@ -204,6 +204,16 @@ impl Reproduction {
         Ok(found)
     }
 
+    /// Those beside which a figure was published.
+    pub(in crate::reports) fn published(&self) -> Self {
+        let has_figure = |experiment: &&Experiment| {
+            let figures = experiment.published.as_ref();
+            figures.is_some_and(|of| of.loss.is_some() || of.accuracy.is_some())
+        };
+        let experiments = self.experiments.iter().filter(has_figure).cloned().collect();
+        Self { experiments, unfinished: Vec::new() }
+    }
+
     /// Writes `report.json` and `report.md` into the directory `path`.
     ///
     /// # Errors
@@ -239,7 +249,7 @@ fn fits(config: &Config, summary: &Summary, rows: &[CurveRow]) -> Result<()> {
 }
 
 /// The run directories right below `path`, by name.
-fn directories(path: &Path) -> Result<Vec<PathBuf>> {
+pub(in crate::reports) fn directories(path: &Path) -> Result<Vec<PathBuf>> {
     let unreadable = |e| UserError::usage(format!("cannot read {}: {e}", path.display()));
     let mut found = Vec::new();
     for entry in std::fs::read_dir(path).map_err(unreadable)? {

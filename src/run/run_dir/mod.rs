@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use crate::base::error::UserError;
 use crate::base::input::{self, if_there};
@@ -165,6 +166,11 @@ impl RunDir {
         let begin = format!("no training has begun there; give it to train --out, or {given}");
         let free = run.place_here()? == Place::Free;
         Err(none.hint(if free { &begin } else { given }).into())
+    }
+
+    /// Whether the directory `path` is a run's: it has a `config.toml`.
+    pub fn is_at(path: &Path) -> bool {
+        path.join(FILES[0]).symlink_metadata().is_ok()
     }
 
     /// Whether anything is called `path`, one of the run's own.
@@ -421,6 +427,28 @@ impl RunDir {
     /// If it cannot be written.
     pub fn predictions(&self) -> Result<CsvFile<PredictionRow>> {
         CsvFile::create(&self.directory, &self.predictions_path())
+    }
+
+    /// The first rows of the CSV file `path` in the run's directory, at most `most`; none if it is not there.
+    ///
+    /// # Errors
+    /// If it cannot be read or has other columns.
+    pub fn first_rows<Row: DeserializeOwned>(&self, path: &Path, most: usize) -> Result<Vec<Row>> {
+        if !self.has(path)? {
+            return Ok(Vec::new());
+        }
+        curves::first(&self.directory, path, most)
+    }
+
+    /// The names of the directories in the run's, sorted.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn folders(&self) -> Result<Vec<OsString>> {
+        let mut names = self.names()?;
+        names.retain(|name| self.directory.names(&self.path().join(name)).is_ok());
+        names.sort();
+        Ok(names)
     }
 
     /// Writes what the run knows of the data of `task`.
