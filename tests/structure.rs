@@ -159,6 +159,15 @@ fn only_curves_rs_names_the_csv_library() {
     );
 }
 
+#[test]
+fn only_the_page_of_runs_knows_html() {
+    forbid(
+        |path| !path.starts_with("reports/html/"),
+        |line| names_crate(line, "askama"),
+        "show runs in a browser through src/reports/html:",
+    );
+}
+
 /// So that no link is followed in a run, no pipe opened, and nothing written into another's directory.
 #[test]
 fn only_directory_rs_opens_and_changes_the_files_of_a_run() {

@@ -20,7 +20,7 @@ const STEPS: [usize; 2] = [60, 40];
 const FAINT: f64 = 0.005;
 
 /// The side of a weight's square, in pixels.
-const SIDE: usize = 16;
+const SIDE: usize = 20;
 /// About the width of a character.
 const CHARACTER: usize = 8;
 
@@ -98,7 +98,7 @@ impl Map {
     /// The room that the longest of `tokens` takes, in pixels.
     fn room(tokens: &BTreeMap<usize, String>) -> usize {
         let longest = tokens.values().map(|token| token.chars().count()).max();
-        CHARACTER * longest.unwrap_or(0) + CHARACTER
+        CHARACTER * longest.unwrap_or(0) + 2 * CHARACTER
     }
 
     /// The room left of the squares, in pixels.
@@ -121,7 +121,7 @@ impl Map {
         self.top() + SIDE * self.targets.len()
     }
 
-    /// Where the square or the middle of the text of step `step` begins.
+    /// Where the square of step `step` begins, behind `from`.
     pub(super) fn place(step: &usize, from: usize) -> usize {
         from + SIDE * step
     }
@@ -154,6 +154,6 @@ mod tests {
         }
         assert_eq!((map.sources.len(), map.targets.len(), map.cut), (2, 1, true));
         assert_eq!(map.weights, [Weight { source: 0, target: 0, weight: 0.75 }]);
-        assert_eq!(map.weights[0].square(&map), (16, 16, "0.75".to_owned()));
+        assert_eq!(map.weights[0].square(&map), (24, 24, "0.75".to_owned()));
     }
 }

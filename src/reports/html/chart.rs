@@ -13,9 +13,15 @@ use crate::run::curves::CurveRow;
 
 /// Stretches of a curve for the script, and of one that is drawn: four points at most in each.
 const STRETCHES: [usize; 2] = [125, 50];
+/// Runs from which on a curve has the fewer points, the more they are.
+const MANY_RUNS: usize = 40;
 
 /// From which ratio on of the largest loss to the smallest a logarithmic axis is the better one.
 const LOGARITHMIC: f64 = 10.0;
+
+/// How many times the steps of the shortest run the longest has at least where a logarithmic axis of steps is the
+/// better one.
+const LONGER: i64 = 10;
 
 /// The drawing's size, and the room around its axes, in pixels: left, right, above, below.
 const SIZE: [f64; 2] = [640.0, 320.0];
@@ -73,6 +79,8 @@ pub(super) struct Chart {
     pub kinds: Vec<Kind>,
     /// Whether its script begins with a logarithmic axis.
     logarithmic: bool,
+    /// Whether its axis of steps is a logarithmic one to begin with.
+    logarithmic_steps: bool,
     /// Its panel.
     panel: usize,
 }
@@ -114,17 +122,30 @@ impl Marks {
     }
 }
 
+/// [`STRETCHES`] of so many runs.
+fn stretches(runs: usize) -> [usize; 2] {
+    STRETCHES.map(|of| (of * MANY_RUNS / runs.max(MANY_RUNS)).max(5))
+}
+
 /// The charts that have anything to show.
 pub(super) fn charts(runs: &[Run]) -> Vec<Chart> {
-    (0..PANELS.len()).filter_map(|panel| Chart::of(panel, runs)).collect()
+    let steps = |run: &Run| run.lines.iter().flat_map(|of| of.points()).map(|at| at.step).max();
+    let [shortest, longest] = [
+        runs.iter().filter_map(steps).min().unwrap_or(1),
+        runs.iter().filter_map(steps).max().unwrap_or(1),
+    ];
+    let logarithmic = longest >= LONGER * shortest;
+    (0..PANELS.len()).filter_map(|panel| Chart::of(panel, runs, logarithmic)).collect()
 }
 
 impl Chart {
-    fn of(panel: usize, runs: &[Run]) -> Option<Self> {
+    fn of(panel: usize, runs: &[Run], logarithmic_steps: bool) -> Option<Self> {
         let Panel { name, is_share, columns, .. } = PANELS[panel];
         let lines: Vec<&Lines> = runs.iter().map(|run| &run.lines[panel]).collect();
         let means = || lines.iter().flat_map(|of| of.points()).map(|point| point.mean);
-        let end = lines.iter().flat_map(|of| of.points()).map(|point| point.step).max()?;
+        let steps = || lines.iter().flat_map(|of| of.points()).map(|point| point.step as f64);
+        let end = steps().reduce(f64::max)?;
+        let begin = if logarithmic_steps { steps().fold(end, f64::min) } else { 0.0 };
         let [least, most] = [means().fold(f64::INFINITY, f64::min), means().fold(0.0, f64::max)];
         let logarithmic = !is_share && least > 0.0 && most > LOGARITHMIC * least;
         let vertical = match (is_share, logarithmic) {
@@ -132,20 +153,23 @@ impl Chart {
             (false, true) => Axis { low: least / 1.2, high: 1.2 * most, logarithmic },
             (false, false) => Axis { low: least.min(0.0), high: 1.05 * most, logarithmic },
         };
-        let horizontal = Axis { low: 0.0, high: end as f64, logarithmic: false };
+        let horizontal = Axis { low: begin, high: end, logarithmic: logarithmic_steps };
         let is_used = |column: &usize| lines.iter().any(|of| !of.0[*column].is_empty());
         let kind = |column: usize| Kind { name: columns[column].0, column };
         let kinds = (0..columns.len()).filter(is_used).map(kind).collect();
         let marks = runs.iter().map(|run| &run.marks[panel]);
-        let drawing = Drawing { axes: [horizontal, vertical], text: String::new() };
+        let [_, stretches] = stretches(runs.len());
+        let drawing = Drawing { axes: [horizontal, vertical], stretches, text: String::new() };
         let drawing = drawing.whole(name, lines.iter().copied().zip(marks));
-        Some(Self { name, drawing, kinds, logarithmic, panel })
+        Some(Self { name, drawing, kinds, logarithmic, logarithmic_steps, panel })
     }
 }
 
 /// An SVG element that grows.
 struct Drawing {
     axes: [Axis; 2],
+    /// Stretches of a curve.
+    stretches: usize,
     text: String,
 }
 
@@ -225,7 +249,7 @@ impl Drawing {
 
     fn bands(&mut self, color: usize, lines: &Lines) {
         for curve in &lines.0 {
-            let few = thinned(curve, STRETCHES[1]);
+            let few = thinned(curve, self.stretches);
             if few.iter().all(|point| point.low == point.high) {
                 continue;
             }
@@ -237,7 +261,7 @@ impl Drawing {
 
     fn lines(&mut self, color: usize, lines: &Lines) {
         for (column, curve) in lines.0.iter().enumerate().filter(|(_, curve)| !curve.is_empty()) {
-            let few = thinned(curve, STRETCHES[1]);
+            let few = thinned(curve, self.stretches);
             let path = self.path(few.iter().map(|point| (point.step, point.mean)));
             let _ = write!(self.text, "<path class=\"line c{color} k{column}\" d=\"M{path}\"/>");
         }
@@ -266,6 +290,7 @@ impl Drawing {
 /// What the script draws.
 #[derive(Serialize)]
 struct Data<'a> {
+    log_steps: bool,
     charts: Vec<ChartData>,
     runs: Vec<RunData<'a>>,
 }
@@ -288,9 +313,10 @@ struct RunData<'a> {
 }
 
 impl<'a> RunData<'a> {
-    /// That of the run with this `index`, in `charts`.
-    fn of(index: usize, run: &'a Run, charts: &[Chart]) -> Self {
-        let lines = |of: &Chart| run.lines[of.panel].0.iter().map(|of| Curve::of(of)).collect();
+    /// That of the run with this `index`, in `charts`, in so many stretches.
+    fn of(index: usize, run: &'a Run, charts: &[Chart], stretches: usize) -> Self {
+        let curve = |of: &Vec<Point>| Curve::of(&thinned(of, stretches));
+        let lines = |of: &Chart| run.lines[of.panel].0.iter().map(curve).collect();
         Self {
             name: &run.name,
             color: Run::color(&index),
@@ -342,10 +368,35 @@ pub(super) fn json(charts: &[Chart], runs: &[Run]) -> Result<String> {
         log: of.logarithmic,
         kinds: PANELS[of.panel].columns.iter().map(|column| column.0).collect(),
     };
-    let run = |(i, run)| RunData::of(i, run, charts);
+    let [stretches, _] = stretches(runs.len());
+    let run = |(i, run)| RunData::of(i, run, charts, stretches);
     let data = Data {
+        log_steps: charts.first().is_some_and(|of| of.logarithmic_steps),
         charts: charts.iter().map(chart).collect(),
         runs: runs.iter().enumerate().map(run).collect(),
     };
     Ok(serde_json::to_string(&data)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_many_runs_each_has_fewer_points() {
+        assert_eq!([1, 40, 80, 10_000].map(stretches), [[125, 50], [125, 50], [62, 25], [5, 5]]);
+    }
+
+    #[test]
+    fn numbers_have_four_digits() {
+        assert_eq!([0.123456, 98765.4, 0.0, 1.0].map(rounded), [0.1235, 98770.0, 0.0, 1.0]);
+    }
+
+    #[test]
+    fn a_curve_of_one_replica_has_no_band() {
+        let at = |step, low| Point { step, mean: 1.0, low, high: 1.0 };
+        let json = |points: &[Point]| serde_json::to_string(&Curve::of(points)).unwrap();
+        assert_eq!(json(&[at(3, 1.0)]), r#"{"x":[3],"m":[1.0]}"#);
+        assert_eq!(json(&[at(3, 0.5)]), r#"{"x":[3],"m":[1.0],"l":[0.5],"h":[1.0]}"#);
+    }
 }

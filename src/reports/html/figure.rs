@@ -26,6 +26,9 @@ pub(super) struct Heading {
     of: fn(&Seen) -> Vec<Option<f64>>,
 }
 
+/// The column of times, which have fewer decimals.
+const SECONDS: &str = "seconds";
+
 /// A cell of the table.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Cell {
@@ -114,7 +117,7 @@ const HEADINGS: [Heading; 16] = [
         of: |seen| seen.evaluated(|of| Some(of.naive.as_ref()?.last.token_accuracy)),
     },
     Heading {
-        name: "seconds",
+        name: SECONDS,
         about: "wall time in the training loop, of all replicas together",
         of: |seen| vec![seen.seconds()],
     },
@@ -137,7 +140,8 @@ impl<'a> Seen<'a> {
     pub(super) fn cells(&self) -> Vec<Option<Cell>> {
         let cell = |heading: &Heading| {
             let known = (heading.of)(self).into_iter().flatten();
-            Distribution::of(&known.filter(|x| x.is_finite()).collect::<Vec<_>>()).map(Cell::of)
+            let all = Distribution::of(&known.filter(|x| x.is_finite()).collect::<Vec<_>>())?;
+            Some(Cell::of(all, heading.name == SECONDS))
         };
         HEADINGS.iter().map(cell).collect()
     }
@@ -169,8 +173,10 @@ impl<'a> Seen<'a> {
 }
 
 impl Cell {
-    fn of(all: Distribution) -> Self {
-        Self { value: all.mean, mean: figure(all.mean), sd: all.sd.map(figure) }
+    /// That of a distribution, of times or of anything else.
+    fn of(all: Distribution, is_time: bool) -> Self {
+        let mean = if is_time { format!("{:.1}", all.mean) } else { figure(all.mean) };
+        Self { value: all.mean, mean, sd: all.sd.map(figure) }
     }
 }
 

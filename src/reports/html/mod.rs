@@ -118,8 +118,9 @@ impl Page {
         self.runs.iter().filter(|run| !run.finished).count()
     }
 
-    fn has_examples(&self) -> bool {
-        self.runs.iter().any(|run| !run.examples.is_empty())
+    /// The number of the first run with predictions.
+    fn first_with_examples(&self) -> Option<usize> {
+        self.runs.iter().position(|run| !run.examples.is_empty())
     }
 
     fn has_maps(&self) -> bool {

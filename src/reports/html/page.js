@@ -11,7 +11,7 @@
   // The most runs whose values are told at a step.
   const TOLD = 12;
   // `zoom` is the first and the last step that are seen, null for all.
-  const settings = { smoothing: 1, logSteps: false, zoom: null };
+  const settings = { smoothing: 1, logSteps: data.log_steps, zoom: null };
 
   const style = (element, name) => getComputedStyle(element).getPropertyValue(name).trim();
   const colorOf = (run) => style(keys[run], "--run");
@@ -81,8 +81,8 @@
     return lines;
   }
 
-  // The first and the last step of a chart.
-  const ends = (u) => [u.data[0][0], u.data[0][u.data[0].length - 1]];
+  // What the axis of steps of a chart spans.
+  const ends = (u) => [settings.logSteps ? u.data[0][0] : 0, u.data[0][u.data[0].length - 1]];
 
   // Shows these steps in all charts, null for all.
   function zoom(steps) {
@@ -225,7 +225,8 @@
       const place = (step, value) => [u.valToPos(step, "x", true), u.valToPos(value, "y", true)];
       ctx.save();
       ctx.beginPath();
-      ctx.rect(u.bbox.left, u.bbox.top, u.bbox.width + 7 * scale, u.bbox.height);
+      const room = 7 * scale;
+      ctx.rect(u.bbox.left, u.bbox.top - room, u.bbox.width + room, u.bbox.height + 2 * room);
       ctx.clip();
       data.runs.forEach((run, number) => {
         const { span, curve } = run.marks[this.number];
@@ -350,6 +351,7 @@
 
   for (const table of document.querySelectorAll("table.sortable")) {
     [...table.tHead.rows[0].cells].forEach((head, column) => {
+      if (head.textContent.trim() === "") return;
       const button = element("button", { type: "button" });
       button.append(...head.childNodes);
       button.addEventListener("click", () => sort(table, column));
@@ -368,6 +370,7 @@
     });
   };
   change("smoothing", (control) => (settings.smoothing = Number(control.value)));
+  document.getElementById("log-steps").checked = settings.logSteps;
   change("log-steps", (control) => (settings.logSteps = control.checked));
   document.getElementById("reset").addEventListener("click", () => zoom(null));
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", rebuild);
