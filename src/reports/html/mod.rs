@@ -118,9 +118,13 @@ impl Page {
         self.runs.iter().filter(|run| !run.finished).count()
     }
 
-    /// The number of the first run with predictions.
-    fn first_with_examples(&self) -> Option<usize> {
-        self.runs.iter().position(|run| !run.examples.is_empty())
+    fn has_examples(&self) -> bool {
+        self.runs.iter().any(|run| !run.examples.is_empty())
+    }
+
+    /// Whether the predictions of the run with this `index` are seen at once: those of the first run with any.
+    fn opens(&self, index: &usize) -> bool {
+        self.runs.iter().position(|run| !run.examples.is_empty()) == Some(*index)
     }
 
     fn has_maps(&self) -> bool {

@@ -9,7 +9,7 @@
   const DASHES = [[], [6, 4], [2, 3]];
   const HEIGHT = 330;
   // The most runs whose values are told at a step.
-  const TOLD = 12;
+  const TOLD = 8;
   // `zoom` is the first and the last step that are seen, null for all.
   const settings = { smoothing: 1, logSteps: data.log_steps, zoom: null };
 
@@ -172,7 +172,7 @@
         hooks: {
           draw: [(u) => this.drawMarks(u)],
           setCursor: [(u) => this.tell(u)],
-          setScale: [(u, scale) => scale === "x" && this.zoomed(u)],
+          setSelect: [(u) => this.selected(u)],
         },
       };
     }
@@ -186,11 +186,11 @@
       return [settings.zoom ? low - room : Math.min(0, low), high + room];
     }
 
-    // What was dragged over here is to be seen in all charts.
-    zoomed(u) {
-      const { min, max } = u.scales.x;
-      const [first, last] = settings.zoom || ends(u);
-      if (min !== first || max !== last) zoom([min, max]);
+    // Has all charts show the steps that were dragged over in this one, if not only values were.
+    selected(u) {
+      const { left, width } = u.select;
+      if (width === 0 || width >= u.over.clientWidth) return;
+      zoom([left, left + width].map((at) => u.posToVal(at, "x")));
     }
 
     // Shows the steps of the zoom.
@@ -274,9 +274,14 @@
       for (const of of told) this.tip.append(this.row(of, of === near));
       const rest = found.length - told.length;
       if (rest > 0) this.tip.append(element("strong", {}, `and ${rest} more`));
-      const right = left > u.over.clientWidth / 2;
-      this.tip.style.left = right ? "" : `${u.over.offsetLeft + left + 14}px`;
-      this.tip.style.right = right ? `${this.plot.clientWidth - u.over.offsetLeft - left + 14}px` : "";
+      this.placeTip(u.over.offsetLeft + left);
+    }
+
+    // Puts what is told beside the cursor, within the chart.
+    placeTip(cursor) {
+      const [room, width] = [this.plot.clientWidth, this.tip.offsetWidth];
+      const beside = cursor < room / 2 ? cursor + 14 : cursor - 14 - width;
+      this.tip.style.left = `${Math.max(0, Math.min(beside, room - width))}px`;
     }
 
     // A line of what is told.
