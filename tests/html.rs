@@ -4,7 +4,7 @@ mod common;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::time::Duration;
 
 use common::{Csv, Lab, json};
 use serde_json::Value;
@@ -336,7 +336,8 @@ fn probe(lab: &Lab, browser: &Path, page: &str, width: u32, dark: bool) -> Value
     );
     lab.write("probed.html", probed);
     lab.write("framed.html", framed);
-    let mut command = Command::new(browser);
+    let mut command = assert_cmd::Command::new(browser);
+    command.timeout(Duration::from_secs(120));
     command.args([
         "--headless",
         "--no-sandbox",

@@ -58,6 +58,7 @@
   function powers(low, high) {
     const factors = high / low < 1e3 ? [1, 2, 5] : [1];
     const ticks = [];
+    if (!(low > 0 && high < Infinity)) return ticks;
     for (let n = Math.floor(Math.log10(low)); n <= Math.ceil(Math.log10(high)); n++) {
       for (const factor of factors) ticks.push(Number(`${factor}e${n}`));
     }
@@ -81,8 +82,8 @@
     return lines;
   }
 
-  // What the axis of steps of a chart spans.
-  const ends = (u) => [settings.logSteps ? u.data[0][0] : 0, u.data[0][u.data[0].length - 1]];
+  // What the axis of steps of a chart spans, a logarithmic one or not.
+  const ends = (u, log) => [log ? u.data[0][0] : 0, u.data[0][u.data[0].length - 1]];
 
   // Shows these steps in all charts, null for all.
   function zoom(steps) {
@@ -147,6 +148,9 @@
     }
 
     options() {
+      // As it is here, whatever becomes of the settings before it is drawn.
+      const { log } = this;
+      const { logSteps } = settings;
       const [pale, grid] = [pageColor("--pale"), pageColor("--grid")];
       const axis = { stroke: pale, grid: { stroke: grid, width: 1 }, ticks: { show: false }, font: "12px system-ui, sans-serif" };
       const logarithmic = { splits: (u, i, low, high) => powers(low, high), filter: (u, splits) => splits };
@@ -161,12 +165,12 @@
           bind: { dblclick: () => () => zoom(null) },
         },
         scales: {
-          x: { time: false, distr: settings.logSteps ? 3 : 1, range: (u) => settings.zoom || ends(u) },
-          y: { distr: this.log ? 3 : 1, range: (u, low, high) => this.range(low, high) },
+          x: { time: false, distr: logSteps ? 3 : 1, range: (u) => settings.zoom || ends(u, logSteps) },
+          y: { distr: log ? 3 : 1, range: (u, low, high) => this.range(low, high, log) },
         },
         axes: [
-          { ...axis, label: "optimiser steps", labelSize: 20, labelFont: axis.font, size: 30, values: values(grouped), ...(settings.logSteps ? logarithmic : {}) },
-          { ...axis, size: 54, values: values(shown), ...(this.log ? logarithmic : {}) },
+          { ...axis, label: "optimiser steps", labelSize: 20, labelFont: axis.font, size: 30, values: values(grouped), ...(logSteps ? logarithmic : {}) },
+          { ...axis, size: 54, values: values(shown), ...(log ? logarithmic : {}) },
         ],
         ...this.series(),
         hooks: {
@@ -178,9 +182,9 @@
     }
 
     // What the vertical axis spans where the values that are seen lie from `low` to `high`.
-    range(low, high) {
-      if (low === null || high === null) return this.log ? [0.1, 1] : [0, 1];
-      if (this.log) return [low / 1.15, high * 1.15];
+    range(low, high, log) {
+      if (low === null || high === null) return log ? [0.1, 1] : [0, 1];
+      if (log) return [low / 1.15, high * 1.15];
       if (this.about.share && !settings.zoom) return [-0.02, 1.02];
       const room = 0.05 * (high - low || Math.abs(high) || 1);
       return [settings.zoom ? low - room : Math.min(0, low), high + room];
@@ -195,7 +199,7 @@
 
     // Shows the steps of the zoom.
     reach() {
-      const [min, max] = settings.zoom || ends(this.uplot);
+      const [min, max] = settings.zoom || ends(this.uplot, settings.logSteps);
       this.uplot.setScale("x", { min, max });
     }
 
