@@ -989,7 +989,7 @@ fn every_command_has_help() {
     let lab = Lab::new();
     let all = lab.run("--help");
     let commands = ["list", "train", "resume", "reproduce", "report", "evaluate", "predict"];
-    let others = ["summary", "doctor", "export", "completions", "man"];
+    let others = ["summary", "doctor", "export", "completions", "man", "sweep"];
     for command in commands.into_iter().chain(others) {
         let usage = format!("\nUsage: seqlab {command}");
         assert!(lab.run(&format!("{command} --help")).contains(&usage), "{command}");

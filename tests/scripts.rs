@@ -16,7 +16,8 @@ use common::{python, tree};
 use tempfile::TempDir;
 
 /// Every script that is called by its name.
-const ALL: [&str; 8] = ["seqlab", "test", "soak", "plot", "results", "bench", "fuzz", "cuda-check"];
+const ALL: [&str; 9] =
+    ["seqlab", "test", "soak", "plot", "results", "bench", "fuzz", "cuda-check", "optuna"];
 
 const CARGO: &str = r#"#!/bin/sh
 printf 'cargo in %s\n' "$PWD" >>"$LOG"

@@ -24,6 +24,8 @@ pub enum Purpose {
     Examples = 4,
     /// Dropout masks, in parts for each layer and step; position: the row of the replica's batch.
     Dropout = 5,
+    /// What a random sweep tries, in parts for each field; position: the number of the run.
+    Sweep = 6,
 }
 
 /// The random numbers of one seed for one purpose.
@@ -75,8 +77,8 @@ mod tests {
             prop_assert_eq!(here, draw(seed, Purpose::Training, position));
             prop_assert_ne!(here, draw(seed, Purpose::Training, position + 1));
             prop_assert_ne!(here, draw(seed.wrapping_add(1), Purpose::Training, position));
-            use Purpose::{Dropout, Evaluation, Examples, Validation, Weights};
-            for other in [Weights, Validation, Evaluation, Examples, Dropout] {
+            use Purpose::{Dropout, Evaluation, Examples, Sweep, Validation, Weights};
+            for other in [Weights, Validation, Evaluation, Examples, Dropout, Sweep] {
                 prop_assert_ne!(here, draw(seed, other, position));
             }
         }

@@ -3,6 +3,7 @@
 //! Uses `commands`, and for flags the fields of the configuration; nobody uses it.
 
 mod fields;
+mod sweep;
 mod usage;
 
 use std::ffi::OsString;
@@ -34,6 +35,7 @@ use crate::train::checkpoint::Which;
 use crate::train::memory::Estimate;
 use crate::train::placement;
 use fields::Fields;
+use sweep::SweepArgs;
 
 /// Trains LSTM sequence-to-sequence experiments on libtorch, with Keras's numbers.
 #[derive(Debug, Parser)]
@@ -57,6 +59,8 @@ enum Action {
     Reproduce(ReproduceArgs),
     /// Make the report of a directory of runs again, or a page of them for a browser
     Report(ReportArgs),
+    /// Train many configurations, on one machine or a cluster, and compare them
+    Sweep(SweepArgs),
     /// Evaluate a run on fresh sequences, free-running: fed what it said itself, never the target
     Evaluate(EvaluateArgs),
     /// Predict targets with a trained run, a line for each source, as it comes
@@ -546,6 +550,7 @@ impl Action {
                 return commands::resume(&commands::Resume { run, epochs, device, quiet }, out);
             }
             Self::Reproduce(args) => return args.run(out),
+            Self::Sweep(args) => return args.run(out),
             Self::Report(ReportArgs { runs, html: true, out: page, published_curves, .. }) => {
                 commands::html(&commands::Html { runs, published_curves, page }, out)?
             }

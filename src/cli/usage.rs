@@ -1,5 +1,7 @@
 //! Errors of the command line, told as all others are.
 
+use std::ffi::OsStr;
+
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Command, Error};
 
@@ -11,18 +13,26 @@ use crate::config::{Invalid, alternatives};
 
 /// What `error`, which parsing the arguments of `program` gave, looks like to the user.
 pub(super) fn explain(error: &Error, program: &Command) -> UserError {
-    let word = std::env::args_os().nth(1).unwrap_or_default();
-    let command = word.to_str().and_then(|name| program.find_subcommand(name));
+    let (mut command, mut words) = (program, Vec::new());
+    for word in std::env::args_os().skip(1) {
+        let inner = word.to_str().and_then(|name| command.find_subcommand(name));
+        let Some(inner) = inner else { break };
+        command = inner;
+        words.push(word);
+    }
     let told = UserError::usage(message(error));
-    if let Some(near) = suggestion(error, command.unwrap_or(program)) {
+    if let Some(near) = suggestion(error, command) {
         return told.hint(format!("did you mean '{near}'?"));
     }
-    let help = "--help".as_ref();
-    match (error.kind(), command) {
+    let what = if command.has_subcommands() { "the commands" } else { "its flags" };
+    match error.kind() {
         // The message says what is possible.
-        (ErrorKind::InvalidValue | ErrorKind::ValueValidation, _) => told,
-        (_, Some(_)) => told.hint(format!("`{}` shows its flags", shell::command(&[&word, help]))),
-        (_, None) => told.hint(format!("`{}` shows the commands", shell::command(&[help]))),
+        ErrorKind::InvalidValue | ErrorKind::ValueValidation if !words.is_empty() => told,
+        _ => {
+            words.push("--help".into());
+            let words: Vec<&OsStr> = words.iter().map(AsRef::as_ref).collect();
+            told.hint(format!("`{}` shows {what}", shell::command(&words)))
+        }
     }
 }
 

@@ -1,6 +1,8 @@
 //! Many trainings, one after the other, each in a directory of its own.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
 use anyhow::Result;
 
@@ -70,25 +72,35 @@ pub(super) fn train_each(
     mut finished: impl FnMut(&Path) -> Result<()>,
 ) -> Result<bool> {
     let total = all.len();
-    for (n, (path, config)) in all.into_iter().enumerate() {
+    for (n, experiment) in all.into_iter().enumerate() {
         if !quiet {
             say(format!("[{}/{total}]", n + 1));
         }
-        let nowhere = &mut std::io::sink();
-        let done = if RunDir::place(&path)? == Place::Free {
-            let out = Some(path.clone());
-            let (force, dry_run) = (false, false);
-            let run = Train { config, initial: None, out, force, dry_run, quiet };
-            train_until(&stop.now, run, nowhere)?
-        } else {
-            let run = Resume { run: path.clone(), epochs: None, device: None, quiet };
-            resume_until(&stop.now, &run, nowhere)?
-        };
-        if !done {
+        let path = experiment.0.clone();
+        if !train_one(experiment, &stop.now, quiet, &mut std::io::sink())? {
             say("hint: the same command goes on with what is not finished");
             return Ok(false);
         }
         finished(&path)?;
     }
     Ok(true)
+}
+
+/// Trains one, or goes on with what was begun of it, and prints its result to `out`. Returns false if
+/// `stop` was set meanwhile.
+///
+/// # Errors
+/// Those of the run.
+pub(super) fn train_one(
+    (path, config): Experiment,
+    stop: &AtomicBool,
+    quiet: bool,
+    out: &mut dyn Write,
+) -> Result<bool> {
+    if RunDir::place(&path)? == Place::Free {
+        let (initial, out_dir, force, dry_run) = (None, Some(path), false, false);
+        let run = Train { config, initial, out: out_dir, force, dry_run, quiet };
+        return train_until(stop, run, out);
+    }
+    resume_until(stop, &Resume { run: path, epochs: None, device: None, quiet }, out)
 }

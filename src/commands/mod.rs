@@ -19,8 +19,10 @@ mod resume;
 mod session;
 mod signals;
 mod study;
+mod sweep;
 mod train;
 mod trained;
+mod workers;
 
 pub use data::data;
 pub use decoding::{Decoding, WIDEST};
@@ -35,4 +37,7 @@ pub use report::{Report, report};
 pub use reproduce::{REPLICAS, Reproduce, reproduce};
 pub use resume::{Resume, resume};
 pub use study::{Study, study};
+pub use sweep::{
+    MOST_JOBS, SweepPlan, SweepRun, Tasks, sweep_plan, sweep_report, sweep_run, sweep_slurm,
+};
 pub use train::{Train, train};

@@ -9,6 +9,7 @@ use crate::base::error::UserError;
 use crate::base::input::shown;
 use crate::reports::reproduction::Reproduction;
 use crate::reports::study::{Study, recipe_in};
+use crate::reports::sweep::{Sweep, plan_in};
 
 /// What to report.
 pub struct Report {
@@ -20,34 +21,53 @@ pub struct Report {
     pub json: bool,
 }
 
+/// The files of most reports.
+const FILES: &str = "report.md report.json";
+
 /// Writes `report.md` and `report.json` from runs into their directory, and prints the table to `out`, or
-/// the JSON. Where the directory has a recipe, it is the report of that.
+/// the JSON. Where the directory has a recipe or the plan of a sweep, it is the report of that.
 ///
 /// # Errors
 /// If there is no finished run, one is damaged, or the report cannot be written.
 pub fn report(what: &Report, out: &mut dyn Write) -> Result<()> {
     let Report { runs, published_curves, .. } = what;
     if let Some((recipe, _)) = recipe_in(runs)? {
-        if *published_curves {
-            let error = "--published-curves: is for published experiments, not for a recipe's runs";
-            return Err(UserError::usage(error).hint("leave it out").into());
-        }
+        what.check_curves("a recipe's")?;
         let study = Study::read(runs, &recipe)?;
         study.write(runs)?;
-        return tell(what, &study.json()?, &study.table(), out);
+        return what.tell(&study.json()?, &study.table(), FILES, out);
+    }
+    if let Some(plan) = plan_in(runs)? {
+        what.check_curves("a sweep's")?;
+        let sweep = Sweep::read(runs, &plan)?;
+        sweep.write(runs)?;
+        let files = format!("{FILES} runs.csv curves.csv");
+        return what.tell(&sweep.json()?, &sweep.table(), &files, out);
     }
     let found = Reproduction::read(runs, *published_curves)?;
     found.write(runs)?;
-    tell(what, &found.json()?, &found.table(), out)
+    what.tell(&found.json()?, &found.table(), FILES, out)
 }
 
-/// Prints what was written.
-fn tell(what: &Report, json: &str, table: &str, out: &mut dyn Write) -> Result<()> {
-    if what.json {
-        write!(out, "{json}")?;
-        return Ok(());
+impl Report {
+    /// Refuses published curves beside runs that are `whose`.
+    fn check_curves(&self, whose: &str) -> Result<(), UserError> {
+        if !self.published_curves {
+            return Ok(());
+        }
+        let error =
+            format!("--published-curves: is for published experiments, not for {whose} runs");
+        Err(UserError::usage(error).hint("leave it out"))
     }
-    writeln!(out, "{table}")?;
-    writeln!(out, "{}: report.md report.json", shown(&what.runs))?;
-    Ok(())
+
+    /// Prints what was written into `files`.
+    fn tell(&self, json: &str, table: &str, files: &str, out: &mut dyn Write) -> Result<()> {
+        if self.json {
+            write!(out, "{json}")?;
+            return Ok(());
+        }
+        writeln!(out, "{table}")?;
+        writeln!(out, "{}: {files}", shown(&self.runs))?;
+        Ok(())
+    }
 }

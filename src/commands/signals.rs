@@ -33,10 +33,10 @@ impl Stop {
             Signals::new([SIGINT, SIGTERM]).context("cannot handle SIGINT and SIGTERM")?;
         let watch = move || {
             for signal in signals.forever() {
-                if now.load(Ordering::Relaxed) {
+                // Not by `now`, which a worker's end of input sets as well.
+                if first.swap(signal, Ordering::Relaxed) != 0 {
                     exit(status(signal).into());
                 }
-                first.store(signal, Ordering::Relaxed);
                 now.store(true, Ordering::Release);
                 say("interrupted: finishing the step; once more ends at once");
             }
@@ -45,6 +45,11 @@ impl Stop {
         // A file that reaches its size limit is then an error of the write, not the end.
         flag::register(SIGXFSZ, Arc::default()).context("cannot handle SIGXFSZ")?;
         Ok(stop)
+    }
+
+    /// Whether a signal has come.
+    pub fn by_signal(&self) -> bool {
+        self.signal.load(Ordering::Relaxed) != 0
     }
 
     /// The exit status of a process that was asked to end.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use toml::de::DeTable;
-use toml::{Table, Value};
+use toml::{Spanned, Table, Value};
 
 use super::give_way;
 use crate::base::error::UserError;
@@ -27,6 +27,8 @@ pub(super) enum Origin {
     Flag,
     /// A place in the file, and the value as it is written there.
     File(TextPlace, String),
+    /// The same of one of the values that a sweep tries.
+    Swept(TextPlace, String),
     Preset(String),
     /// Another field, whose flag this is.
     Follows(&'static str),
@@ -80,6 +82,23 @@ pub(super) fn misread(file: &str, text: &str, e: &toml::de::Error) -> UserError 
     UserError::usage(format!("{}: {}: {line}", place.within(file), quoted(e.message())))
 }
 
+/// `message` about `value` of the file `text`, behind its place.
+pub(super) fn at<T>(
+    file: &str,
+    text: &str,
+    value: &Spanned<T>,
+    message: impl std::fmt::Display,
+) -> UserError {
+    let place = TextPlace::of(text, value.span().start);
+    UserError::usage(format!("{}: {message}", place.within(file)))
+}
+
+/// Where the fields of the section `name` stand, in a file whose own are at `places`.
+pub(super) fn section<'a, 'b>(places: &'a DeTable<'b>, name: &str) -> Option<&'a DeTable<'b>> {
+    let own = places.iter().find(|(section, _)| section.get_ref() == name);
+    own.and_then(|(_, value)| value.get_ref().as_table())
+}
+
 impl Given {
     /// `fields`, which stand in the TOML file `text` at `places`.
     pub(super) fn new(file: &str, text: &str, fields: Table, places: &DeTable<'_>) -> Self {
@@ -114,11 +133,27 @@ impl Given {
             let value = field.read(text.as_str().unwrap_or_default());
             read.insert(name.clone(), value.map_err(UserError::usage)?);
         }
-        give_way(&mut self.fields, &read);
-        for (name, value) in read {
-            self.set(&name, value, Origin::Flag);
-        }
+        self.override_by(read, |_, _| Origin::Flag);
         Ok(self)
+    }
+
+    /// The same with values that a sweep tries, each with the place of its field; fields that they make
+    /// meaningless go.
+    pub(super) fn with_swept(mut self, values: Vec<(&str, Value, TextPlace)>) -> Self {
+        let places: BTreeMap<&str, TextPlace> =
+            values.iter().map(|(name, _, place)| (*name, *place)).collect();
+        let fields = values.into_iter().map(|(name, value, _)| (name.to_owned(), value));
+        let origin = |name: &str, value: &Value| Origin::Swept(places[name], value.to_string());
+        self.override_by(fields.collect(), origin);
+        self
+    }
+
+    fn override_by(&mut self, fields: Table, origin: impl Fn(&str, &Value) -> Origin) {
+        give_way(&mut self.fields, &fields);
+        for (name, value) in fields {
+            let origin = origin(&name, &value);
+            self.set(&name, value, origin);
+        }
     }
 
     pub(super) fn set(&mut self, name: &str, value: Value, origin: Origin) {
@@ -139,9 +174,9 @@ impl Given {
         Config::partial(&self.fields).map_err(|e| self.complaint(e))
     }
 
-    /// Whether a flag gave the field.
-    pub(super) fn by_flag(&self, name: &str) -> bool {
-        matches!(self.origins.get(name), Some(Origin::Flag))
+    /// Whether the field was asked for by itself: by a flag, or a sweep.
+    pub(super) fn is_asked(&self, name: &str) -> bool {
+        matches!(self.origins.get(name), Some(Origin::Flag | Origin::Swept(..)))
     }
 
     /// Finds out whether every field is one and has a value of its kind.
@@ -150,7 +185,7 @@ impl Given {
     /// The first in the file that has not.
     pub(super) fn check(&self) -> Result<(), UserError> {
         let place = |name: &str| match self.origins.get(name) {
-            Some(Origin::File(place, _)) => Some(*place),
+            Some(Origin::File(place, _) | Origin::Swept(place, _)) => Some(*place),
             _ => None,
         };
         let mut fields: Vec<_> = self.fields.iter().filter(|(name, _)| *name != "preset").collect();
@@ -175,7 +210,7 @@ impl Given {
     /// `message` about the field `name`, behind its place if it is in the file.
     pub(super) fn at(&self, name: &str, message: String) -> UserError {
         match (self.origins.get(name), &self.file) {
-            (Some(Origin::File(place, _)), Some(file)) => {
+            (Some(Origin::File(place, _) | Origin::Swept(place, _)), Some(file)) => {
                 UserError::usage(format!("{}: {message}", place.within(file)))
             }
             _ => UserError::usage(message),
@@ -189,7 +224,7 @@ impl Given {
         let origin = self.origins.get(*field);
         let message = match origin {
             Some(Origin::Flag) => return UserError::usage(invalid),
-            Some(Origin::File(_, written)) => {
+            Some(Origin::File(_, written) | Origin::Swept(_, written)) => {
                 format!("{field} = {}: {expectation}", quoted(written))
             }
             Some(Origin::Preset(name)) => {
@@ -207,7 +242,7 @@ impl Given {
         let by_flags = self.origins.values().any(|origin| matches!(origin, Origin::Flag));
         match origin {
             // Who wrote the file alone mends the file.
-            Some(Origin::File(..)) if !by_flags => error,
+            Some(Origin::File(..) | Origin::Swept(..)) if !by_flags => error,
             _ if expected == "nothing" => error,
             _ => error.hint(format!("give {} as well: {expected}", invalid.flag())),
         }

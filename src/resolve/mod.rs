@@ -1,11 +1,13 @@
-//! From what the user gave (a preset, a TOML file, a recipe, flags) to a whole, validated configuration.
+//! From what the user gave (a preset, a TOML file, a recipe, flags) to a whole, validated configuration, or with
+//! a sweep to many.
 //!
-//! Uses configurations and what tasks say of them, and `base`.
+//! Uses configurations and what tasks say of them, `files` for checksums, and `base`.
 
 mod from_files;
 mod from_series;
 mod given;
 mod recipe;
+mod sweep;
 mod validate;
 
 use anyhow::{Context, Result};
@@ -22,6 +24,7 @@ use crate::data::task::Rules;
 use given::Origin;
 pub use given::{Given, parse};
 pub use recipe::{Beside, Published, Recipe};
+pub use sweep::{Plan, RUNS, Sweep};
 
 /// The configuration that `given` describes: its fields as they are, the others from the preset
 /// that it names.
@@ -46,7 +49,7 @@ pub fn resolve(mut given: Given) -> Result<Config> {
     };
     let config: Config = given.fields.clone().try_into().map_err(missing)?;
     config.validate().map_err(|invalid| given.blame(invalid))?;
-    match config.idle().into_iter().find(|idle| given.by_flag(idle.field)) {
+    match config.idle().into_iter().find(|idle| given.is_asked(idle.field)) {
         Some(idle) => Err(given.blame(idle).into()),
         None => Ok(config),
     }

@@ -32,7 +32,7 @@ use serde::{Deserialize, Serialize};
 use toml::de::DeTable;
 use toml::{Spanned, Table};
 
-use super::given::{Given, TextPlace, misread, text_of};
+use super::given::{Given, at, misread, section, text_of};
 use super::{changes, resolve, table};
 use crate::base::error::UserError;
 use crate::base::input::quoted;
@@ -303,8 +303,7 @@ struct Reader<'a> {
 impl Reader<'_> {
     /// `message` about `value`, behind its place.
     fn at<T>(&self, value: &Spanned<T>, message: impl std::fmt::Display) -> UserError {
-        let place = TextPlace::of(self.text, value.span().start);
-        UserError::usage(format!("{}: {message}", place.within(self.file)))
+        at(self.file, self.text, value, message)
     }
 
     /// The text `value` of `key`, of at most so many characters.
@@ -372,9 +371,8 @@ impl Reader<'_> {
 
     /// The fields of the section `config`, which stands at `places`.
     fn config(&self, fields: Table, places: &DeTable<'_>) -> Result<Given, UserError> {
-        let own = places.iter().find(|(name, _)| name.get_ref() == "config");
         let nowhere = DeTable::default();
-        let own = own.and_then(|(_, value)| value.get_ref().as_table()).unwrap_or(&nowhere);
+        let own = section(places, "config").unwrap_or(&nowhere);
         let given = Given::new(self.file, self.text, fields, own);
         if let Some(name) = OF_FILES.into_iter().find(|name| given.has(name)) {
             return Err(given.at(name, format!("{name}: expected files in the section `files`")));

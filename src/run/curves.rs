@@ -46,6 +46,35 @@ pub struct CurveRow {
     pub seconds: f64,
 }
 
+impl CurveRow {
+    /// The columns of `curves.csv` but for the last, `seconds`.
+    pub const TIMELESS: [&str; 12] = [
+        "replica",
+        "seed",
+        "epoch",
+        "step",
+        "samples",
+        "loss",
+        "accuracy",
+        "val_loss",
+        "val_accuracy",
+        "val_sequence_accuracy",
+        "learning_rate",
+        "grad_norm",
+    ];
+
+    /// What it has in them, as `curves.csv` says it.
+    ///
+    /// # Errors
+    /// None that a row can have.
+    pub fn timeless(&self) -> Result<Vec<String>> {
+        let mut row = gather(false);
+        row.serialize(self)?;
+        let text = String::from_utf8(row.into_inner().map_err(|e| e.into_error())?)?;
+        Ok(text.split(',').take(Self::TIMELESS.len()).map(str::to_owned).collect())
+    }
+}
+
 /// A column of `curves.csv` that is shown while training.
 pub type Column = (&'static str, fn(&CurveRow) -> Option<f64>);
 
@@ -301,6 +330,16 @@ impl<Row: Serialize> CsvFile<Row> {
         synced.with_context(|| format!("cannot write {}", self.path.display()))?;
         Ok(self.written.so_far())
     }
+}
+
+/// `rows` of any text as CSV.
+///
+/// # Errors
+/// The first of theirs.
+pub fn records(rows: impl IntoIterator<Item = Result<Vec<String>>>) -> Result<String> {
+    let mut text = gather(false);
+    rows.into_iter().try_for_each(|row| anyhow::Ok(text.write_record(row?)?))?;
+    Ok(String::from_utf8(text.into_inner().map_err(|e| e.into_error())?)?)
 }
 
 /// A place for rows, of a file whose header is to come or not.

@@ -1,7 +1,7 @@
 //! Where tensors live: the only module that names a device, and the only way between it and the
 //! host.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tch::{Cuda, Device, Kind, TchError, Tensor};
@@ -118,7 +118,7 @@ pub fn machine() -> String {
     let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
     let processor = model.map(|(_, model)| format!("{model}, ")).unwrap_or_default();
     let (system, architecture) = (std::env::consts::OS, std::env::consts::ARCH);
-    format!("{processor}{} core(s), {system} {architecture}", cores())
+    format!("{processor}{} core(s), {system} {architecture}", own_cores())
 }
 
 /// The choice that names `device`.
@@ -161,8 +161,21 @@ pub fn set_threads(threads: usize) -> usize {
     threads
 }
 
-/// CPU cores that the process may use.
+/// The most of them that are used.
+static MOST_CORES: AtomicUsize = AtomicUsize::new(usize::MAX);
+
+/// Leaves the cores beyond so many to other processes.
+pub fn use_cores(most: usize) {
+    MOST_CORES.store(most.max(1), Ordering::Relaxed);
+}
+
+/// CPU cores to use: those that the process may, or fewer after [`use_cores`].
 pub fn cores() -> usize {
+    own_cores().min(MOST_CORES.load(Ordering::Relaxed))
+}
+
+/// CPU cores that the process may use.
+fn own_cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
