@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::{ArgGroup, Args, Subcommand};
+use clap::{Args, Subcommand};
 
 use super::{number, whole};
 use crate::base::error::UserError;
@@ -42,25 +42,42 @@ struct PlanArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(group(ArgGroup::new("which").required(true).args(["task", "all", "worker"])))]
 struct RunArgs {
     /// Directory of the sweep
     #[arg(value_name = "DIR")]
     path: PathBuf,
     /// Number of the run in the list, from 0
-    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = whole("task", 0, RUNS as i64 - 1))]
+    #[arg(
+        long,
+        value_name = "N",
+        required_unless_present_any = ["all", "worker"],
+        allow_negative_numbers = true,
+        value_parser = whole("task", 0, RUNS as i64 - 1)
+    )]
     task: Option<i64>,
     /// All runs that are not finished
-    #[arg(long)]
+    #[arg(long, conflicts_with = "task")]
     all: bool,
-    /// Read numbers of runs from standard input, answer each with a line, and end with the input
-    #[arg(long, hide = true)]
-    worker: bool,
     /// Runs at a time, each in a process of its own [default: 1]
-    #[arg(long, value_name = "J", requires = "all", allow_negative_numbers = true, value_parser = whole("jobs", 1, MOST_JOBS))]
+    #[arg(
+        long,
+        value_name = "J",
+        requires = "all",
+        conflicts_with = "task",
+        allow_negative_numbers = true,
+        value_parser = whole("jobs", 1, MOST_JOBS)
+    )]
     jobs: Option<i64>,
+    /// Read numbers of runs from standard input, answer each with a line, and end with the input
+    #[arg(long, hide = true, conflicts_with_all = ["task", "all"])]
+    worker: bool,
     /// CPU threads of a run, at most [default: all cores, with --jobs a J-th of them]
-    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = number("threads"))]
+    #[arg(
+        long,
+        value_name = "N",
+        allow_negative_numbers = true,
+        value_parser = number("threads")
+    )]
     threads: Option<i64>,
     /// Print neither progress nor result
     #[arg(long, short)]

@@ -51,9 +51,8 @@ impl Sweep {
              each the {way} of its validated rows, with Student's 95 % interval.\n"
         );
         for (status, what) in [
-            (Status::Unfinished, "Not finished"),
+            (Status::Unfinished, "Not finished, or diverged in all replicas"),
             (Status::Missing, "Not begun"),
-            (Status::Diverged, "Diverged, all replicas"),
         ] {
             let names = self.with(status);
             if !names.is_empty() {

@@ -69,10 +69,8 @@ pub struct Run {
 pub enum Status {
     /// It is trained and evaluated.
     Finished,
-    /// It was begun.
+    /// It was begun, or all its replicas diverged, so that it cannot be finished.
     Unfinished,
-    /// All replicas diverged, so that it cannot be finished.
-    Diverged,
     /// It is not begun.
     Missing,
 }
@@ -215,13 +213,7 @@ impl Run {
                 let damaged = |e| anyhow!("{} is damaged: {e}", input::shown(path));
                 run.finish(&config, &summary, &rows, rule).map_err(damaged)?;
             }
-            None => {
-                // The last row may be one that is being written.
-                let rows = directory.read_rows_so_far().unwrap_or_default();
-                let lost = |k| rows.iter().any(|row| row.replica == k && row.loss.is_nan());
-                let all = (0..run.replicas).all(lost);
-                run.status = if all { Status::Diverged } else { Status::Unfinished };
-            }
+            None => run.status = Status::Unfinished,
         }
         Ok(run)
     }
@@ -296,7 +288,6 @@ impl Status {
         match self {
             Self::Finished => "finished",
             Self::Unfinished => "unfinished",
-            Self::Diverged => "diverged",
             Self::Missing => "missing",
         }
     }

@@ -306,9 +306,9 @@ mod tests {
         let drawn = |axis: &Axis, seed| -> Vec<String> {
             (0..4).map(|run| axis.draw(seed, run).to_string()).collect()
         };
-        assert_eq!(drawn(&rates, 1), ["?", "?", "?", "?"]);
+        assert_eq!(drawn(&rates, 1), ["0.007244", "0.002203", "0.00663", "0.000249"]);
         let units = axis("units", "[1, 2, 3, 4, 5, 6, 7, 8]", Method::Random).unwrap();
-        assert_eq!(drawn(&units, 1), ["?", "?", "?", "?"]);
+        assert_eq!(drawn(&units, 1), ["4", "6", "5", "6"]);
         assert_ne!(drawn(&rates, 1), drawn(&rates, 2));
         let final_rates = axis("final_learning_rate", range, Method::Random).unwrap();
         assert_ne!(drawn(&rates, 1), drawn(&final_rates, 1));

@@ -100,7 +100,7 @@ impl Plan {
             let swept = self.fields.iter().map(String::as_str);
             let others = FIELDS.iter().map(|field| field.name).filter(|name| !self.is_swept(name));
             let pairs = swept.chain(others).filter_map(|name| Some((name, run.get(name)?)));
-            pairs.map(|(name, value)| format!(", {name} = {value}")).collect::<String>()
+            pairs.map(|(name, value)| format!(", {name} = {}", in_toml(value))).collect::<String>()
         };
         let mut body =
             format!("metric = \"{}\"\nfields = {:?}\nruns = [\n", self.metric, self.fields);
@@ -110,7 +110,7 @@ impl Plan {
         body += "]\n\n[common]\n";
         let names = std::iter::once("preset").chain(FIELDS.iter().map(|field| field.name));
         for (name, value) in names.filter_map(|name| Some((name, self.common.get(name)?))) {
-            let _ = writeln!(body, "{name} = {value}");
+            let _ = writeln!(body, "{name} = {}", in_toml(value));
         }
         format!("{HEAD}{:08x}\"\n{body}", Checksum::of(body.as_bytes()).crc32)
     }
@@ -175,6 +175,14 @@ impl Plan {
     }
 }
 
+/// A value as TOML has it, small numbers as powers of ten.
+fn in_toml(value: &Value) -> String {
+    match value {
+        Value::Float(_) => written(value),
+        other => other.to_string(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -211,7 +219,7 @@ mod tests {
         let text = plan().text();
         for (from, to, says) in [
             ("units = 16", "units = 17", "it is not what was written"),
-            ("crc32 = \"", "crc32 = \"0", "it is not what was written"),
+            ("crc32 = \"", "crc32 = \"f", "it is not what was written"),
             ("# The runs", "# Runs", "it does not begin as a plan does"),
         ] {
             let changed = text.replacen(from, to, 1);
