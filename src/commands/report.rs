@@ -24,8 +24,8 @@ pub struct Report {
 /// The files of most reports.
 const FILES: &str = "report.md report.json";
 
-/// Writes `report.md` and `report.json` from runs into their directory, and prints the table to `out`, or
-/// the JSON. Where the directory has a recipe or the plan of a sweep, it is the report of that.
+/// Writes `report.md` and `report.json` from runs into their directory, and prints the table to
+/// `out`, or the JSON. Where the directory has a recipe or the plan of a sweep, it is the report of that.
 ///
 /// # Errors
 /// If there is no finished run, one is damaged, or the report cannot be written.

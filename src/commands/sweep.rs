@@ -54,11 +54,12 @@ pub struct SweepRun {
     pub quiet: bool,
 }
 
-/// Writes the list of a sweep's runs into a new directory, or makes the list that is there longer. What was
-/// written goes to `out`.
+/// Writes the list of a sweep's runs into a new directory, or makes the list that is there longer. Its
+/// name goes to `out`.
 ///
 /// # Errors
-/// A sweep that cannot be read, a combination that cannot be trained, and another plan in the directory.
+/// A sweep that cannot be read, a combination that cannot be trained, and another plan in the
+/// directory.
 pub fn sweep_plan(what: &SweepPlan, out: &mut dyn Write) -> Result<()> {
     let (file, path) = (shown(&what.file), &what.out);
     let unreadable = |e| UserError::usage(format!("cannot read {file}: {e}"));
@@ -98,8 +99,8 @@ fn plan(path: &Path) -> Result<Plan> {
     Ok(plan_in(path)?.ok_or_else(none)?)
 }
 
-/// Trains runs of a sweep that are not finished, or goes on with them. The result of a single one goes to
-/// `out`.
+/// Trains runs of a sweep that are not finished, or goes on with them. The result of a single one
+/// goes to `out`.
 ///
 /// # Errors
 /// A directory without a plan, and those of the runs.
@@ -155,47 +156,29 @@ fn one(what: &SweepRun, plan: &Plan, number: i64, out: &mut dyn Write) -> Result
 
 /// Trains all runs, `jobs` at a time.
 fn all(what: &SweepRun, plan: &Plan, jobs: usize, out: &mut dyn Write) -> Result<ExitCode> {
-    let total = plan.runs();
-    let (mut finished, mut failed, mut left) = (0, Vec::new(), Vec::new());
-    for number in 0..total {
+    let mut tally = Tally { total: plan.runs(), finished: 0, failed: Vec::new() };
+    let mut left = Vec::new();
+    for number in 0..tally.total {
         match what.unfinished(plan, number) {
-            Ok(None) => finished += 1,
+            Ok(None) => tally.finished += 1,
             Ok(Some(_)) => left.push(number),
-            Err(e) => failed.push((number, describe(&e))),
+            Err(e) => tally.failed.push((number, describe(&e))),
         }
     }
     let stop = Stop::on_signal()?;
     let jobs = jobs.min(left.len().max(1));
     let threads = what.threads.map_or((device::cores() / jobs).max(1), |threads| threads as usize);
-    let told = |number, outcome: Outcome| {
-        match outcome {
-            Outcome::Finished => finished += 1,
-            Outcome::Failed(why) => failed.push((number, why)),
-            Outcome::Interrupted => return,
-        }
-        if !what.quiet {
-            let of = failed.iter().any(|(of, _)| *of == number);
-            let word = if of { "failed" } else { "finished" };
-            let (done, name) = (finished + failed.len(), Plan::name(number));
-            say(format!("[{done}/{total}] {name} {word}"));
-        }
-    };
+    let told = |number, outcome| tally.note(number, outcome, what.quiet);
     workers::train_all(&what.path, left, (jobs, threads), &stop.now, told)?;
-    failed.sort();
-    for (number, why) in &failed {
-        say(format!("{}:", Plan::name(*number)));
-        why.lines().for_each(|line| say(format!("  {line}")));
-    }
-    if finished + failed.len() < total && stop.now.load(Ordering::Relaxed) {
+    tally.tell_failures();
+    let Tally { total, finished, .. } = tally;
+    if finished + tally.failed.len() < total && stop.now.load(Ordering::Relaxed) {
         say(format!("{finished} of {total} runs are finished, the states of the others saved"));
         say("hint: the same command goes on with what is not finished");
         return Ok(stop.status());
     }
-    if !failed.is_empty() {
-        let names: Vec<String> = failed.iter().map(|(number, _)| Plan::name(*number)).collect();
-        let error = format!("{} of {total} runs failed: {}", failed.len(), names.join(", "));
-        let hint = "the same command tries them again";
-        return Err(UserError::failure(error).hint(hint).into());
+    if let Some(error) = tally.error() {
+        return Err(error.into());
     }
     if !what.quiet {
         writeln!(out, "{total} runs finished")?;
@@ -204,7 +187,55 @@ fn all(what: &SweepRun, plan: &Plan, jobs: usize, out: &mut dyn Write) -> Result
     Ok(ExitCode::SUCCESS)
 }
 
-/// Writes the report of the sweep in `path` into its directory, and prints the table to `out`, or as JSON.
+/// What became of the runs of a sweep.
+struct Tally {
+    total: usize,
+    finished: usize,
+    /// Numbers of runs, and why they cannot be trained.
+    failed: Vec<(usize, String)>,
+}
+
+impl Tally {
+    /// Notes what became of the run `number`, and tells how many are done.
+    fn note(&mut self, number: usize, outcome: Outcome, quiet: bool) {
+        let word = match outcome {
+            Outcome::Finished => {
+                self.finished += 1;
+                "finished"
+            }
+            Outcome::Failed(why) => {
+                self.failed.push((number, why));
+                "failed"
+            }
+            Outcome::Interrupted => return,
+        };
+        if !quiet {
+            let (done, total) = (self.finished + self.failed.len(), self.total);
+            say(format!("[{done}/{total}] {} {word}", Plan::name(number)));
+        }
+    }
+
+    /// Tells why runs failed, in the order of the plan.
+    fn tell_failures(&mut self) {
+        self.failed.sort();
+        for (number, why) in &self.failed {
+            say(format!("{}:", Plan::name(*number)));
+            why.lines().for_each(|line| say(format!("  {line}")));
+        }
+    }
+
+    /// That runs failed, if some did.
+    fn error(&self) -> Option<UserError> {
+        let names: Vec<String> = self.failed.iter().map(|(run, _)| Plan::name(*run)).collect();
+        let (count, total) = (names.len(), self.total);
+        let error = format!("{count} of {total} runs failed: {}", names.join(", "));
+        let hint = "the same command tries them again";
+        (count > 0).then(|| UserError::failure(error).hint(hint))
+    }
+}
+
+/// Writes the report of the sweep in `path` into its directory, and prints its tables to `out`, or
+/// JSON.
 ///
 /// # Errors
 /// A directory without a plan, and those of [`report`].
@@ -213,7 +244,8 @@ pub fn sweep_report(path: &Path, json: bool, out: &mut dyn Write) -> Result<()> 
     report(&Report { runs: path.to_owned(), published_curves: false, json }, out)
 }
 
-/// Prints a script for `sbatch` to `out`: a job array with a job for each run of the sweep in `path`.
+/// Prints a script for `sbatch` to `out`: a job array with a job for each run of the sweep in
+/// `path`.
 ///
 /// # Errors
 /// A directory without a plan.

@@ -1,8 +1,9 @@
-//! Runs of a sweep side by side: processes of this program, each of which trains one run after the other.
+//! Runs of a sweep side by side: processes of this program, each of which trains one run after the
+//! other.
 //!
-//! A worker reads numbers of runs from its standard input, a line each, and answers each with a line of JSON on
-//! standard output. The end of its standard input tells it to save the state of its run and to end: when
-//! this process wants to end, and when it was killed.
+//! A worker reads numbers of runs from its standard input, a line each, and answers each with a line
+//! of JSON on standard output. The end of its standard input tells it to save the state of its run and
+//! to end: when this process wants to end, and when it was killed.
 
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Write};
@@ -56,9 +57,9 @@ struct Worker {
     answers: BufReader<ChildStdout>,
 }
 
-/// Trains `runs` of the sweep in the directory `path`, at most `jobs` at a time with `threads` CPU threads
-/// each, and calls `told` with what became of each, as it comes. Ends early, with all states saved, when `stop` is
-/// set.
+/// Trains `runs` of the sweep in the directory `path`, at most `jobs` at a time with `threads` CPU
+/// threads each, and calls `told` with what became of each, as it comes. Ends early, with all states
+/// saved, when `stop` is set.
 ///
 /// # Errors
 /// If no thread can be started.
@@ -174,8 +175,8 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The worker's side: has `train` do what is asked on standard input, until that ends, and answers to `out`.
-/// `train` returns false if `stop` was set meanwhile.
+/// The worker's side: has `train` do what is asked on standard input, until that ends, and answers to
+/// `out`. `train` returns false if `stop` was set meanwhile.
 ///
 /// # Errors
 /// If standard output cannot be written, or no thread can be started.

@@ -1,5 +1,5 @@
-//! From what the user gave (a preset, a TOML file, a recipe, flags) to a whole, validated configuration, or with
-//! a sweep to many.
+//! From what the user gave (a preset, a TOML file, a recipe, flags) to a whole, validated configuration,
+//! or with a sweep to many.
 //!
 //! Uses configurations and what tasks say of them, `files` for checksums, and `base`.
 

@@ -1,5 +1,6 @@
-//! What the runs of a sweep came to: which is best in validation, and what each field did to that. Read from a
-//! directory with the plan and the runs alone. No time is in it, so that it does not depend on what was interrupted.
+//! What the runs of a sweep came to: which is best in validation, and what each field did to that.
+//! Read from a directory with the plan and the runs alone. No time is in it, so that it does not depend
+//! on what was interrupted.
 
 mod effects;
 mod markdown;
