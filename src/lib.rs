@@ -40,6 +40,8 @@ pub mod commands;
 
 pub mod reports;
 
+pub mod export;
+
 pub mod train;
 
 pub mod run;

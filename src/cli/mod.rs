@@ -20,7 +20,7 @@ use clap_complete::Shell;
 use crate::base::error::{USAGE, UserError};
 use crate::base::input::{quoted, shown};
 use crate::base::versions;
-use crate::commands::{self, Decoding, Format, WIDEST};
+use crate::commands::{self, Decoding, ExportFormat, Format, ModelFormat, WIDEST};
 use crate::config::presets;
 use crate::config::{self, Config, DeviceChoice, Invalid, MANY, within};
 use crate::engine;
@@ -67,7 +67,7 @@ enum Action {
     Predict(PredictArgs),
     /// Write what a trained run computes on the way to its answers: hidden states and attention
     Inspect(InspectArgs),
-    /// Write a run's curves as TensorBoard reads them
+    /// Write a trained model as ONNX, PyTorch or Keras reads it, or a run's curves as TensorBoard does
     Export(ExportArgs),
     /// Show a model's layers, Keras-layout shapes and parameter counts
     Summary(SummaryArgs),
@@ -84,12 +84,56 @@ struct ExportArgs {
     /// Run directory
     #[arg(value_name = "RUN")]
     run: PathBuf,
-    /// Whose format: event files of TensorBoard, a run for each replica, for their mean and its deviation
-    #[arg(long, value_name = "FORMAT", value_parser = PossibleValuesParser::new(["tensorboard"]))]
+    /// onnx, pytorch, keras: the trained model; tensorboard: event files of the curves, a run for each
+    /// replica, for their mean and its deviation
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        value_parser = PossibleValuesParser::new(["onnx", "pytorch", "keras", "tensorboard"])
+    )]
     format: String,
     /// Directory to write, a new or an empty one
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
+    /// Which replica of the run is the model [default: 0]
+    #[arg(
+        long,
+        value_name = "K",
+        allow_negative_numbers = true,
+        value_parser = whole("replica", 0, config::range("replicas").1 - 1)
+    )]
+    replica: Option<i64>,
+    /// The weights where val_loss was lowest, not the last; of a run with --validate-every
+    #[arg(long)]
+    best: bool,
+}
+
+impl ExportArgs {
+    /// What is to be exported.
+    ///
+    /// # Errors
+    /// A flag that the format has no use for.
+    fn what(self) -> Result<commands::Export, UserError> {
+        let Self { run, format, out, replica, best } = self;
+        let model = |kind| {
+            let (replica, which) = (replica.unwrap_or(0), which(best));
+            ExportFormat::Model { kind, replica, which }
+        };
+        let format = match format.as_str() {
+            "onnx" => model(ModelFormat::Onnx),
+            "pytorch" => model(ModelFormat::PyTorch),
+            "keras" => model(ModelFormat::Keras),
+            _ => {
+                let idle = [("--replica", replica.is_some()), ("--best", best)];
+                if let Some((flag, _)) = idle.into_iter().find(|(_, given)| *given) {
+                    let error = format!("{flag}: is for models, and tensorboard has curves");
+                    return Err(UserError::usage(error).hint(format!("leave {flag} out")));
+                }
+                ExportFormat::TensorBoard
+            }
+        };
+        Ok(commands::Export { run, out, format })
+    }
 }
 
 #[derive(Debug, Args)]
@@ -527,9 +571,7 @@ impl Action {
                 write!(out, "{text}")?
             }
             Self::Doctor => return commands::doctor(out),
-            Self::Export(ExportArgs { run, out: path, .. }) => {
-                commands::export(&commands::Export { run, out: path }, out)?
-            }
+            Self::Export(args) => commands::export(&args.what()?, out)?,
             Self::Completions(CompletionsArgs { shell }) => {
                 let mut script = Vec::new();
                 clap_complete::generate(shell, &mut Cli::command(), "seqlab", &mut script);

@@ -28,7 +28,7 @@ pub use data::data;
 pub use decoding::{Decoding, WIDEST};
 pub use doctor::doctor;
 pub use evaluate::{Evaluate, evaluate};
-pub use export::{Export, export};
+pub use export::{Export, ExportFormat, ModelFormat, export};
 pub use html::{Html, html};
 pub use initial::Initial;
 pub use inspect::{Format, Inspect, inspect};

@@ -12,6 +12,7 @@ use crate::data::epochs::Epochs;
 use crate::data::loader::no_padding;
 use crate::data::task::Task;
 use crate::engine;
+use crate::export::weights::{Weight, Weights};
 use crate::model::Model;
 use crate::model::layers::twin::{Input, Mask};
 use crate::model::network::Network;
@@ -21,7 +22,7 @@ use crate::run::run_dir::RunDir;
 use crate::run::summary::Summary;
 use crate::tensor::device;
 use crate::tensor::device::Chosen;
-use crate::tensor::parameters::Parameters;
+use crate::tensor::parameters::{ParameterSpec, Parameters};
 use crate::train::checkpoint;
 use crate::train::checkpoint::{Checkpoint, Found, Which};
 use crate::train::decode::{Hypothesis, Search};
@@ -179,6 +180,21 @@ impl Trained {
             return Err(UserError::failure(error));
         }
         Ok(())
+    }
+
+    /// The weights of the one replica, as other programs take them.
+    ///
+    /// # Errors
+    /// libtorch's.
+    pub fn weights(&self) -> Result<Weights> {
+        let specs = self.parameters.specs().iter();
+        let parts = self.parameters.split(self.parameters.flat())?;
+        let weight = |(spec, part): (&ParameterSpec, Tensor)| {
+            let values = device::download(&part)?.into_iter().map(|value| value as f32);
+            let shape = spec.shape.iter().map(|&n| n as usize).collect();
+            Ok((spec.name.clone(), Weight { shape, values: values.collect() }))
+        };
+        Ok(Weights(specs.zip(parts).map(weight).collect::<Result<_>>()?))
     }
 
     /// What evaluates the model on `task`, by the answers that `search` finds.

@@ -469,6 +469,20 @@ impl RunDir {
         self.read(&self.path().join(name), input::RECORD)
     }
 
+    /// What the run knows of its tokens or columns: the content of files of its directory, by their names.
+    ///
+    /// # Errors
+    /// If one cannot be read.
+    pub fn vocabularies(&self) -> Result<Vec<(&'static str, Vec<u8>)>> {
+        let mut found = Vec::new();
+        for (name, _) in &RECORDS[1..] {
+            if self.has(&self.path().join(name))? {
+                found.push((*name, self.record(name)?));
+            }
+        }
+        Ok(found)
+    }
+
     /// Finds out whether the files that the run reads its data from are what they were when it began.
     ///
     /// # Errors
