@@ -129,7 +129,7 @@ impl ExportArgs {
                     let error = format!("{flag}: is for models, and tensorboard has curves");
                     return Err(UserError::usage(error).hint(format!("leave {flag} out")));
                 }
-                ExportFormat::TensorBoard
+                ExportFormat::Curves
             }
         };
         Ok(commands::Export { run, out, format })

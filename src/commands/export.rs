@@ -31,7 +31,7 @@ pub struct Export {
 #[derive(Debug, Clone, Copy)]
 pub enum ExportFormat {
     /// The curves, as TensorBoard reads them.
-    TensorBoard,
+    Curves,
     /// A trained model.
     Model {
         /// In whose format.
@@ -60,7 +60,7 @@ pub enum ModelFormat {
 /// If the run is missing or damaged, there is something at the place to write, or it cannot be written.
 pub fn export(what: &Export, out: &mut dyn Write) -> Result<()> {
     match what.format {
-        ExportFormat::TensorBoard => curves(what, out),
+        ExportFormat::Curves => curves(what, out),
         ExportFormat::Model { kind, replica, which } => model(what, (kind, replica, which), out),
     }
 }

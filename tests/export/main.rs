@@ -25,17 +25,20 @@ use tch::{Kind, Tensor};
 /// Sources that every model is asked.
 const ROWS: usize = 1000;
 
-const SMALL: &str = "--units 5 --samples 64 --evaluation-samples 8";
+const SMALL: &str = "--units 5 --samples 320 --epochs 3 --lr 0.03 --evaluation-samples 8";
 const RAGGED: &str = "--id-min 1 --n-in-min 2 --n-out 5 --n-out-min 2";
 
 /// Trainings by the names of their cases: every family, with what it may have.
 const MODELS: [(&str, &str); 15] = [
-    ("every-step", "echo --epochs 2 --evaluation-samples 40"),
-    ("last-step", "echo-lag --units 4 --layers 2 --epochs 1 --evaluation-samples 40"),
-    ("repeated", "partial-echo-2 --units 8 --layers 2 --epochs 3 --evaluation-samples 42"),
+    ("every-step", "echo --epochs 9 --evaluation-samples 40 --lr 0.03"),
+    ("last-step", "echo-lag --units 4 --layers 2 --epochs 9 --evaluation-samples 40 --lr 0.03"),
+    (
+        "repeated",
+        "partial-echo-2 --units 8 --layers 2 --epochs 9 --evaluation-samples 42 --lr 0.03",
+    ),
     (
         "repeated-both-ways",
-        "addition-2 SMALL --epochs 1 --bidirectional true --layers 2 --embedding 3 \
+        "addition-2 SMALL --bidirectional true --layers 2 --embedding 3 \
          --gate-activation sigmoid",
     ),
     ("fed-softmax", "reverse SMALL --layers 2 --embedding 3"),
@@ -63,8 +66,8 @@ const MODELS: [(&str, &str); 15] = [
         "echo SMALL --task waves --loss mse --return-sequences false --stateful false --n-in 6 \
          --n-out 1",
     ),
-    ("words", "--train words.tsv --units 5 --epochs 1"),
-    ("classes", "--train classes.tsv --units 5 --epochs 1"),
+    ("words", "--train words.tsv --units 5 --epochs 5 --lr 0.03"),
+    ("classes", "--train classes.tsv --units 5 --epochs 5 --lr 0.03"),
 ];
 
 fn training(arguments: &str) -> String {
