@@ -31,10 +31,10 @@ const RAGGED: &str = "--id-min 1 --n-in-min 2 --n-out 5 --n-out-min 2";
 /// Trainings by the names of their cases: every family, with what it may have.
 const MODELS: [(&str, &str); 15] = [
     ("every-step", "echo --epochs 9 --evaluation-samples 40 --lr 0.03"),
-    ("last-step", "echo-lag --units 4 --layers 2 --epochs 9 --evaluation-samples 40 --lr 0.03"),
+    ("last-step", "echo-lag --units 4 --layers 2 --epochs 40 --evaluation-samples 40 --lr 0.03"),
     (
         "repeated",
-        "partial-echo-2 --units 8 --layers 2 --epochs 9 --evaluation-samples 42 --lr 0.03",
+        "partial-echo-2 --units 8 --layers 2 --epochs 90 --evaluation-samples 42 --lr 0.03",
     ),
     (
         "repeated-both-ways",
@@ -160,8 +160,11 @@ fn network(lab: &Lab, case: &str, config: &Config, replica: i64) -> (Network, Co
     let config = Config { replicas: 1, ..config.clone() };
     let specs = Model::new(&config).parameters();
     let parameters = Parameters::zeros(specs, 1, Kind::Double, host()).unwrap();
-    let file = lab.file(&format!("{case}.run"), "checkpoint/weights.safetensors");
-    for (name, values) in Tensor::read_safetensors(lab.path(&file)).unwrap() {
+    let file = |name: &str| lab.path(&lab.file(&format!("{case}.run"), name));
+    let restored = file("checkpoint/restored.safetensors");
+    let last = file("checkpoint/weights.safetensors");
+    let trained = if restored.exists() { restored } else { last };
+    for (name, values) in Tensor::read_safetensors(trained).unwrap() {
         let mut place = parameters.leaf(&name);
         tch::no_grad(|| place.copy_(&values.narrow(0, replica, 1)));
     }
