@@ -132,7 +132,7 @@ impl Translation<'_> {
     fn node(&mut self, number: usize) -> Answer {
         let node = &self.model.nodes[number];
         match &node.layer {
-            Layer::Lstm(layer) => self.lstm(number, layer),
+            Layer::Lstm(layer) => self.lstm(node, layer),
             Layer::Embedding(layer) => self.embedding(node, layer),
             Layer::Bidirectional(_) => self.both(node),
             Layer::Attention(layer) => self.attention(node, layer),
@@ -140,8 +140,7 @@ impl Translation<'_> {
         }
     }
 
-    fn lstm(&mut self, number: usize, layer: &Lstm) -> Answer {
-        let node = &self.model.nodes[number];
+    fn lstm(&mut self, node: &Node, layer: &Lstm) -> Answer {
         let x = self.vectors(node);
         let start = self.start(node);
         // A decoder has every step of its own.
