@@ -164,6 +164,37 @@ fn the_readme_quotes_what_the_soak_and_the_fuzzing_found() {
 }
 
 #[test]
+fn the_readme_quotes_what_the_pronunciations_came_to() {
+    let path = root().join("results/g2p");
+    let (recipe, _) = recipe_in(&path).unwrap().unwrap();
+    let found = Study::read(&path, &recipe).unwrap();
+    let figures = &found.average.figures;
+    let (single, together) = (figures.wer.as_ref().unwrap(), figures.ensemble.as_ref().unwrap());
+    let published = |name: &str| {
+        let column = recipe.published.iter().find(|of| of.name == name).unwrap();
+        column.macro_wer.unwrap()
+    };
+    let minutes = found.runs.iter().map(|run| run.train_seconds).sum::<f64>() / 60.0;
+    let models = found.runs.iter().map(|run| run.replicas).sum::<usize>();
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let readme = readme.split_whitespace().collect::<Vec<_>>().join(" ");
+    for quoted in [
+        format!("is {:.2} ± {:.2} % for a single model", single.mean, single.sd.unwrap()),
+        format!("settings for each language: {:.2} %)", published("LSTM baseline")),
+        format!("and {:.2} % for ten seeds as one model", together.wer),
+        format!("(the best submission: {:.2} %)", published("best submission")),
+        format!("The {models} models were trained in {minutes:.0} minutes on two cores"),
+    ] {
+        assert!(readme.contains(&quoted), "README.md lacks: {quoted}");
+    }
+    let baseline = &recipe.published[0].wer;
+    for run in &found.runs {
+        let mean = run.figures.wer.as_ref().unwrap().mean;
+        assert!(mean <= baseline[&run.name] + 3.0, "{}: {mean}", run.name);
+    }
+}
+
+#[test]
 fn every_study_says_what_it_is() {
     for study in studies() {
         let name = study.file_name().unwrap().to_str().unwrap().to_owned();
