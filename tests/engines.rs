@@ -639,7 +639,7 @@ fn many_steps_at_a_time_are_the_same_as_one_by_one() {
 
 #[test]
 fn training_replica_by_replica_changes_no_bit() {
-    for (number, case) in several_blocks().into_iter().enumerate() {
+    for (number, case) in several_blocks().enumerate() {
         let global_clipnorm = [None, Some(0.05)][number % 2];
         let config = Config { replicas: 4, global_clipnorm, ..training_of(case) };
         // Two threads train two of four replicas each; three threads share every step of all four.

@@ -34,7 +34,7 @@ impl Settings {
     /// # Errors
     /// None that a valid configuration can have.
     pub(super) fn differing(configs: &[&Config]) -> Result<Self> {
-        let tables: Result<Vec<Table>> = configs.iter().map(|of| resolve::table(of)).collect();
+        let tables: Result<Vec<Table>> = configs.iter().map(resolve::table).collect();
         let tables = tables?;
         let mut settings = Self { names: Vec::new(), rows: vec![Vec::new(); configs.len()] };
         let presets = configs.iter().map(|of| of.preset.clone()).collect();
