@@ -187,8 +187,8 @@ fn what_is_no_sweep_is_refused_with_its_place() {
         ("slurm none", "none: no sweep: it has no plan.toml"),
         ("report none", "none: no sweep: it has no plan.toml"),
         ("report all", "all: no run is finished\nhint: "),
-        ("run all --al", "'--al' found\nhint: did you mean '--all'?"),
-        ("rum all", "hint: did you mean 'run'?"),
+        ("run all --job 2", "'--job' found\nhint: did you mean '--jobs'?"),
+        ("repor all", "hint: did you mean 'report'?"),
     ] {
         lab.refuses(2, &format!("sweep {arguments}"), &["error: ", says]);
     }
