@@ -41,10 +41,7 @@ impl Distribution {
         let mut sorted = values.to_vec();
         sorted.sort_by(f64::total_cmp);
         let (min, max) = (sorted[0], sorted[n - 1]);
-        // Rounding must not put the mean of equal numbers beside them.
-        let mean = (values.iter().sum::<f64>() / n as f64).clamp(min, max);
-        let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
-        let sd = (n > 1).then(|| (squares / (n - 1) as f64).sqrt());
+        let (mean, sd) = mean_and_sd(values)?;
         let around = |scale: f64| sd.map(|sd| [-1.0, 1.0].map(|side| mean + side * scale * sd));
         let t = if n > 1 { student_t(n - 1) } else { 0.0 };
         Some(Self {
@@ -99,6 +96,18 @@ impl Distribution {
         let error = self.standard_error()?.hypot(other.standard_error()?);
         if difference == 0.0 { Some(0.0) } else { (error > 0.0).then(|| difference / error) }
     }
+}
+
+/// The mean of finite `values` and, of several, the standard deviation of the population, estimated with n − 1;
+/// `None` if there are none.
+pub fn mean_and_sd(values: &[f64]) -> Option<(f64, Option<f64>)> {
+    let n = values.len();
+    let min = values.iter().copied().reduce(f64::min)?;
+    let max = values.iter().copied().reduce(f64::max)?;
+    // Rounding must not put the mean of equal numbers beside them.
+    let mean = (values.iter().sum::<f64>() / n as f64).clamp(min, max);
+    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+    Some((mean, (n > 1).then(|| (squares / (n - 1) as f64).sqrt())))
 }
 
 /// Mean ± standard deviation.

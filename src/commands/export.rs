@@ -69,10 +69,7 @@ pub fn export(what: &Export, out: &mut dyn Write) -> Result<()> {
 /// side. TensorBoard's command goes to `out`.
 fn curves(what: &Export, out: &mut dyn Write) -> Result<()> {
     let (run, config) = RunDir::open(&what.run)?;
-    let rows = match run.read_summary(&config)? {
-        Some(summary) => run.read_curves(&summary)?,
-        None => run.read_rows_so_far()?,
-    };
+    let rows = run.read_curves(run.read_summary(&config)?.as_ref())?;
     check_place(&what.out)?;
     new_directory(&what.out)?;
     for (name, bytes) in event_files(&rows) {

@@ -179,7 +179,7 @@ fn width() -> Option<usize> {
 
 /// Each replica's last row with a validation. One that cannot be read is not shown: the run is finished.
 fn validated(config: &Config, run: &RunDir, summary: &Summary) -> Vec<CurveRow> {
-    let rows = config.validate_every.and_then(|_| run.read_curves(summary).ok());
+    let rows = config.validate_every.and_then(|_| run.read_curves(Some(summary)).ok());
     let mut last = BTreeMap::new();
     for row in rows.into_iter().flatten().filter(|row| row.val_loss.is_some()) {
         last.insert(row.replica, row);

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use prost::Message;
 
-use crate::base::statistics::Distribution;
+use crate::base::statistics::mean_and_sd;
 use crate::run::curves::CurveRow;
 
 /// A point of a run.
@@ -90,8 +90,8 @@ fn together(rows: &[CurveRow], deviations: f64) -> Vec<Point> {
         let value = |(name, value): &Column| {
             let of_replicas = rows.iter().filter_map(|row| value(row));
             let finite: Vec<f64> = of_replicas.filter(|x| x.is_finite()).collect();
-            let spread = Distribution::of(&finite)?;
-            Some((*name, spread.mean + deviations * spread.sd.unwrap_or(0.0)))
+            let (mean, sd) = mean_and_sd(&finite)?;
+            Some((*name, mean + deviations * sd.unwrap_or(0.0)))
         };
         let seconds = rows.iter().map(|row| row.seconds).fold(0.0, f64::max);
         (step, seconds, COLUMNS.iter().filter_map(value).collect())
@@ -128,19 +128,11 @@ mod tests {
 
     fn row(replica: usize, step: i64, loss: f64) -> CurveRow {
         CurveRow {
-            replica,
             seed: replica as u64 + 1,
-            epoch: 1,
-            step,
-            samples: step,
-            loss,
             accuracy: Some(0.0),
-            val_loss: None,
-            val_accuracy: None,
-            val_sequence_accuracy: None,
             learning_rate: 0.5,
-            grad_norm: None,
             seconds: 2.0 * step as f64,
+            ..CurveRow::of_loss(replica, step, loss)
         }
     }
 

@@ -332,6 +332,28 @@ impl<Row: Serialize> CsvFile<Row> {
     }
 }
 
+#[cfg(test)]
+impl CurveRow {
+    /// For tests: the row of a replica after so many steps of one sample each, with nothing but a loss.
+    pub fn of_loss(replica: usize, step: i64, loss: f64) -> Self {
+        Self {
+            replica,
+            seed: 1,
+            epoch: 1,
+            step,
+            samples: step,
+            loss,
+            accuracy: None,
+            val_loss: None,
+            val_accuracy: None,
+            val_sequence_accuracy: None,
+            learning_rate: 0.1,
+            grad_norm: None,
+            seconds: 0.0,
+        }
+    }
+}
+
 /// `rows` of any text as CSV.
 ///
 /// # Errors

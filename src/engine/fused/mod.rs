@@ -16,6 +16,7 @@ mod gradient;
 pub mod inference;
 pub mod transposed;
 
+use std::cmp::Reverse;
 use std::ops::Range;
 use std::rc::Rc;
 use std::slice::from_mut;
@@ -454,18 +455,28 @@ fn block_count(rows: usize) -> usize {
     }
 }
 
+/// The rows of a replica's batch, the longest first, so that those of a block are of similar lengths.
+fn by_length(batch: &Batch, replica: usize) -> Vec<usize> {
+    let mut rows: Vec<usize> = (0..batch.size).collect();
+    if let Some(lengths) = &batch.lengths {
+        let first = replica * batch.size;
+        let length = |row: &usize| (lengths.source[first + row], lengths.target[first + row]);
+        rows.sort_by_key(|row| Reverse(length(row)));
+    }
+    rows
+}
+
 /// Replica by replica, the rows of `batch` in the order in which blocks have them; none where rows
 /// have no lengths of their own.
 ///
 /// Rows of similar lengths come together, so that few steps of a block have few rows; and either
 /// half of the blocks has every other length, so that two threads have equally much to do.
 fn orders(batch: &Batch) -> Vec<Vec<usize>> {
-    let Some(lengths) = &batch.lengths else { return Vec::new() };
+    if batch.lengths.is_none() {
+        return Vec::new();
+    }
     let order = |replica: usize| {
-        let first = replica * batch.size;
-        let length = |row: &usize| (lengths.source[first + row], lengths.target[first + row]);
-        let mut rows: Vec<usize> = (0..batch.size).collect();
-        rows.sort_by_key(|row| std::cmp::Reverse(length(row)));
+        let rows = by_length(batch, replica);
         if block_count(batch.size) == 1 {
             return rows;
         }

@@ -51,9 +51,14 @@ impl Axis {
     }
 }
 
+/// `x` to four significant digits: more cannot be seen.
+pub(super) fn rounded(x: f64) -> f64 {
+    format!("{x:.3e}").parse().unwrap_or(x)
+}
+
 /// A tick's number as text.
 pub(super) fn label(x: f64) -> String {
-    let rounded = format!("{x:.3e}").parse::<f64>().unwrap_or(x);
+    let rounded = rounded(x);
     if rounded == 0.0 || (1e-3..1e6).contains(&rounded.abs()) {
         return grouped(&rounded.to_string());
     }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use anyhow::Result;
 use serde::Serialize;
 
-use super::axis::{Axis, label};
+use super::axis::{Axis, label, rounded};
 use super::curve::{Point, points, thinned};
 use super::run::Run;
 use crate::reports::reproduction::{Experiment, Judged};
@@ -350,11 +350,6 @@ impl Curve {
         }
         curve
     }
-}
-
-/// `x` to four significant digits: more cannot be seen.
-fn rounded(x: f64) -> f64 {
-    format!("{x:.3e}").parse().unwrap_or(x)
 }
 
 /// The numbers of `charts` and `runs`, as the script reads them.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::base::statistics::mean_and_sd;
 use crate::run::curves::CurveRow;
 
 /// Replicas from which on a band is a standard deviation wide; that of fewer is from the lowest to the highest.
@@ -28,23 +29,18 @@ pub(super) fn points(rows: &[CurveRow], value: fn(&CurveRow) -> Option<f64>) -> 
             steps.entry(row.step).or_default().push(value);
         }
     }
-    steps.iter().map(|(step, values)| point(*step, values)).collect()
+    steps.iter().filter_map(|(step, values)| point(*step, values)).collect()
 }
 
 /// The band is mean ± standard deviation, but no further than the lowest and the highest replica: so it stays
 /// above 0 where they do.
-fn point(step: i64, values: &[f64]) -> Point {
-    let n = values.len() as f64;
+fn point(step: i64, values: &[f64]) -> Option<Point> {
+    let (mean, sd) = mean_and_sd(values)?;
     let min = values.iter().copied().fold(f64::INFINITY, f64::min);
     let max = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    // Rounding must not put the mean of equal numbers beside them.
-    let mean = (values.iter().sum::<f64>() / n).clamp(min, max);
-    if values.len() < ENOUGH {
-        return Point { step, mean, low: min, high: max };
-    }
-    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
-    let sd = (squares / (n - 1.0)).sqrt();
-    Point { step, mean, low: (mean - sd).max(min), high: (mean + sd).min(max) }
+    let sd = sd.filter(|_| values.len() >= ENOUGH);
+    let [low, high] = sd.map_or([min, max], |sd| [(mean - sd).max(min), (mean + sd).min(max)]);
+    Some(Point { step, mean, low, high })
 }
 
 /// At most four points of each of `stretches` stretches of `points`, and the ends: those with the lowest and the
@@ -73,31 +69,18 @@ pub(super) fn thinned(points: &[Point], stretches: usize) -> Vec<Point> {
 mod tests {
     use super::*;
 
-    fn row(replica: usize, step: i64, loss: f64) -> CurveRow {
-        CurveRow {
-            replica,
-            seed: replica as u64,
-            epoch: 1,
-            step,
-            samples: step,
-            loss,
-            accuracy: None,
-            val_loss: None,
-            val_accuracy: None,
-            val_sequence_accuracy: None,
-            learning_rate: 0.1,
-            grad_norm: None,
-            seconds: 0.0,
-        }
-    }
-
     fn losses(rows: &[CurveRow]) -> Vec<Point> {
         points(rows, |row| Some(row.loss))
     }
 
     #[test]
     fn few_replicas_have_a_band_from_the_lowest_to_the_highest() {
-        let rows = [row(0, 1, 2.0), row(1, 1, 6.0), row(0, 2, 1.0), row(1, 2, f64::NAN)];
+        let rows = [
+            CurveRow::of_loss(0, 1, 2.0),
+            CurveRow::of_loss(1, 1, 6.0),
+            CurveRow::of_loss(0, 2, 1.0),
+            CurveRow::of_loss(1, 2, f64::NAN),
+        ];
         let both = Point { step: 1, mean: 4.0, low: 2.0, high: 6.0 };
         let one = Point { step: 2, mean: 1.0, low: 1.0, high: 1.0 };
         assert_eq!(losses(&rows), [both, one]);
@@ -106,11 +89,12 @@ mod tests {
 
     #[test]
     fn many_have_one_of_a_standard_deviation_that_ends_at_the_replicas() {
-        let rows: Vec<CurveRow> = (0..5).map(|k| row(k, 1, 1.0 + k as f64)).collect();
+        let rows: Vec<CurveRow> = (0..5).map(|k| CurveRow::of_loss(k, 1, 1.0 + k as f64)).collect();
         let sd = 2.5f64.sqrt();
         assert_eq!(losses(&rows), [Point { step: 1, mean: 3.0, low: 3.0 - sd, high: 3.0 + sd }]);
         let far = [0.1, 0.1, 0.1, 0.1, 10.1];
-        let rows: Vec<CurveRow> = far.iter().enumerate().map(|(k, x)| row(k, 1, *x)).collect();
+        let rows: Vec<CurveRow> =
+            far.iter().enumerate().map(|(k, x)| CurveRow::of_loss(k, 1, *x)).collect();
         assert_eq!(losses(&rows)[0].low, 0.1);
     }
 

@@ -52,10 +52,7 @@ impl Run {
     pub(super) fn read(path: &Path, curves: bool) -> Result<Self> {
         let (run, config) = RunDir::open(path)?;
         let summary = run.read_summary(&config)?;
-        let rows = match &summary {
-            Some(summary) => run.read_curves(summary)?,
-            None => run.read_rows_so_far()?,
-        };
+        let rows = run.read_curves(summary.as_ref())?;
         let name = super::name(path);
         let experiment = |summary| Experiment::new(name.clone(), &config, summary, &rows, curves);
         let experiment = summary.as_ref().map(experiment).transpose();

@@ -185,7 +185,7 @@ impl Reproduction {
             match run.read_summary(&config)? {
                 None => found.unfinished.push(name),
                 Some(summary) => {
-                    let rows = run.read_curves(&summary)?;
+                    let rows = run.read_curves(Some(&summary))?;
                     let experiment = Experiment::new(name, &config, &summary, &rows, curves);
                     let damaged = || format!("{} is damaged", directory.display());
                     found.experiments.push(experiment.with_context(damaged)?);
@@ -481,21 +481,8 @@ mod tests {
 
     /// A row of one sample a step.
     fn row(replica: usize, epoch: i64, step: i64, loss: f64) -> CurveRow {
-        CurveRow {
-            replica,
-            seed: 0,
-            epoch,
-            step,
-            samples: step,
-            loss,
-            accuracy: Some(0.0),
-            val_loss: None,
-            val_accuracy: None,
-            val_sequence_accuracy: None,
-            learning_rate: 0.1,
-            grad_norm: None,
-            seconds: 0.0,
-        }
+        let accuracy = Some(0.0);
+        CurveRow { epoch, accuracy, ..CurveRow::of_loss(replica, step, loss) }
     }
 
     #[test]

@@ -62,6 +62,9 @@ pub struct Run {
     pub figure: Option<Distribution>,
     /// The mean over replicas of what the evaluation after training came to.
     pub evaluation: Option<Evaluated>,
+    /// Its rows of the joined `curves.csv`; empty if it is not finished.
+    #[serde(skip)]
+    pub curves: String,
 }
 
 /// How far a run is.
@@ -138,12 +141,12 @@ impl Sweep {
     /// Writes `report.json`, `report.md`, `runs.csv` and `curves.csv` into the directory `path`.
     ///
     /// # Errors
-    /// If they cannot be written, or a run is damaged.
+    /// If they cannot be written.
     pub fn write(&self, path: &Path) -> Result<()> {
         files::write(path, &self.json()?, &self.markdown())?;
         let directory = Directory::open(path)?;
         write_whole(&directory, &path.join("runs.csv"), &self.csv()?)?;
-        write_whole(&directory, &path.join("curves.csv"), &self.curves(path)?)
+        write_whole(&directory, &path.join("curves.csv"), &self.curves())
     }
 
     /// The text of `report.json`.
@@ -169,20 +172,9 @@ impl Sweep {
     }
 
     /// The text of the joined `curves.csv`: the rows of all finished runs, but for the time they took.
-    fn curves(&self, path: &Path) -> Result<String> {
-        let mut text = format!("run,{}\n", CurveRow::TIMELESS.join(","));
-        for run in self.runs.iter().filter(|run| run.status == Status::Finished) {
-            let (directory, config) = RunDir::open(&path.join(Plan::name(run.run)))?;
-            let summary = directory.read_summary(&config)?;
-            let rows = summary.map_or(Ok(Vec::new()), |summary| directory.read_curves(&summary))?;
-            let rows = rows.iter().map(|row| {
-                let mut record = vec![run.run.to_string()];
-                record.extend(row.timeless()?);
-                Ok(record)
-            });
-            text += &records(rows)?;
-        }
-        Ok(text)
+    fn curves(&self) -> String {
+        let header = format!("run,{}\n", CurveRow::TIMELESS.join(","));
+        header + &self.runs.iter().map(|run| run.curves.as_str()).collect::<String>()
     }
 }
 
@@ -199,6 +191,7 @@ impl Run {
             best: vec![None; planned.replicas as usize],
             figure: None,
             evaluation: None,
+            curves: String::new(),
         };
         if RunDir::place(path)? == Place::Free {
             return Ok(run);
@@ -210,9 +203,10 @@ impl Run {
         }
         match directory.read_summary(&config)? {
             Some(summary) => {
-                let rows = directory.read_curves(&summary)?;
+                let rows = directory.read_curves(Some(&summary))?;
                 let damaged = |e| anyhow!("{} is damaged: {e}", input::shown(path));
                 run.finish(&config, &summary, &rows, rule).map_err(damaged)?;
+                run.curves = numbered(number, &rows)?;
             }
             None => run.status = Status::Unfinished,
         }
@@ -309,6 +303,15 @@ impl Evaluated {
     }
 }
 
+/// `rows` as CSV behind the number of their run, but for the time they took.
+fn numbered(run: usize, rows: &[CurveRow]) -> Result<String> {
+    records(rows.iter().map(|row| {
+        let mut record = vec![run.to_string()];
+        record.extend(row.timeless()?);
+        Ok(record)
+    }))
+}
+
 /// What makes one row better than another.
 fn rule(metric: CurveMetric) -> Rule {
     let direction = match metric {
@@ -354,6 +357,7 @@ mod tests {
                 token_accuracy: Some(0.5),
                 sequence_accuracy: None,
             }),
+            curves: String::new(),
         }
     }
 
@@ -435,19 +439,8 @@ Means of the runs of each value, whatever their other values are; runs of which 
     fn the_best_row_of_each_replica_counts_and_none_of_one_that_diverged() {
         let plan = plan(SWEEP);
         let row = |replica, step, val_loss| CurveRow {
-            replica,
-            seed: 1,
-            epoch: 1,
-            step,
-            samples: step,
-            loss: 1.0,
-            accuracy: None,
             val_loss,
-            val_accuracy: None,
-            val_sequence_accuracy: None,
-            learning_rate: 0.1,
-            grad_norm: None,
-            seconds: 0.0,
+            ..CurveRow::of_loss(replica, step, 1.0)
         };
         let rows = [
             row(0, 1, Some(f64::NAN)),

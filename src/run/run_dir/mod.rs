@@ -379,20 +379,12 @@ impl RunDir {
         Err(UserError::usage(error).hint(hint).into())
     }
 
-    /// The rows of `curves.csv` of the finished run that `summary` is of.
+    /// The rows of `curves.csv`: of the finished run that `summary` is of, or so far.
     ///
     /// # Errors
     /// As [`RunDir::check_curves`], and if they are damaged.
-    pub fn read_curves(&self, summary: &Summary) -> Result<Vec<CurveRow>> {
-        self.check_curves(summary)?;
-        self.read_rows_so_far()
-    }
-
-    /// The rows of `curves.csv`, of a run that need not be finished.
-    ///
-    /// # Errors
-    /// If it cannot be read, or a row is not whole.
-    pub fn read_rows_so_far(&self) -> Result<Vec<CurveRow>> {
+    pub fn read_curves(&self, summary: Option<&Summary>) -> Result<Vec<CurveRow>> {
+        summary.map_or(Ok(()), |summary| self.check_curves(summary))?;
         curves::read(&self.directory, &self.curves_path())
     }
 

@@ -9,11 +9,9 @@ mod answered_block;
 mod answering;
 mod passes;
 
-use std::cmp::Reverse;
-
 use anyhow::{Result, ensure};
 
-use super::ReplicaLayout;
+use super::{ReplicaLayout, by_length};
 use crate::config::Config;
 use crate::data::batch::{Batch, Sequences};
 use crate::engine::{Answers, Inference};
@@ -88,7 +86,7 @@ impl<'a, F: Real> FusedInference<'a, F> {
         let answering = &self.answering;
         let each = answering.rows_of_blocks(batch.size, size_of::<F>() as f64);
         let blocks = (0..batch.replicas).flat_map(|replica| {
-            let rows = order(batch, replica);
+            let rows = by_length(batch, replica);
             let orders: Vec<Vec<usize>> = rows.chunks(each).map(<[usize]>::to_vec).collect();
             orders.into_iter().map(move |order| AnsweredBlock::new(answering, replica, order))
         });
@@ -163,17 +161,6 @@ impl<F: Real> Inference for FusedInference<'_, F> {
         });
         Ok(self.answers(batch))
     }
-}
-
-/// The rows of a replica's batch, the longest first, so that those of a block are of similar lengths.
-fn order(batch: &Batch, replica: usize) -> Vec<usize> {
-    let mut rows: Vec<usize> = (0..batch.size).collect();
-    if let Some(lengths) = &batch.lengths {
-        let first = replica * batch.size;
-        let length = |row: &usize| (lengths.source[first + row], lengths.target[first + row]);
-        rows.sort_by_key(|row| Reverse(length(row)));
-    }
-    rows
 }
 
 /// How many threads share batches of `rows` rows a replica, if there are as many blocks.
