@@ -42,14 +42,16 @@ struct Pieces {
     logits: Vec<Vec<f32>>,
     units: usize,
     vocab: usize,
+    alone: ThreadPool,
 }
 
 /// The steps of an LSTM.
 fn steps(node: &Node, rows: usize) -> (Steps<f32>, Axis) {
     let Layer::Lstm(lstm) = &node.layer else { unreachable!("an LSTM") };
     let mut buffers = Buffers::new(lstm, node, rows);
-    let mut steps = Steps::new(lstm, rows, &mut buffers);
-    steps.gates = numbers(steps.gates.len());
+    let mut steps = Steps::new(lstm, 1, rows, &mut buffers);
+    let gates = &mut steps.parts[0].gates;
+    *gates = numbers(gates.len());
     (steps, Rows::uniform(0..rows, [node.steps as usize, 0]).source)
 }
 
@@ -58,7 +60,7 @@ impl Pieces {
         let model = Model::new(config);
         let (units, vocab) = (config.units as usize, config.vocab as usize);
         let sizes: Vec<usize> =
-            block_ranges(config.batch_size as usize).map(|rows| rows.len()).collect();
+            block_ranges(&model, config.batch_size as usize).map(|rows| rows.len()).collect();
         let answers = model.output_steps() as usize;
         let lstms = model.nodes.iter().filter(|node| matches!(node.layer, Layer::Lstm(_)));
         let lstms = lstms.map(|node| sizes.iter().map(|&rows| steps(node, rows)).collect());
@@ -68,6 +70,7 @@ impl Pieces {
             logits: sizes.iter().map(|rows| numbers(rows * answers * vocab)).collect(),
             units,
             vocab,
+            alone: ThreadPool::new(1),
         }
     }
 
@@ -77,7 +80,8 @@ impl Pieces {
 
     fn forward(&mut self) {
         for (block, axis) in self.lstms.iter_mut().flatten() {
-            block.forward(axis, Self::recurrent(&self.weights, self.units));
+            let kernel = Self::recurrent(&self.weights, self.units);
+            block.forward(axis, |_| kernel, &self.alone);
         }
     }
 
@@ -96,15 +100,15 @@ impl Pieces {
         for (block, axis) in self.lstms.iter_mut().flatten() {
             let transposed =
                 Matrix::in_panels(&self.weights[..4 * self.units * self.units], self.units);
-            block.gradient.clear();
-            block.backward(axis, transposed, false);
+            block.gradients[0].clear();
+            block.backward(axis, |_| transposed, false, &self.alone);
         }
     }
 
     /// What the dense layer reads of a block.
     fn read<'a>(&self, block: &'a Steps<f32>, logits: &[f32]) -> Matrix<'a, f32> {
         let count = logits.len() / self.vocab * self.units;
-        let outputs = block.outputs();
+        let outputs = block.outputs().whole();
         Matrix::new(&outputs[outputs.len() - count..], self.units)
     }
 
@@ -128,9 +132,9 @@ impl Pieces {
 
     fn weight_gradients(&self, recurrent: &mut [f32], dense: &mut [f32]) {
         for (block, axis) in self.lstms.iter().flatten() {
-            let (h, d_gates) = block.recurrent_rows(axis);
-            let (h, d_gates) = (Matrix::new(h, self.units), Matrix::new(d_gates, 4 * self.units));
-            multiply(h.transposed(), d_gates, recurrent, Onto::Sum, Order::Up);
+            let (h, d_gates) = block.recurrent_rows(axis, 0);
+            let d_gates = Matrix::new(d_gates, 4 * self.units);
+            multiply(h.part(0).transposed(), d_gates, recurrent, Onto::Sum, Order::Up);
         }
         for ((block, _), logits) in self.lstms[self.lstms.len() - 1].iter().zip(&self.logits) {
             let (read, d_logits) = (self.read(block, logits), Matrix::new(logits, self.vocab));

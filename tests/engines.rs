@@ -20,6 +20,7 @@ use seqlab::data::batch::{Batch, Lengths, Sequences};
 use seqlab::data::loader::{Batches, Prefetch};
 use seqlab::data::task::Task;
 use seqlab::engine::{Answers, inference};
+use seqlab::model::Model;
 use seqlab::model::layers::twin::LstmState;
 use seqlab::model::network::State;
 use seqlab::run::curves::CurveRow;
@@ -36,6 +37,8 @@ struct Case {
     /// B of each batch.
     sizes: Vec<usize>,
     seed: u64,
+    /// In how many parts the fused engine computes the layers; with 1, threads share rows.
+    parts: usize,
 }
 
 /// A preset whose model is of the kind that the number names.
@@ -82,7 +85,7 @@ fn cases(dtype: Dtype) -> impl Strategy<Value = Case> {
     let sizes = [1..41i64, 2..41];
     let gates = prop_oneof![Just(GateActivation::Sigmoid), Just(GateActivation::HardSigmoid)];
     let side_by_side = [1..5i64, 1..4];
-    let batches = (1..41usize, 1..4usize, any::<prop::sample::Index>());
+    let batches = (1..41usize, 1..4usize, any::<prop::sample::Index>(), 1..5usize);
     let models = (0..6usize, any::<prop::sample::Index>(), 0..4usize);
     (models, lengths, sizes, gates, any::<bool>(), side_by_side, batches, any::<u64>()).prop_map(
         move |(model, lengths, sizes, gate_activation, stateful, side_by_side, batches, seed)| {
@@ -104,7 +107,7 @@ fn cases(dtype: Dtype) -> impl Strategy<Value = Case> {
             };
             let mut sizes = vec![batches.0; batches.1];
             sizes.push(1 + batches.2.index(batches.0));
-            Case { config, sizes, seed }
+            Case { config, sizes, seed, parts: batches.3 }
         },
     )
 }
@@ -143,7 +146,8 @@ impl Case {
     /// Models with the case's weights.
     fn trainer(&self, engine: EngineChoice) -> Trainer {
         let config = Config { engine, ..self.config.clone() };
-        let trainer = Trainer::new(&config, host()).unwrap();
+        let mut trainer = Trainer::new(&config, host()).unwrap();
+        trainer.divide(self.parts);
         let parameters = &trainer.parameters;
         for (i, (place, spec)) in
             parameters.split(parameters.flat()).unwrap().iter().zip(parameters.specs()).enumerate()
@@ -395,7 +399,7 @@ fn with_lengths() -> impl Iterator<Item = Case> {
     all.map(|(number, base)| {
         let sizes = Config { units: 5, vocab: 6, batch_size: 53, replicas: 2, ..base };
         let config = Config { dtype: Dtype::Float64, ..sizes };
-        Case { config, sizes: vec![53, 7, 1], seed: number as u64 }.fed(number as u64)
+        Case { config, sizes: vec![53, 7, 1], seed: number as u64, parts: 1 }.fed(number as u64)
     })
 }
 
@@ -463,13 +467,18 @@ fn no_rows_have_no_answers_and_none_go_on_that_were_not_there() {
     }
 }
 
-/// Every family and more layers of it in float32, of several blocks with odd sizes.
+/// Every family and more layers of it in float32, of several blocks with odd sizes; then those in several parts
+/// of odd sizes that can be.
 fn several_blocks() -> impl Iterator<Item = Case> {
     let gates = [GateActivation::Sigmoid, GateActivation::HardSigmoid];
-    let all = (0..6).flat_map(|kind| with_more_layers(&base(kind, [4, 3])));
-    let all =
-        all.flat_map(move |base| gates.map(|gate_activation| (base.clone(), gate_activation)));
-    all.enumerate().map(|(number, (base, gate_activation))| {
+    let models = || (0..6).flat_map(|kind| with_more_layers(&base(kind, [4, 3])));
+    let by_rows = models().flat_map(move |base| gates.map(|gates| (base.clone(), gates, 1)));
+    let divisible = models().filter(|base| Model::new(base).in_parts(2).parts() == 2);
+    let in_parts = divisible.enumerate().map(move |(number, base)| {
+        let parts = [2, 3, 4][number % 3];
+        (base, gates[number % 2], parts)
+    });
+    by_rows.chain(in_parts).enumerate().map(|(number, (base, gate_activation, parts))| {
         let config = Config {
             units: 33,
             vocab: 50,
@@ -480,8 +489,20 @@ fn several_blocks() -> impl Iterator<Item = Case> {
             dtype: Dtype::Float32,
             ..base
         };
-        Case { config, sizes: vec![41, 41, 13], seed: number as u64 }
+        Case { config, sizes: vec![41, 41, 13], seed: number as u64, parts }
     })
+}
+
+#[test]
+fn every_family_can_be_computed_in_parts() {
+    let mut families: Vec<_> =
+        several_blocks().filter(|case| case.parts > 1).map(|case| case.config.family).collect();
+    families.dedup();
+    assert!(
+        [Family::Lstm, Family::RepeatVector, Family::TeacherForced]
+            .iter()
+            .all(|family| families.contains(family))
+    );
 }
 
 fn assert_same_bits(got: &[Left], expected: &[Left], what: &str) {
@@ -499,8 +520,9 @@ fn the_number_of_threads_changes_no_bit() {
         let learn =
             |threads| Case { config: with(threads), ..case.clone() }.learn(EngineChoice::Fused);
         let one = learn(1);
-        for threads in [2, 3, 5] {
-            let what = format!("{}, {threads} threads", layers_of(&case.config));
+        for threads in [2, 3, 4, 8] {
+            let what =
+                format!("{}, {} parts, {threads} threads", layers_of(&case.config), case.parts);
             assert_same_bits(&learn(threads), &one, &what);
         }
     }
@@ -508,8 +530,9 @@ fn the_number_of_threads_changes_no_bit() {
 
 /// What training on the task's own data from the seed's own weights leaves behind, replica by
 /// replica: losses, accuracies, and of the last batch gradient, weights and state.
-fn train(config: &Config) -> Vec<Vec<f64>> {
+fn train(config: &Config, parts: usize) -> Vec<Vec<f64>> {
     let mut trainer = Trainer::new(config, host()).unwrap();
+    trainer.divide(parts);
     let task = Task::new(config);
     let data = task.epoch(&config.seeds(), Purpose::Training, 0);
     let mut of_replicas = vec![Vec::new(); config.replicas as usize];
@@ -541,10 +564,11 @@ fn a_replica_is_bit_for_bit_what_it_is_alone() {
         let length = case.config.length.map(|_| 100);
         let samples = case.config.samples.map(|_| 100);
         let config = Config { id_max: 49, length, samples, ..case.config };
-        let together = train(&Config { threads: Some(2), ..config.clone() });
+        let together = train(&Config { threads: Some(2), ..config.clone() }, case.parts);
         for (k, together) in together.iter().enumerate() {
             let seed = config.seed + k as i64;
-            let alone = train(&Config { seed, replicas: 1, threads: Some(1), ..config.clone() });
+            let config = Config { seed, replicas: 1, threads: Some(1), ..config.clone() };
+            let alone = train(&config, case.parts);
             let bits = |all: &[f64]| all.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
             let what = format!("{}, replica {k}", layers_of(&config));
             assert!(bits(together) == bits(&alone[0]), "{what}");
@@ -568,7 +592,8 @@ fn rows_with_lengths_of_their_own_have_the_same_masks_on_both_engines() {
             ..config
         };
         let engines = [EngineChoice::Fused, EngineChoice::Libtorch];
-        let [fused, libtorch] = engines.map(|engine| train(&Config { engine, ..config.clone() }));
+        let [fused, libtorch] =
+            engines.map(|engine| train(&Config { engine, ..config.clone() }, 1));
         for (k, (fused, libtorch)) in fused.iter().zip(&libtorch).enumerate() {
             assert_eq!(fused.len(), libtorch.len());
             let far = fused
@@ -618,8 +643,11 @@ fn many_steps_at_a_time_are_the_same_as_one_by_one() {
         for ((replicas, threads), global_clipnorm) in unclipped.into_iter().chain(clipped) {
             let config = Config { replicas, threads: Some(threads), ..training_of(case.clone()) };
             let config = Config { global_clipnorm, ..config };
-            let (together, _) = training::train(&config, host());
-            let mut one_by_one = Trainer::new(&config, host()).unwrap();
+            let [mut together, mut one_by_one] =
+                [(); 2].map(|()| Trainer::new(&config, host()).unwrap());
+            together.divide(case.parts);
+            one_by_one.divide(case.parts);
+            training::run(&mut together);
             let source = Batches::new(&config, &Task::new(&config), 0);
             for step in source.feed(Prefetch::Off, host()).unwrap() {
                 let step = step.unwrap();
@@ -641,11 +669,14 @@ fn many_steps_at_a_time_are_the_same_as_one_by_one() {
 fn training_replica_by_replica_changes_no_bit() {
     for (number, case) in several_blocks().enumerate() {
         let global_clipnorm = [None, Some(0.05)][number % 2];
+        let parts = case.parts;
         let config = Config { replicas: 4, global_clipnorm, ..training_of(case) };
         // Two threads train two of four replicas each; three threads share every step of all four.
         let [by_replica, step_by_step] = [2, 3].map(|threads| {
             let config = Config { threads: Some(threads), ..config.clone() };
-            let (trainer, rows) = training::train(&config, host());
+            let mut trainer = Trainer::new(&config, host()).unwrap();
+            trainer.divide(parts);
+            let rows = training::run(&mut trainer);
             let bits = bits_of(&trainer);
             let timeless = |row: CurveRow| CurveRow { seconds: 0.0, ..row };
             (rows.into_iter().map(timeless).collect::<Vec<_>>(), bits)

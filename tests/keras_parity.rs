@@ -36,13 +36,20 @@ fn main() {
     for case in case_directories() {
         let name = case.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let places = [("alone", 1), ("as replica 2 of 3", 3)];
-        let engines = [EngineChoice::Fused, EngineChoice::Libtorch];
-        for ((place, replicas), engine) in places.iter().flat_map(|p| engines.map(|e| (*p, e))) {
-            let (case, name) = (case.clone(), format!("{name} {place}, {engine}"));
+        // The last computes layers in parts, where they can be.
+        let engines =
+            [(EngineChoice::Fused, 1), (EngineChoice::Libtorch, 1), (EngineChoice::Fused, 2)];
+        for ((place, replicas), how) in places.iter().flat_map(|p| engines.map(|e| (*p, e))) {
+            let (engine, parts) = how;
+            let name = format!("{name} {place}, {engine}, parts: {parts}");
+            let case = case.clone();
             trials.push(Trial::test(name.clone(), move || {
                 let failed = |e| Failed::from(format!("{e:#}"));
                 let case = Case::load(&case, replicas).map_err(failed)?;
-                let errors = errors(case, engine).map_err(failed)?;
+                if Model::new(&case.config).in_parts(parts).parts() != parts {
+                    return Ok(());
+                }
+                let errors = errors(case, engine, parts).map_err(failed)?;
                 println!("{name}: {errors}");
                 errors.check().map_err(Failed::from)
             }));
@@ -299,11 +306,12 @@ impl Case {
 }
 
 /// How far a case is from what Keras computed.
-fn errors(mut case: Case, engine: EngineChoice) -> Result<Errors> {
+fn errors(mut case: Case, engine: EngineChoice, parts: usize) -> Result<Errors> {
     case.config.engine = engine;
     let replicas = case.config.replicas;
     let last = replicas - 1;
     let mut trainer = Trainer::new(&case.config, device::host())?;
+    trainer.divide(parts);
     for spec in trainer.parameters.specs() {
         let value = find(&case.init, &case.weight(&spec.name))?;
         ensure!(value.size() == spec.shape, "{}: shape {:?}", spec.name, value.size());

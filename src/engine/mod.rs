@@ -139,7 +139,8 @@ pub trait Engine {
 
     /// Does `steps`, at least one, all of one size: scores the batch, whose ids are below V, and
     /// moves `parameters` along the gradient of the loss, as `optimizer` has it; the last gradient is
-    /// left in them. The first step starts from `state`, and so does each other from what the one
+    /// left in them. Parameters and what the optimiser keeps of them are the engine's from here on, which
+    /// may have them elsewhere, until [`Engine::settle`]. The first step starts from `state`, and so does each other from what the one
     /// before it left, if that is carried. Does not wait for the device, unless to upload ids that
     /// are on the host.
     ///
@@ -152,4 +153,23 @@ pub trait Engine {
         steps: &[Step],
         state: State,
     ) -> Result<StepResults, TchError>;
+
+    /// Gives parameters, gradient and the optimiser's slots back, as the steps so far left them. They may be
+    /// changed before the next step.
+    ///
+    /// # Errors
+    /// libtorch's.
+    fn settle(
+        &mut self,
+        parameters: &mut Parameters,
+        optimizer: &mut Optimizer,
+    ) -> Result<(), TchError> {
+        let _ = (parameters, optimizer);
+        Ok(())
+    }
+
+    /// Has the layers computed in `parts` parts, or by rows with 1, whatever their sizes; before the first step.
+    fn divide(&mut self, parts: usize) {
+        let _ = parts;
+    }
 }

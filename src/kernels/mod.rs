@@ -2,6 +2,8 @@
 //!
 //! Uses nothing of this crate: no tensor, no model, no configuration.
 
+pub mod blocks;
+
 pub mod masks;
 pub mod product;
 pub mod rows;

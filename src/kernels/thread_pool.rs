@@ -8,6 +8,9 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, Builder, JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
+/// The most parts that work is divided into by [`ThreadPool::each_part`].
+pub const MOST_PARTS: usize = 16;
+
 /// How long an idle thread watches for the next job before it sleeps: longer than what lies between
 /// two jobs of a step, shorter than anything a user would notice as load.
 const PATIENCE: Duration = Duration::from_micros(60);
@@ -153,6 +156,30 @@ impl ThreadPool {
         // SAFETY: below n, and each index is taken once; a thread does one item after the other.
         self.run(n, &|thread, item| unsafe {
             work(&mut *own.0.add(thread), &mut *items.0.add(item));
+        });
+    }
+
+    /// Calls `work` with every item and its number, each on one of the threads, and returns when all are
+    /// done. Items of one number have the same thread in every such call of as many. Nothing is allocated.
+    ///
+    /// # Panics
+    /// If `work` does, or there are more than [`MOST_PARTS`] items.
+    pub fn each_part<T: Send>(
+        &self,
+        items: impl Iterator<Item = T>,
+        work: impl Fn(usize, T) + Sync,
+    ) {
+        let mut items = items.enumerate();
+        if self.threads() == 1 {
+            return items.for_each(|(number, item)| work(number, item));
+        }
+        let mut parts: [_; MOST_PARTS] = std::array::from_fn(|_| items.next());
+        assert!(items.next().is_none(), "at most {MOST_PARTS} parts");
+        let n = parts.iter().flatten().count();
+        self.each(&mut parts[..n], |part| {
+            if let Some((number, item)) = part.take() {
+                work(number, item);
+            }
         });
     }
 
@@ -315,6 +342,18 @@ mod tests {
                     pool.each(&mut items, |item| *item += 1);
                     assert_eq!(items, vec![1; n], "{threads} threads");
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn every_part_is_done_once_under_its_number() {
+        for threads in [1, 2, 5] {
+            let pool = ThreadPool::new(threads);
+            for n in [0, 1, 2, 3, MOST_PARTS] {
+                let mut parts = vec![0; n];
+                pool.each_part(parts.iter_mut(), |number, part| *part += number + 1);
+                assert_eq!(parts, (1..=n).collect::<Vec<_>>(), "{threads} threads");
             }
         }
     }

@@ -20,6 +20,7 @@ pub mod layers;
 pub mod losses;
 
 use crate::config::Features;
+use crate::kernels::thread_pool::MOST_PARTS;
 use crate::tensor::parameters::ParameterSpec;
 use layers::{Costs, Layer};
 use losses::Loss;
@@ -62,6 +63,8 @@ pub struct Node {
     pub ragged: bool,
     /// Whether another layer reads all its outputs.
     pub outputs_read: bool,
+    /// In how many parts the fused engine computes it.
+    pub parts: usize,
 }
 
 /// What a layer reads; nodes by their number in the model.
@@ -114,9 +117,38 @@ impl Model {
             }
         }
         let (name, layer) = (name.to_owned(), layer.into());
-        let (ragged, outputs_read) = (self.ragged, false);
-        self.nodes.push(Node { name, layer, reads, start, steps, along, ragged, outputs_read });
+        let (ragged, outputs_read, parts) = (self.ragged, false, 1);
+        self.nodes.push(Node {
+            name,
+            layer,
+            reads,
+            start,
+            steps,
+            along,
+            ragged,
+            outputs_read,
+            parts,
+        });
         self.nodes.len() - 1
+    }
+
+    /// The same with every layer computed in `parts` parts; in fewer where a layer has fewer units, and in
+    /// one where a layer cannot be divided.
+    pub fn in_parts(mut self, parts: usize) -> Self {
+        let divisible = |node: &Node| node.layer.spec().exchange(node).is_some();
+        let top = self.nodes.len() - 1;
+        let widths = self.nodes[..top].iter().map(|node| node.layer.spec().width() as usize);
+        let parts = match self.nodes.iter().all(divisible) {
+            true => widths.min().map_or(1, |least| parts.clamp(1, least.min(MOST_PARTS))),
+            false => 1,
+        };
+        self.nodes.iter_mut().for_each(|node| node.parts = parts);
+        self
+    }
+
+    /// In how many parts its layers are computed.
+    pub fn parts(&self) -> usize {
+        self.nodes.last().map_or(1, |top| top.parts)
     }
 
     /// The width of what `read` names; V for ids.

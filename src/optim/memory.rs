@@ -45,6 +45,20 @@ impl<F: Real> Memory<F> {
         Ok(Self { theta, slots: starts, gradient, n })
     }
 
+    /// That of as many `slots` and numbers of `gradient` as there are of `theta`.
+    ///
+    /// # Panics
+    /// If there are more or fewer.
+    pub fn of(theta: &mut [F], slots: [Option<&mut [F]>; MOST_SLOTS], gradient: &mut [F]) -> Self {
+        let n = theta.len();
+        let start = |numbers: &mut [F]| {
+            assert_eq!(numbers.len(), n, "numbers of each parameter");
+            numbers.as_mut_ptr()
+        };
+        let slots = slots.map(|slot| slot.map(start));
+        Self { theta: start(theta), slots, gradient: start(gradient), n }
+    }
+
     /// The parameters at `range`.
     ///
     /// # Safety

@@ -245,12 +245,20 @@ impl Trainer {
     pub fn run(&mut self, observer: &mut dyn Observer, stop: &AtomicBool) -> Result<Outcome> {
         self.clock.start();
         let outcome = self.steps(observer, stop);
+        let settled = self.settle();
         self.clock.stop();
         if outcome.is_err() {
             // What led to a failure is to be seen; of the two errors, the first.
             let _ = self.hand_on(observer);
         }
-        outcome
+        let outcome = outcome?;
+        settled?;
+        Ok(outcome)
+    }
+
+    /// Has the engine give the weights and the optimiser's slots back, before anything else reads or writes them.
+    fn settle(&mut self) -> Result<(), TchError> {
+        self.engine.settle(&mut self.parameters, &mut self.optimizer)
     }
 
     fn steps(&mut self, observer: &mut dyn Observer, stop: &AtomicBool) -> Result<Outcome> {
@@ -286,6 +294,7 @@ impl Trainer {
         }
         self.checkpoint(observer)?;
         let means = self.meter.epoch()?;
+        self.settle()?;
         if let Some(weights) = &self.to_restore {
             device::fill(&mut self.parameters.flat().shallow_clone(), weights)?;
         }
@@ -421,6 +430,7 @@ impl Trainer {
 
     /// Finds weights that the last update made useless, before any loss tells.
     fn check_weights(&mut self) -> Result<()> {
+        self.settle()?;
         self.meter.check(&self.parameters.finite()?)
     }
 
@@ -432,6 +442,7 @@ impl Trainer {
     /// libtorch's.
     pub fn learn(&mut self, batch: &Batch) -> Result<(Scores, Option<Tensor>), TchError> {
         let scored = self.learn_steps(&[self.step_from(batch, 0)])?.pop();
+        self.settle()?;
         self.step += 1;
         self.samples += batch.size as i64;
         let Scored { scores, grad_norm } = scored.ok_or_else(no_step)?;
@@ -439,7 +450,8 @@ impl Trainer {
     }
 
     /// As many optimiser steps as the training loop would do at a time now, each from `batch`, whose ids
-    /// are below V. Returns how many. Waits for the device only to upload the batch.
+    /// are below V. Returns how many. Waits for the device only to upload the batch. What the weights come to
+    /// may be the engine's alone until [`Trainer::learn`] or [`Trainer::run`] ends.
     ///
     /// # Errors
     /// libtorch's.
@@ -450,6 +462,12 @@ impl Trainer {
         self.step += steps.len() as i64;
         self.samples += (steps.len() * batch.size) as i64;
         Ok(steps.len())
+    }
+
+    /// Has every layer of the fused engine computed in `parts` parts, or with 1 by rows, whatever its sizes;
+    /// before the first step.
+    pub fn divide(&mut self, parts: usize) {
+        self.engine.divide(parts);
     }
 
     /// Has the next steps take dropout masks from `masks` instead of from the replicas' seeds.

@@ -6,10 +6,13 @@ use super::Context;
 use super::transposed::Transposed;
 use crate::data::batch::{Batch, Sequences};
 use crate::kernels::float::Real;
-use crate::model::layers::pass::{BlockInputs, BlockSequence, InputGradients, Inputs, Pass};
+use crate::kernels::thread_pool::ThreadPool;
+use crate::model::layers::pass::{
+    Begin, BlockInputs, BlockSequence, Gradient, InputGradients, Inputs, Pass,
+};
 use crate::model::layers::rows::{Axis, Rows};
 use crate::model::losses::{Score, Targets};
-use crate::model::{Along, Model, Node, Start};
+use crate::model::{Along, Model};
 
 /// N rows of a batch with their buffers.
 pub struct Block<F> {
@@ -58,36 +61,39 @@ impl<F: Real> Block<F> {
     }
 
     /// Runs the rows through the model, scores them, and computes the gradients of all activations
-    /// and initial states. The backward pass reads the weights from `transposed`; their gradients
-    /// follow once all blocks are done.
-    pub fn learn(&mut self, context: &Context<'_, F>, transposed: &Transposed<F>) {
-        self.forward(context, transposed);
+    /// and initial states, the threads of `team` sharing the layers' parts. The backward pass reads the
+    /// weights from `transposed`, one for each part; their gradients follow once all blocks are done.
+    pub fn learn(
+        &mut self,
+        context: &Context<'_, F>,
+        transposed: &[Transposed<F>],
+        team: &ThreadPool,
+    ) {
+        self.forward(context, transposed, team);
         self.score(context);
-        self.backward(context, transposed);
+        self.backward(context, transposed, team);
     }
 
-    /// Sets the initial state of stateful layers: the state after the last batch, or zeros.
+    /// Has the stateful layers begin from the state after the last batch, or from zeros.
     pub fn carry(&mut self, model: &Model, zeros: bool) {
-        for number in model.carried() {
-            let node = &mut self.nodes[number];
-            if zeros {
-                node.initial().into_iter().for_each(|state| state.fill(F::default()));
-            } else {
-                node.carry();
-            }
-        }
+        let begin = if zeros { Begin::Zeros } else { Begin::Carried };
+        model.carried().for_each(|number| self.nodes[number].begin(begin));
     }
 
-    fn forward(&mut self, context: &Context<'_, F>, transposed: &Transposed<F>) {
+    fn forward(
+        &mut self,
+        context: &Context<'_, F>,
+        transposed: &[Transposed<F>],
+        team: &ThreadPool,
+    ) {
         self.read(context);
-        for (number, node) in context.model.nodes.iter().enumerate() {
+        for number in 0..self.nodes.len() {
             let (below, here) = self.nodes.split_at_mut(number);
             let here = &mut here[0];
-            start(node, &mut **here, below, &self.lengths);
-            let weights = context.weights(self.replica, number, transposed);
+            let weights = |part: usize| context.weights((self.replica, part), number, transposed);
             let inputs = Inputs { nodes: below, read: &self.inputs, rows: &self.lengths };
             here.draw(inputs, context.masks.of(self.replica, number));
-            here.forward(inputs, &weights);
+            here.forward(inputs, &weights, team);
         }
     }
 
@@ -129,43 +135,20 @@ impl<F: Real> Block<F> {
         model.loss.score(outputs, width, targets, scale, &mut self.tally);
     }
 
-    fn backward(&mut self, context: &Context<'_, F>, transposed: &Transposed<F>) {
-        self.nodes.iter_mut().for_each(|node| node.gradient().clear());
-        for (number, node) in context.model.nodes.iter().enumerate().rev() {
+    fn backward(
+        &mut self,
+        context: &Context<'_, F>,
+        transposed: &[Transposed<F>],
+        team: &ThreadPool,
+    ) {
+        let gradients = self.nodes.iter_mut().flat_map(|node| node.gradients());
+        gradients.for_each(Gradient::clear);
+        for number in (0..self.nodes.len()).rev() {
             let (below, here) = self.nodes.split_at_mut(number);
-            let here = &mut here[0];
-            let weights = context.weights(self.replica, number, transposed);
-            here.backward(InputGradients { nodes: below, rows: &self.lengths }, &weights);
-            if let Start::From(other) = node.start {
-                let (to, from) = (below[other].gradient(), here.gradient());
-                let (width, rows) = (node.layer.spec().width() as usize, &self.lengths.source_row);
-                to.h.add_to_rows(width, rows, &from.h.values);
-                to.c.add_to_rows(width, rows, &from.c.values);
-            }
+            let weights = |part: usize| context.weights((self.replica, part), number, transposed);
+            let gradients = InputGradients { nodes: below, rows: &self.lengths };
+            here[0].backward(gradients, &weights, team);
         }
-    }
-}
-
-/// Sets the initial state of `here`, the pass of `node`, unless it is carried, which is set before. `below`
-/// are the passes of the nodes before it.
-pub(super) fn start<F: Real>(
-    node: &Node,
-    here: &mut dyn Pass<F>,
-    below: &[Box<dyn Pass<F>>],
-    rows: &Rows,
-) {
-    match node.start {
-        Start::From(other) => {
-            let width = node.layer.spec().width() as usize;
-            for (initial, last) in here.initial().into_iter().zip(below[other].state()) {
-                let initial = initial.chunks_exact_mut(width);
-                for (initial, row) in initial.zip(&rows.source_row) {
-                    initial.copy_from_slice(&last[row * width..(row + 1) * width]);
-                }
-            }
-        }
-        Start::Carried => {}
-        Start::Zero => here.initial().into_iter().for_each(|state| state.fill(F::default())),
     }
 }
 

@@ -4,26 +4,31 @@ use super::Context;
 use super::block::Block;
 use super::transposed::Transposed;
 use crate::kernels::float::Real;
-use crate::kernels::product::{Matrix, Onto, Order, multiply, panel};
+use crate::kernels::product::{Matrix, Onto, panel};
 use crate::kernels::rows::{add_squares, scale, scatter, scatter_scaled, sum_rows};
 use crate::kernels::transpose::transpose;
 use crate::model::layers::pass::{Factors, Inputs};
 use crate::optim::memory::ParameterSlice;
 use crate::optim::rule::Update;
 
-/// The weights of the replica of `blocks`, split by rows into shares of work for threads.
+/// The weights of the replica of `blocks`, part by part, split by rows into shares of work for threads;
+/// `transposed` has the copies of each part.
 pub fn weight_rows<'a, F: Real>(
     context: &Context<'a, F>,
     blocks: &'a [Block<F>],
-    transposed: &'a mut Transposed<F>,
+    transposed: &'a mut [Transposed<F>],
 ) -> impl Iterator<Item = WeightRows<'a, F>> + use<'a, F> {
     let memory = context.memory;
-    let nodes = context.layouts[blocks[0].replica].nodes.iter().zip(&mut transposed.nodes);
-    let weights = nodes.enumerate().flat_map(|(node, (layouts, copies))| {
-        let weights = layouts.iter().zip(copies).enumerate();
-        weights.map(move |(weight, (layout, copy))| (node, weight, layout, copy))
+    let parts = context.layouts[blocks[0].replica].parts.iter().zip(transposed).enumerate();
+    let weights = parts.flat_map(|(part, (nodes, copies))| {
+        nodes.iter().zip(&mut copies.nodes).enumerate().flat_map(
+            move |(node, (layouts, copies))| {
+                let weights = layouts.iter().zip(copies).enumerate();
+                weights.map(move |(weight, (layout, copy))| ([part, node, weight], layout, copy))
+            },
+        )
     });
-    weights.flat_map(move |(node, weight, layout, copy)| {
+    weights.flat_map(move |([part, node, weight], layout, copy)| {
         let most = panel::<F>() * layout.columns;
         let mut copies = copy.chunks_mut(most);
         layout.range.clone().step_by(most).enumerate().map(move |(number, first)| {
@@ -31,8 +36,9 @@ pub fn weight_rows<'a, F: Real>(
             // SAFETY: the blocks have read these weights, nothing else reads them before their
             // update, and no two shares overlap.
             let slice = unsafe { memory.share(first..last) };
-            let rows = Rows { node, weight, first: number * panel::<F>(), columns: layout.columns };
-            WeightRows { blocks, rows, slice, copy: copies.next() }
+            let (first, columns) = (number * panel::<F>(), layout.columns);
+            let rows = Rows { part, node, weight, first, columns };
+            WeightRows { blocks, rows, slice, copy: copies.next(), squares: 0.0 }
         })
     })
 }
@@ -46,12 +52,24 @@ pub struct WeightRows<'a, F> {
     slice: ParameterSlice<'a, F>,
     /// The panel of the transposed copy that has these rows, if a copy is kept.
     copy: Option<&'a mut [F]>,
+    /// The sum of the squares of the gradient, where it was asked for.
+    pub squares: f64,
 }
 
 impl<F: Real> WeightRows<'_, F> {
     /// Whose weights they are.
     pub fn replica(&self) -> usize {
         self.blocks[0].replica
+    }
+
+    /// Of which part they are.
+    pub fn part(&self) -> usize {
+        self.rows.part
+    }
+
+    /// Whether both are weights of the same part of a replica.
+    pub fn same_part(&self, other: &Self) -> bool {
+        (self.replica(), self.rows.part) == (other.replica(), other.rows.part)
     }
 
     /// Copies the weights for the backward pass.
@@ -62,11 +80,10 @@ impl<F: Real> WeightRows<'_, F> {
     }
 
     /// Sums the gradient over the blocks and applies `update`, if any. With `scratch`, the gradient
-    /// is computed there and not kept, and the weights are copied for the next step's backward
-    /// pass. Without, it is left in the gradient's buffer.
-    pub fn learn(&mut self, update: Option<&Update>, scratch: Option<&mut Vec<F>>) {
+    /// is computed there and not kept; without, it is left in the gradient's buffer. With `copies`, the
+    /// weights are copied for the next step's backward pass.
+    pub fn learn(&mut self, update: Option<&Update>, scratch: Option<&mut Vec<F>>, copies: bool) {
         let ParameterSlice { theta, slots, gradient } = &mut self.slice;
-        let copies = scratch.is_some();
         let gradient = match scratch {
             Some(scratch) => {
                 scratch.resize(gradient.len(), F::default());
@@ -83,12 +100,12 @@ impl<F: Real> WeightRows<'_, F> {
         }
     }
 
-    /// Sums the gradient over the blocks into its buffer. Returns the sum of its squares.
-    pub fn differentiate(&mut self) -> f64 {
-        let mut squares = 0.0;
+impl<F: Real> WeightRows<'_, F> {
+    /// Sums the gradient over the blocks into its buffer, and its squares.
+    pub fn differentiate(&mut self) {
         self.rows.sum(self.blocks, self.slice.gradient);
-        add_squares(&mut squares, self.slice.gradient);
-        squares
+        self.squares = 0.0;
+        add_squares(&mut self.squares, self.slice.gradient);
     }
 
     /// Multiplies what [`WeightRows::differentiate`] left by `factor` and applies `update`, if any; with
@@ -110,6 +127,7 @@ impl<F: Real> WeightRows<'_, F> {
 /// Some rows of a weight.
 #[derive(Debug, Clone, Copy)]
 struct Rows {
+    part: usize,
     node: usize,
     weight: usize,
     first: usize,
@@ -122,11 +140,11 @@ impl Rows {
         for (i, block) in blocks.iter().enumerate() {
             let Block { nodes, inputs: read, lengths: rows, .. } = block;
             let inputs = Inputs { nodes: &nodes[..self.node], read, rows };
-            match block.nodes[self.node].factors(self.weight, inputs) {
+            match block.nodes[self.node].factors(self.weight, self.part, inputs) {
                 Factors::Product(x, dy) => {
                     let onto = if i == 0 { Onto::Nothing } else { Onto::Sum };
-                    let x = x.transposed().rows(self.first, out.len() / self.columns);
-                    multiply(x, Matrix::new(dy, self.columns), out, onto, Order::Up);
+                    let rows = self.first..self.first + out.len() / self.columns;
+                    x.multiply_transposed(rows, Matrix::new(dy, self.columns), out, onto);
                 }
                 rows => {
                     if i == 0 {

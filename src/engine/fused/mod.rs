@@ -3,8 +3,10 @@
 //!
 //! A batch is split into blocks of rows of one replica, which threads take one by one. A block runs
 //! forward and backward through the whole model on its own; then the weights' gradients are summed
-//! over the blocks, matrix by matrix. What is summed in which order depends on the batch size
-//! alone, so neither the number of threads nor that of replicas changes a bit of the result.
+//! over the blocks, matrix by matrix. Or, where `split` finds that less would pass between threads, a
+//! replica's batch is one block, of whose layers each thread computes other parts and updates these parts'
+//! weights, which nobody else reads. What is summed in which order depends on sizes alone, so neither
+//! the number of threads nor that of replicas changes a bit of the result.
 //!
 //! Several steps are done per call. With many replicas, a thread does all of these steps for one
 //! replica, whose weights and moments stay in its cache meanwhile, and then takes the next replica.
@@ -14,6 +16,8 @@
 mod block;
 mod gradient;
 pub mod inference;
+pub mod packed;
+pub mod split;
 pub mod transposed;
 
 use std::cmp::Reverse;
@@ -29,6 +33,7 @@ use crate::data::batch::Batch;
 use crate::data::loader::{self, Step};
 use crate::engine::pace::{self, Pace};
 use crate::engine::{Engine, Inference, Scored, StepResults};
+use crate::kernels::blocks::Parts;
 use crate::kernels::float::Real;
 use crate::kernels::product::panel;
 use crate::kernels::thread_pool::ThreadPool;
@@ -48,6 +53,7 @@ use crate::tensor::slices::{slice, slice_mut};
 use block::Block;
 use gradient::{WeightRows, weight_rows};
 use inference::FusedInference;
+use packed::Packed;
 use transposed::Transposed;
 
 /// Rows of a block: enough for products to be fast, and few enough for the activations of its
@@ -60,10 +66,12 @@ pub struct Fused<F> {
     config: Config,
     pool: ThreadPool,
     pace: Pace,
-    /// Where each replica's weights lie.
-    layouts: Rc<[ReplicaLayout]>,
+    /// Where each replica's weights lie in the parameters' buffer.
+    flat: Rc<[ReplicaLayout]>,
+    /// The weights as parts have them, where the model has several.
+    packed: Option<Packed<F>>,
     masks: Rc<Masks>,
-    /// Each replica's weights as the backward pass reads them.
+    /// The weights of each replica's parts as the backward pass reads them.
     transposed: Vec<Transposed<F>>,
     /// Blocks for batches of `rows` rows, replica by replica.
     blocks: Vec<Block<F>>,
@@ -72,14 +80,17 @@ pub struct Fused<F> {
     scratch: Vec<Vec<F>>,
 }
 
-/// Where one replica's weights lie in the flat buffer.
+/// Where one replica's weights lie in a buffer.
 #[derive(Debug)]
 pub struct ReplicaLayout {
-    /// Node by node, the weights in the order of the layer's `weights`.
-    pub nodes: Vec<Vec<WeightLayout>>,
+    /// One for each part of the model; in the parameters' buffer there is one.
+    pub parts: Vec<PartLayout>,
 }
 
-/// Where a weight lies in the flat buffer.
+/// Where a part's weights lie: node by node, in the order of the layer's `weights`.
+pub type PartLayout = Vec<Vec<WeightLayout>>;
+
+/// Where a weight, or a part of one, lies in a buffer.
 #[derive(Debug)]
 pub struct WeightLayout {
     /// Its range of the buffer.
@@ -89,7 +100,7 @@ pub struct WeightLayout {
 }
 
 impl ReplicaLayout {
-    /// Those of all replicas.
+    /// Those of all replicas in the parameters' buffer.
     fn of_all(model: &Model, parameters: &Parameters) -> Result<Vec<Self>, TchError> {
         let replicas = 0..parameters.replicas() as usize;
         replicas.map(|replica| Self::new(model, parameters, replica)).collect()
@@ -105,7 +116,7 @@ impl ReplicaLayout {
         let layouts = |node: &Node| {
             node.layer.spec().weights().iter().map(|weight| layout(node, weight)).collect()
         };
-        Ok(Self { nodes: model.nodes.iter().map(layouts).collect::<Result<_, _>>()? })
+        Ok(Self { parts: vec![model.nodes.iter().map(layouts).collect::<Result<_, _>>()?] })
     }
 }
 
@@ -128,22 +139,22 @@ pub struct Context<'a, F> {
 }
 
 impl<'a, F: Real> Context<'a, F> {
-    /// The weights of a replica's node, with their transposed copies.
+    /// The weights of a part of a replica's node, with their transposed copies, which are those of each part.
     fn weights<'b>(
         &self,
-        replica: usize,
+        (replica, part): (usize, usize),
         node: usize,
-        transposed: &'b Transposed<F>,
+        transposed: &'b [Transposed<F>],
     ) -> Weights<'b, F>
     where
         'a: 'b,
     {
         let mut values: [&[F]; WEIGHTS] = [&[]; WEIGHTS];
-        for (value, layout) in values.iter_mut().zip(&self.layouts[replica].nodes[node]) {
+        for (value, layout) in values.iter_mut().zip(&self.layouts[replica].parts[part][node]) {
             // SAFETY: nobody writes to a replica's weights while its blocks learn.
             *value = unsafe { self.memory.weights(&layout.range) };
         }
-        Weights { values, transposed: &transposed.nodes[node] }
+        Weights { values, transposed: &transposed[part].nodes[node] }
     }
 }
 
@@ -153,9 +164,8 @@ impl<F: Real> Fused<F> {
     /// # Errors
     /// If `parameters` are not the model's.
     pub fn new(config: &Config, parameters: &Parameters) -> Result<Self, TchError> {
-        let model = Model::new(config);
-        let layouts = ReplicaLayout::of_all(&model, parameters)?;
-        let transposed = layouts.iter().map(|_| Transposed::new(&model)).collect();
+        let model = split::model(config);
+        let flat = ReplicaLayout::of_all(&model, parameters)?.into();
         let mut choices = threads(config);
         let pool = ThreadPool::new(choices.last().copied().unwrap_or(1));
         // Perhaps of fewer than were wanted.
@@ -163,36 +173,82 @@ impl<F: Real> Fused<F> {
         choices.dedup();
         let pace = Pace::new(choices);
         let scratch = vec![Vec::new(); pool.threads()];
-        let (config, layouts) = (config.clone(), layouts.into());
-        let masks = Rc::new(Masks::Drawn(config.seeds()));
-        let (blocks, rows) = (Vec::new(), 0);
-        Ok(Self { model, config, pool, pace, layouts, masks, transposed, blocks, rows, scratch })
+        let (config, masks) = (config.clone(), Rc::new(Masks::Drawn(config.seeds())));
+        let (packed, transposed, blocks, rows) = (None, Vec::new(), Vec::new(), 0);
+        let mut engine = Self {
+            model,
+            config,
+            pool,
+            pace,
+            flat,
+            packed,
+            masks,
+            transposed,
+            blocks,
+            rows,
+            scratch,
+        };
+        engine.lay_out();
+        Ok(engine)
+    }
+
+    /// Makes room for the weights as the model's parts have them.
+    fn lay_out(&mut self) {
+        self.packed = (self.model.parts() > 1).then(|| Packed::new(&self.model, &self.flat));
+        let layouts = self.layouts();
+        let parts = layouts.iter().flat_map(|replica| &replica.parts);
+        self.transposed = parts.map(|part| Transposed::new(&self.model, part)).collect();
+        (self.blocks, self.rows) = (Vec::new(), 0);
+    }
+
+    /// Where the weights lie that steps compute with.
+    fn layouts(&self) -> Rc<[ReplicaLayout]> {
+        Rc::clone(self.packed.as_ref().map_or(&self.flat, |packed| &packed.layouts))
+    }
+
+    /// The memory of the weights that steps compute with, and whether they were just copied there.
+    fn memory(
+        &mut self,
+        parameters: &Parameters,
+        optimizer: &mut Optimizer,
+    ) -> Result<(Memory<F>, bool), TchError> {
+        let flat = optimizer.memory(parameters)?;
+        let Some(packed) = &mut self.packed else { return Ok((flat, false)) };
+        // SAFETY: parameters and optimiser are the engine's for so long.
+        let copied = packed.take(&unsafe { flat.share(0..parameters.flat().numel()) });
+        Ok((packed.memory(), copied))
     }
 
     /// Makes the blocks for batches of `rows` rows.
     fn split_into_blocks(&mut self, rows: usize) {
         let model = &self.model;
-        let of = |replica| block_ranges(rows).map(move |rows| Block::new(model, replica, rows));
-        self.blocks = (0..self.layouts.len()).flat_map(of).collect();
+        let of =
+            |replica| block_ranges(model, rows).map(move |rows| Block::new(model, replica, rows));
+        self.blocks = (0..self.flat.len()).flat_map(of).collect();
         self.rows = rows;
     }
 
-    /// Calls `copy` with the replica and each stateful layer of each block, and the block's rows of its
-    /// h and c in `state`.
+    /// Calls `copy` for each part of each stateful layer of each block, with the replica, the part's units
+    /// and the block's rows of the layer's h and c in `state`.
     fn for_each_state(
         &mut self,
         state: &State,
-        copy: impl Fn(usize, &mut dyn Pass<F>, [&mut [F]; 2]),
+        copy: impl Fn(usize, PartState<'_, F>, [&mut [F]; 2]),
     ) -> Result<(), TchError> {
         for (number, state) in self.model.carried().zip(&state.0) {
-            let units = self.model.nodes[number].layer.spec().width() as usize;
+            let node = &self.model.nodes[number];
+            let units = Parts::new(node.layer.spec().width() as usize, node.parts);
             for block in &mut self.blocks {
-                let first = (block.replica * self.rows + block.rows.start) * units;
-                let n = block.rows.len() * units;
-                // SAFETY: the engine owns the state while it learns, and h and c are distinct.
-                let rows =
-                    unsafe { [slice_mut(&state.h, first, n)?, slice_mut(&state.c, first, n)?] };
-                copy(block.replica, &mut *block.nodes[number], rows);
+                let first = (block.replica * self.rows + block.rows.start) * units.columns();
+                let n = block.rows.len() * units.columns();
+                for (part, own) in units.ranges().enumerate() {
+                    // SAFETY: the engine owns the state while it learns, and h and c are distinct.
+                    let rows =
+                        unsafe { [slice_mut(&state.h, first, n)?, slice_mut(&state.c, first, n)?] };
+                    let width = units.columns();
+                    let node = &mut *block.nodes[number];
+                    copy(block.replica, PartState { node, part, width, units: own }, rows);
+                }
             }
         }
         Ok(())
@@ -201,14 +257,14 @@ impl<F: Real> Fused<F> {
     /// Does all steps of a replica on one thread; the threads share the replicas.
     fn learn_by_replica(&mut self, inputs: &[StepInput<'_, F>]) -> Vec<Learnt> {
         let alone = ThreadPool::new(1);
-        let blocks_each = self.blocks.len() / self.layouts.len();
+        let blocks_each = self.blocks.len() / self.flat.len();
         let blocks = self.blocks.chunks_exact_mut(blocks_each);
-        let replicas = blocks.zip(&mut self.transposed);
+        let replicas = blocks.zip(self.transposed.chunks_exact_mut(self.model.parts()));
         let mut replicas: Vec<_> =
             replicas.map(|(blocks, transposed)| (blocks, transposed, Vec::new())).collect();
         self.pool.each_with(&mut self.scratch, &mut replicas, |scratch, replica| {
             let (blocks, transposed, steps) = replica;
-            *steps = learn_steps(&alone, from_mut(scratch), blocks, from_mut(*transposed), inputs);
+            *steps = learn_steps(&alone, from_mut(scratch), blocks, transposed, inputs);
         });
         let mut together: Vec<Learnt> = inputs.iter().map(|_| Learnt::default()).collect();
         for step in replicas.into_iter().map(|(.., steps)| steps) {
@@ -221,6 +277,39 @@ impl<F: Real> Fused<F> {
     }
 }
 
+/// A part of a stateful layer of a block.
+struct PartState<'a, F> {
+    node: &'a mut dyn Pass<F>,
+    part: usize,
+    /// The layer's units.
+    width: usize,
+    /// Those of the part.
+    units: Range<usize>,
+}
+
+impl<F: Real> PartState<'_, F> {
+    /// Begins from its units of `carried`, h and c.
+    fn begin_from(&mut self, carried: [&mut [F]; 2]) {
+        for (initial, carried) in self.node.initial(self.part).into_iter().zip(carried) {
+            let carried = carried.chunks_exact(self.width);
+            for (own, row) in initial.chunks_exact_mut(self.units.len()).zip(carried) {
+                own.copy_from_slice(&row[self.units.clone()]);
+            }
+        }
+    }
+
+    /// Writes its last state to its units of `carried`, or zeros.
+    fn end_in(&self, carried: [&mut [F]; 2], zeros: bool) {
+        for (last, carried) in self.node.state(self.part).into_iter().zip(carried) {
+            let last = last.chunks_exact(self.units.len());
+            for (row, own) in carried.chunks_exact_mut(self.width).zip(last) {
+                let row = &mut row[self.units.clone()];
+                if zeros { row.fill(F::default()) } else { row.copy_from_slice(own) }
+            }
+        }
+    }
+}
+
 /// What a step told, replica by replica.
 #[derive(Debug, Default)]
 struct Learnt {
@@ -229,7 +318,8 @@ struct Learnt {
     norms: Vec<f64>,
 }
 
-/// Does all steps of the replicas of `blocks`, the threads of `pool` sharing each step. Returns what each told.
+/// Does all steps of the replicas of `blocks`, the threads of `pool` sharing each step; `transposed` has the
+/// copies of each of the replicas' parts. Returns what each told.
 fn learn_steps<F: Real>(
     pool: &ThreadPool,
     scratch: &mut [Vec<F>],
@@ -237,32 +327,41 @@ fn learn_steps<F: Real>(
     transposed: &mut [Transposed<F>],
     inputs: &[StepInput<'_, F>],
 ) -> Vec<Learnt> {
-    let (each, first) = (blocks.len() / transposed.len(), blocks[0].replica);
+    let parts = inputs[0].context.model.parts();
+    let (each, first) = (blocks.len() * parts / transposed.len(), blocks[0].replica);
+    let alone = ThreadPool::new(1);
     let step = |(number, input): (usize, &StepInput<'_, F>)| {
-        if number == 0 {
-            pool.each(&mut input.weight_rows(blocks, transposed), WeightRows::copy);
-        } else {
+        if input.copies_before {
+            let mut shares = input.weight_rows(blocks, transposed);
+            each_share(pool, &mut vec![(); pool.threads()], &mut shares, |(), rows| rows.copy());
+        }
+        if number > 0 {
             blocks.iter_mut().for_each(|block| block.carry(input.context.model, input.from_zeros));
         }
-        pool.each(blocks, |block| {
+        let learn = |block: &mut Block<F>, team: &ThreadPool| {
             if !input.stopped[block.replica] {
-                block.learn(&input.context, &transposed[block.replica - first]);
+                let copies = &transposed[(block.replica - first) * parts..][..parts];
+                block.learn(&input.context, copies, team);
             }
-        });
-        let is_last = number + 1 == inputs.len();
+        };
+        match parts {
+            1 => pool.each(blocks, |block| learn(block, &alone)),
+            _ => blocks.iter_mut().for_each(|block| learn(block, pool)),
+        }
         let mut shares = input.weight_rows(blocks, transposed);
         let norms = match input.clipnorm {
             Some(most) => {
                 let norms = norms(pool, &mut shares, first..first + blocks.len() / each);
-                pool.each(&mut shares, |rows| {
+                each_share(pool, scratch, &mut shares, |_, rows| {
                     let factor = clipping::factor(norms[rows.replica() - first], most);
-                    rows.learn_clipped(input.update(rows.replica()), factor, !is_last);
+                    rows.learn_clipped(input.update(rows.replica()), factor, input.copies_after);
                 });
                 norms
             }
             None => {
-                pool.each_with(scratch, &mut shares, |scratch, rows| {
-                    rows.learn(input.update(rows.replica()), (!is_last).then_some(scratch));
+                each_share(pool, scratch, &mut shares, |scratch, rows| {
+                    let scratch = (!input.keeps_gradient).then_some(scratch);
+                    rows.learn(input.update(rows.replica()), scratch, input.copies_after);
                 });
                 Vec::new()
             }
@@ -272,6 +371,21 @@ fn learn_steps<F: Real>(
     inputs.iter().enumerate().map(step).collect()
 }
 
+/// Calls `work` with each of `shares` and something of the thread's own. The shares of a part are its thread's,
+/// as long as it has the time.
+fn each_share<O: Send, F: Real>(
+    pool: &ThreadPool,
+    own: &mut [O],
+    shares: &mut [WeightRows<'_, F>],
+    work: impl Fn(&mut O, &mut WeightRows<'_, F>) + Sync,
+) {
+    if shares.iter().all(|rows| rows.part() == 0) {
+        return pool.each_with(own, shares, work);
+    }
+    let mut parts: Vec<_> = shares.chunk_by_mut(WeightRows::same_part).collect();
+    pool.each_with(own, &mut parts, |own, part| part.iter_mut().for_each(|rows| work(own, rows)));
+}
+
 /// Leaves the gradient of all `shares` in its buffer. Returns the norm of each of the `replicas`, added up in
 /// the order of the shares; 0 for one that learns no more.
 fn norms<F: Real>(
@@ -279,11 +393,9 @@ fn norms<F: Real>(
     shares: &mut [WeightRows<'_, F>],
     replicas: Range<usize>,
 ) -> Vec<f64> {
-    let mut squares = vec![0.0; shares.len()];
-    let mut each: Vec<_> = shares.iter_mut().zip(&mut squares).collect();
-    pool.each(&mut each, |(rows, squares)| **squares = rows.differentiate());
+    each_share(pool, &mut vec![(); pool.threads()], shares, |(), rows| rows.differentiate());
     let mut sums = vec![0.0; replicas.len()];
-    shares.iter().zip(squares).for_each(|(rows, own)| sums[rows.replica() - replicas.start] += own);
+    shares.iter().for_each(|rows| sums[rows.replica() - replicas.start] += rows.squares);
     sums.into_iter().map(f64::sqrt).collect()
 }
 
@@ -313,19 +425,24 @@ impl<F: Real> Engine for Fused<F> {
         if rows != self.rows {
             self.split_into_blocks(rows);
         }
-        self.for_each_state(&state, |_, node, state| {
-            let states = node.initial().into_iter().zip(state);
-            states.for_each(|(initial, carried)| initial.copy_from_slice(carried));
-        })?;
-        let (memory, stopped) = (optimizer.memory(parameters)?, optimizer.rates.stopped().to_vec());
-        let (model, layouts) = (self.model.clone(), Rc::clone(&self.layouts));
+        self.for_each_state(&state, |_, mut part, state| part.begin_from(state))?;
+        let (memory, copied) = self.memory(parameters, optimizer)?;
+        let stopped = optimizer.rates.stopped().to_vec();
+        let (model, layouts) = (self.model.clone(), self.layouts());
         let drawn = Rc::clone(&self.masks);
         let batches = steps.iter().map(|step| step.ids.on_host()).collect::<Result<Vec<_>, _>>()?;
-        let orders: Vec<Vec<Vec<usize>>> = batches.iter().map(|batch| orders(batch)).collect();
+        let orders: Vec<Vec<Vec<usize>>> =
+            batches.iter().map(|batch| orders(batch, block_count(&model, rows))).collect();
         let mut inputs = Vec::with_capacity(steps.len());
+        let packed = self.packed.is_some();
         for ((step, batch), orders) in steps.iter().zip(batches).zip(&orders) {
             let masks = StepMasks { masks: &drawn, step: step.number };
+            let (is_first, is_last) = (inputs.is_empty(), inputs.len() + 1 == steps.len());
             inputs.push(StepInput {
+                // Packed weights are nobody else's to change.
+                copies_before: is_first && (copied || !packed),
+                copies_after: packed || !is_last,
+                keeps_gradient: is_last,
                 context: Context { model: &model, layouts: &layouts, memory, batch, masks, orders },
                 from_zeros: step.starts_epoch || !self.config.stateful,
                 updates: optimizer.begin(),
@@ -333,21 +450,15 @@ impl<F: Real> Engine for Fused<F> {
                 stopped: &stopped,
             });
         }
-        let learnt = if steps.len() > 1 && by_replica(&self.config, self.pool.threads()) {
-            self.learn_by_replica(&inputs)
-        } else {
-            let (blocks, transposed) = (&mut self.blocks, &mut self.transposed);
-            learn_steps(&self.pool, &mut self.scratch, blocks, transposed, &inputs)
-        };
-        self.for_each_state(&state, |replica, node, state| {
-            for (last, carried) in node.state().into_iter().zip(state) {
-                match stopped[replica] {
-                    // Nothing is left of when the steps of a call began.
-                    true => carried.fill(F::default()),
-                    false => carried.copy_from_slice(last),
-                }
-            }
-        })?;
+        let learnt =
+            if steps.len() > 1 && by_replica(&self.config, self.pool.threads(), model.parts()) {
+                self.learn_by_replica(&inputs)
+            } else {
+                let (blocks, transposed) = (&mut self.blocks, &mut self.transposed);
+                learn_steps(&self.pool, &mut self.scratch, blocks, transposed, &inputs)
+            };
+        // Of a replica that has stopped nothing is left of when the steps of a call began.
+        self.for_each_state(&state, |replica, part, state| part.end_in(state, stopped[replica]))?;
         self.pace.took(steps.len(), begin.elapsed());
         let clips = optimizer.clipnorm().is_some();
         let scored = |Learnt { scores, norms }| {
@@ -357,6 +468,24 @@ impl<F: Real> Engine for Fused<F> {
         };
         let scored = learnt.into_iter().map(scored).collect::<Result<_, TchError>>()?;
         Ok(StepResults { scored, state })
+    }
+
+    fn settle(
+        &mut self,
+        parameters: &mut Parameters,
+        optimizer: &mut Optimizer,
+    ) -> Result<(), TchError> {
+        if let Some(packed) = &mut self.packed {
+            let flat = optimizer.memory(parameters)?;
+            // SAFETY: parameters and optimiser are the engine's for so long.
+            packed.give_back(&mut unsafe { flat.share(0..parameters.flat().numel()) });
+        }
+        Ok(())
+    }
+
+    fn divide(&mut self, parts: usize) {
+        self.model = self.model.clone().in_parts(parts);
+        self.lay_out();
     }
 }
 
@@ -372,6 +501,12 @@ struct StepInput<'a, F> {
     clipnorm: Option<f64>,
     /// Which replicas learn no more.
     stopped: &'a [bool],
+    /// Whether the weights have yet to be copied for the backward pass.
+    copies_before: bool,
+    /// Whether they are copied for the next step's.
+    copies_after: bool,
+    /// Whether the gradient is left in its buffer.
+    keeps_gradient: bool,
 }
 
 impl<'a, F: Real> StepInput<'a, F> {
@@ -389,15 +524,21 @@ impl<'a, F: Real> StepInput<'a, F> {
     where
         'a: 'b,
     {
-        let replicas = blocks.chunks_exact(blocks.len() / transposed.len()).zip(transposed);
+        let parts = self.context.model.parts();
+        let each = blocks.len() * parts / transposed.len();
+        let replicas = blocks.chunks_exact(each).zip(transposed.chunks_exact_mut(parts));
         let replicas = replicas.filter(|(blocks, _)| !self.stopped[blocks[0].replica]);
         replicas.flat_map(|(blocks, copies)| weight_rows(&self.context, blocks, copies)).collect()
     }
 }
 
-/// Whether `threads` threads had better train each a replica by itself than share every step.
-fn by_replica(config: &Config, threads: usize) -> bool {
+/// Whether `threads` threads had better train each a replica by itself than share every step of a model in
+/// `parts` parts.
+fn by_replica(config: &Config, threads: usize, parts: usize) -> bool {
     let replicas = config.replicas as usize;
+    if parts > 1 {
+        return replicas > 1 && replicas.min(threads) >= parts.min(threads);
+    }
     // Threads without a replica in the last round wait for the others.
     let waiting = replicas.next_multiple_of(threads) - replicas;
     replicas > 1 && 4 * waiting <= replicas
@@ -435,7 +576,7 @@ pub fn row_bytes(model: &Model, number: f64) -> f64 {
 /// numbers of `number` bytes.
 pub fn block_bytes(model: &Model, rows: usize, number: f64) -> f64 {
     let scratch = model.nodes.iter().flat_map(|node| node.layer.spec().scratch(node));
-    block_count(rows) as f64 * scratch.map(|numbers| numbers as f64).sum::<f64>() * number
+    block_count(model, rows) as f64 * scratch.map(|numbers| numbers as f64).sum::<f64>() * number
 }
 
 /// Bytes of a thread's buffer for the gradient of some rows of a weight of `model`.
@@ -447,9 +588,11 @@ pub fn scratch_bytes(model: &Model) -> f64 {
 }
 
 /// How many blocks a replica's batch of `rows` rows is split into.
-fn block_count(rows: usize) -> usize {
+fn block_count(model: &Model, rows: usize) -> usize {
     match rows.div_ceil(BLOCK_ROWS) {
         0 | 1 => 1,
+        // Threads share parts instead.
+        _ if model.parts() > 1 => 1,
         // Even, so that two threads have equally many.
         n => n.next_multiple_of(2),
     }
@@ -466,18 +609,18 @@ fn by_length(batch: &Batch, replica: usize) -> Vec<usize> {
     rows
 }
 
-/// Replica by replica, the rows of `batch` in the order in which blocks have them; none where rows
+/// Replica by replica, the rows of `batch` in the order in which `blocks` blocks have them; none where rows
 /// have no lengths of their own.
 ///
 /// Rows of similar lengths come together, so that few steps of a block have few rows; and either
 /// half of the blocks has every other length, so that two threads have equally much to do.
-fn orders(batch: &Batch) -> Vec<Vec<usize>> {
+fn orders(batch: &Batch, blocks: usize) -> Vec<Vec<usize>> {
     if batch.lengths.is_none() {
         return Vec::new();
     }
     let order = |replica: usize| {
         let rows = by_length(batch, replica);
-        if block_count(batch.size) == 1 {
+        if blocks == 1 {
             return rows;
         }
         let half = |which: usize| rows.iter().skip(which).step_by(2).copied();
@@ -488,8 +631,8 @@ fn orders(batch: &Batch) -> Vec<Vec<usize>> {
 }
 
 /// The rows of each block of a replica's batch of `rows` rows.
-pub fn block_ranges(rows: usize) -> impl Iterator<Item = Range<usize>> {
-    let blocks = block_count(rows);
+pub fn block_ranges(model: &Model, rows: usize) -> impl Iterator<Item = Range<usize>> + use<> {
+    let blocks = block_count(model, rows);
     (0..blocks).map(move |block| block * rows / blocks..(block + 1) * rows / blocks)
 }
 
@@ -500,18 +643,21 @@ pub fn threads(config: &Config) -> Vec<usize> {
     if let Some(threads) = config.threads {
         return vec![threads as usize];
     }
-    let replicas = config.replicas as usize;
-    let blocks = replicas.saturating_mul(block_count(config.batch_size as usize));
+    let (replicas, model) = (config.replicas as usize, split::model(config));
+    let parts = model.parts();
+    let blocks = replicas.saturating_mul(block_count(&model, config.batch_size as usize));
     let (is_long, per_replica) = (device::work(config) >= 1 << 13, device::cores().min(replicas));
-    let most = if blocks > 1 && is_long {
+    let most = if parts > 1 {
+        device::cores().min(parts.max(replicas))
+    } else if blocks > 1 && is_long {
         // The weights' gradients have more shares than there are blocks.
         device::cores().min(blocks.saturating_mul(2))
-    } else if by_replica(config, per_replica) {
+    } else if by_replica(config, per_replica, parts) {
         per_replica
     } else {
         1
     };
-    if by_replica(config, most) {
+    if by_replica(config, most, parts) {
         return vec![most];
     }
     let powers = std::iter::successors(Some(1), |n| Some(2 * n)).take_while(|n| *n < most);
@@ -573,21 +719,25 @@ mod tests {
         let (echo, reverse) = (config("echo").unwrap(), config("reverse").unwrap());
         assert_eq!(threads(&Config { threads: Some(3), ..echo.clone() }), [3]);
         assert_eq!(threads(&echo), [1]);
-        assert_eq!(threads(&Config { units: 512, ..echo.clone() }), [1], "one block of rows");
+        assert_eq!(threads(&Config { units: 32, ..echo.clone() }), [1], "one block of rows");
         assert_eq!(threads(&Config { replicas: 16, ..echo.clone() }), [device::cores().min(16)]);
         assert_eq!(threads(&Config { replicas: 2, ..echo }), [device::cores().min(2)]);
         let choices = threads(&reverse);
         assert!(choices.is_sorted() && choices[0] == 1);
-        assert_eq!(choices.last(), Some(&device::cores().min(4)));
+        assert_eq!(choices.last(), Some(&device::cores().min(2)), "as many as parts");
+        let by_rows = threads(&Config { batch_size: 256, ..reverse });
+        assert_eq!(by_rows.last(), Some(&device::cores().min(32)));
     }
 
     #[test]
     fn threads_train_a_replica_each_where_none_waits_for_long() {
         let config = |replicas| Config { replicas, ..presets::find("reverse").unwrap().config };
-        let apart = |replicas, threads| by_replica(&config(replicas), threads);
+        let apart = |replicas, threads| by_replica(&config(replicas), threads, 1);
         assert!([1, 2].map(|threads| apart(1, threads)) == [false; 2], "one replica");
         assert!(apart(2, 1) && apart(2, 2) && !apart(2, 4));
         assert!(!apart(3, 2) && apart(5, 2) && apart(10, 4) && !apart(10, 16));
+        let in_two = |replicas, threads| by_replica(&config(replicas), threads, 2);
+        assert!(!in_two(1, 2) && in_two(2, 2) && in_two(3, 2) && in_two(3, 8));
     }
 
     #[test]
@@ -605,7 +755,10 @@ mod tests {
 
     #[test]
     fn rows_are_split_into_one_or_an_even_number_of_blocks() {
-        let numbers = [1, 16, 17, 32, 33, 64, 65, 256].map(block_count);
-        assert_eq!(numbers, [1, 1, 2, 2, 4, 4, 6, 16]);
+        let model = Model::new(&presets::find("reverse").unwrap().config);
+        let numbers =
+            |model: &Model| [1, 16, 17, 32, 33, 64, 65, 256].map(|n| block_count(model, n));
+        assert_eq!(numbers(&model), [1, 1, 2, 2, 4, 4, 6, 16]);
+        assert_eq!(numbers(&model.in_parts(2)), [1; 8]);
     }
 }

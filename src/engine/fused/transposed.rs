@@ -4,11 +4,12 @@
 //! row by row. A copy is made once a step and read at every time step and by every block. It is
 //! stored by panels, one for each share of the weight's rows (`gradient`).
 
+use super::{PartLayout, WeightLayout};
 use crate::kernels::float::Real;
 use crate::model::Model;
 use crate::model::layers::Weight;
 
-/// One replica's transposed weights.
+/// The transposed weights of a part of one replica.
 #[derive(Debug)]
 pub struct Transposed<F> {
     /// Node by node, a copy of each weight; empty where none is kept.
@@ -16,14 +17,17 @@ pub struct Transposed<F> {
 }
 
 impl<F: Real> Transposed<F> {
-    /// Zeros, for the weights of a replica of `model`.
-    pub fn new(model: &Model) -> Self {
-        let copy = |weight: &Weight| {
-            let kept = if weight.transposed { weight.count() as usize } else { 0 };
+    /// Zeros, for the weights of `model` that lie as `part` says.
+    pub fn new(model: &Model, part: &PartLayout) -> Self {
+        let copy = |(weight, layout): (&Weight, &WeightLayout)| {
+            let kept = if weight.transposed { layout.range.len() } else { 0 };
             vec![F::default(); kept]
         };
+        let copies = |(weights, layouts): (Vec<Weight>, &Vec<WeightLayout>)| {
+            weights.iter().zip(layouts).map(copy).collect()
+        };
         let nodes = model.nodes.iter().map(|node| node.layer.spec().weights());
-        Self { nodes: nodes.map(|weights| weights.iter().map(copy).collect()).collect() }
+        Self { nodes: nodes.zip(part).map(copies).collect() }
     }
 }
 

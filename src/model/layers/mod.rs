@@ -46,6 +46,12 @@ pub trait Spec {
         weights.map(|w| ParameterSpec::new(name, w.name, &w.shape, w.init)).collect()
     }
 
+    /// What its parts exchange where it is `node`; `None` if it cannot be computed in several.
+    fn exchange(&self, node: &Node) -> Option<Exchange> {
+        let _ = node;
+        None
+    }
+
     /// The lengths of the buffers of its pass for one row of a batch, in the order in which the
     /// pass takes them.
     fn buffers(&self, node: &Node) -> Vec<i64>;
@@ -76,6 +82,19 @@ pub struct Weight {
     pub init: Init,
     /// Whether the backward pass reads a transposed copy.
     pub transposed: bool,
+    /// What each part has of it, where the layer is computed in several.
+    pub division: Division,
+}
+
+/// What each part of a layer has of a weight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Division {
+    /// Of so many blocks of columns, each a column for every unit, those of the part's units.
+    Columns(usize),
+    /// The rows of the units that the part has of the layer below.
+    Rows,
+    /// The first part has all of it.
+    Whole,
 }
 
 impl Weight {
@@ -88,6 +107,15 @@ impl Weight {
     pub fn count(&self) -> f64 {
         self.shape.iter().map(|&n| n as f64).product()
     }
+}
+
+/// What two parts of a layer exchange in a training step.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Exchange {
+    /// Numbers that pass from one to the other, for one row of a batch.
+    pub numbers: f64,
+    /// How often they wait for each other.
+    pub waits: f64,
 }
 
 /// What a layer's time steps cost, for one row of a batch.

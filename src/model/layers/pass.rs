@@ -4,9 +4,18 @@
 //!
 //! N rows, T time steps; everything is stored step by step, `(T, N, width)`, without the steps that a
 //! row has not ([`Rows`]).
+//!
+//! A layer may be computed in several parts: a part has some of its units, with their columns of the
+//! weights, and computes them for all rows. The threads of a team take a part each, and wait for one another
+//! where a part needs what others have computed: once a time step. Where rows are shared out instead, every
+//! layer has one part, and a team one thread.
 
+use std::ops::Range;
+
+use crate::kernels::blocks::Blocks;
 use crate::kernels::float::Real;
-use crate::kernels::product::{Matrix, Onto, Order, multiply};
+use crate::kernels::product::{Matrix, Onto, Order};
+use crate::kernels::thread_pool::ThreadPool;
 use crate::model::{Node, Read};
 
 use super::Spec;
@@ -23,35 +32,69 @@ pub trait Pass<F>: Send + Sync {
         let _ = (inputs, masks);
     }
 
-    /// Computes the outputs. The initial state is set before, and so are dropout masks.
-    fn forward(&mut self, inputs: Inputs<'_, F>, weights: &Weights<'_, F>);
+    /// Computes the outputs, the threads of `team` sharing the parts. Dropout masks are set before.
+    fn forward(&mut self, inputs: Inputs<'_, F>, weights: &PartWeights<'_, F>, team: &ThreadPool);
 
-    /// From [`Pass::gradient`], computes the gradients of everything but the weights: adds those of
-    /// the inputs to `gradients`, and replaces that of the last state by that of the initial one.
-    fn backward(&mut self, gradients: InputGradients<'_, F>, weights: &Weights<'_, F>);
+    /// From [`Pass::gradients`], computes the gradients of everything but the weights: adds those of
+    /// the inputs to `gradients`, and replaces that of the last state by that of the initial one, which
+    /// it adds to the layer that this one started from.
+    fn backward(
+        &mut self,
+        gradients: InputGradients<'_, F>,
+        weights: &PartWeights<'_, F>,
+        team: &ThreadPool,
+    );
 
-    /// The factors of the gradient of weight number `weight`; valid after [`Pass::backward`].
-    fn factors<'a>(&'a self, weight: usize, inputs: Inputs<'a, F>) -> Factors<'a, F>;
+    /// The factors of the gradient of part `part` of weight number `weight`; valid after
+    /// [`Pass::backward`].
+    fn factors<'a>(&'a self, weight: usize, part: usize, inputs: Inputs<'a, F>) -> Factors<'a, F>;
 
     /// Every output, `(T, N, width)`.
-    fn outputs(&self) -> &[F];
+    fn outputs(&self) -> Blocks<'_, F>;
 
-    /// The gradient of the outputs and of the last state, which the layers that read them add to.
-    fn gradient(&mut self) -> &mut Gradient<F>;
+    /// For each part the gradient of its outputs and of its last state, which the layers that read them
+    /// add to.
+    fn gradients(&mut self) -> &mut [Gradient<F>];
 
-    /// The last state, h and c, each `(N, H)`; empty for a layer without one.
-    fn state(&self) -> [&[F]; 2] {
+    /// That of a layer that has one part.
+    fn gradient(&mut self) -> &mut Gradient<F> {
+        &mut self.gradients()[0]
+    }
+
+    /// The last state of a part, h and c, each `(N, units)`; empty for a layer without one.
+    fn state(&self, part: usize) -> [&[F]; 2] {
+        let _ = part;
         [&[], &[]]
     }
 
-    /// The initial state, likewise.
-    fn initial(&mut self) -> [&mut [F]; 2] {
+    /// Its initial state, likewise.
+    fn initial(&mut self, part: usize) -> [&mut [F]; 2] {
+        let _ = part;
         [&mut [], &mut []]
     }
 
-    /// Has the next forward pass go on where the last one ended: from its last state, and, where a
-    /// decoder runs step by step, over the same source.
-    fn carry(&mut self) {}
+    /// Every last h, `(N, width)`.
+    fn last(&self) -> Blocks<'_, F> {
+        Blocks::one(&[], 0)
+    }
+
+    /// Says how the next forward pass begins; it is [`Begin::AsTheModelSays`] otherwise.
+    fn begin(&mut self, begin: Begin) {
+        let _ = begin;
+    }
+}
+
+/// From which state a layer begins.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Begin {
+    /// From zeros, the last state of another layer, or, where it is carried, what [`Pass::initial`] holds.
+    #[default]
+    AsTheModelSays,
+    /// From zeros.
+    Zeros,
+    /// Where the last pass ended: from its last state, and, where a decoder runs step by step, over the
+    /// same source.
+    Carried,
 }
 
 /// What a layer can read.
@@ -66,13 +109,14 @@ pub struct Inputs<'a, F> {
 }
 
 impl<'a, F> Inputs<'a, F> {
-    /// The vectors that `read` names; empty for ids, and for the zeros that a decoder may be fed first.
-    pub fn vectors(self, read: Read) -> &'a [F] {
+    /// The vectors that `read` names, of `width` numbers; none for ids, and for the zeros that a decoder may
+    /// be fed first.
+    pub fn vectors(self, read: Read, width: usize) -> Blocks<'a, F> {
         match read {
             Read::Outputs(node) => self.nodes[node].outputs(),
-            Read::Last(node) => self.nodes[node].state()[0],
-            Read::Source => &self.read.source.numbers,
-            Read::DecoderInput => &self.read.decoder_input.numbers,
+            Read::Last(node) => self.nodes[node].last(),
+            Read::Source => Blocks::one(&self.read.source.numbers, width),
+            Read::DecoderInput => Blocks::one(&self.read.decoder_input.numbers, width),
         }
     }
 
@@ -95,13 +139,15 @@ pub struct InputGradients<'a, F> {
 }
 
 impl<F> InputGradients<'_, F> {
-    /// The gradient of the vectors that `read` names; `None` for ids.
-    pub fn get(&mut self, read: Read) -> Option<&mut GradientSum<F>> {
-        match read {
-            Read::Outputs(node) => Some(&mut self.nodes[node].gradient().outputs),
-            Read::Last(node) => Some(&mut self.nodes[node].gradient().h),
-            Read::Source | Read::DecoderInput => None,
-        }
+    /// For each part of the layer that `read` names, the gradient of the vectors; none for ids.
+    pub fn of(&mut self, read: Read) -> impl Iterator<Item = &mut GradientSum<F>> {
+        type Of<F> = fn(&mut Gradient<F>) -> &mut GradientSum<F>;
+        let (gradients, of): (&mut [Gradient<F>], Of<F>) = match read {
+            Read::Outputs(node) => (self.nodes[node].gradients(), |gradient| &mut gradient.outputs),
+            Read::Last(node) => (self.nodes[node].gradients(), |gradient| &mut gradient.h),
+            Read::Source | Read::DecoderInput => (&mut [], |gradient| &mut gradient.outputs),
+        };
+        gradients.iter_mut().map(of)
     }
 }
 
@@ -123,7 +169,10 @@ pub struct BlockSequence<F> {
     pub numbers: Vec<F>,
 }
 
-/// A layer's weights of one replica.
+/// A layer's weights of one replica, by the number of the part.
+pub type PartWeights<'a, F> = dyn Fn(usize) -> Weights<'a, F> + Sync + 'a;
+
+/// A part's weights of one replica.
 #[derive(Clone, Copy)]
 pub struct Weights<'a, F> {
     /// In the order of the layer's `weights`.
@@ -148,8 +197,8 @@ impl<'a, F: Real> Weights<'a, F> {
 /// outputs.
 #[derive(Clone, Copy)]
 pub enum Factors<'a, F> {
-    /// xᵀ · dy; both row-major, a row for each row of a batch and time step.
-    Product(Matrix<'a, F>, &'a [F]),
+    /// xᵀ · dy; a row for each row of a batch and time step.
+    Product(Blocks<'a, F>, &'a [F]),
     /// Rows of dy, each added to the row of the weight that its id names.
     Rows(&'a [usize], &'a [F]),
     /// The same with each row of dy multiplied by its number.
@@ -220,7 +269,7 @@ impl<F: Real> GradientSum<F> {
 
     /// The sum; zeros if nothing was added.
     pub fn or_zeros(&mut self) -> &mut [F] {
-        if !self.written {
+        if !std::mem::replace(&mut self.written, true) {
             self.values.fill(F::default());
         }
         &mut self.values
@@ -235,10 +284,31 @@ pub fn put<F: Real>(numbers: &[F], sums: &mut [F], onto: Onto) {
     }
 }
 
+/// Overwrites `out` by the columns `columns` of the sum of `terms`, matrices of `width` columns that are added
+/// in their order, or adds them to it.
+pub fn sum_columns<'a, F: Real>(
+    terms: impl Iterator<Item = &'a [F]>,
+    width: usize,
+    columns: Range<usize>,
+    out: &mut [F],
+    mut onto: Onto,
+) {
+    for term in terms {
+        match columns.len() == width {
+            true => put(term, out, onto),
+            false => {
+                let rows = out.chunks_exact_mut(columns.len()).zip(term.chunks_exact(width));
+                rows.for_each(|(out, row)| put(&row[columns.clone()], out, onto));
+            }
+        }
+        onto = Onto::Sum;
+    }
+}
+
 /// `out` = x · kernel + bias, row by row; the kernel is as wide as the bias.
-pub fn affine<F: Real>(x: Matrix<'_, F>, kernel: &[F], bias: &[F], out: &mut [F]) {
+pub fn affine<F: Real>(x: Blocks<'_, F>, kernel: &[F], bias: &[F], out: &mut [F]) {
     out.chunks_exact_mut(bias.len()).for_each(|row| row.copy_from_slice(bias));
-    multiply(x, Matrix::new(kernel, bias.len()), out, Onto::Sum, Order::Up);
+    x.multiply(Matrix::new(kernel, bias.len()), out, Onto::Sum, Order::Up);
 }
 
 /// The gradient of what other layers read of a layer.

@@ -12,7 +12,7 @@ use crate::data::loader::{ids_ahead, ids_of_a_step};
 use crate::data::task::Task;
 use crate::engine;
 use crate::engine::fused::inference::InferenceCosts;
-use crate::engine::fused::{self, transposed};
+use crate::engine::fused::{self, packed, split, transposed};
 use crate::model::Model;
 use crate::model::layers::Costs;
 use crate::optim::rule::Rule;
@@ -263,11 +263,13 @@ impl<'a> Sizes<'a> {
 
     /// The activations of a batch, their gradients and copies of weights, as [`fused`] keeps them.
     fn blocks(&self) -> Share {
-        let row = fused::row_bytes(&self.model, self.number);
-        let mut share = self.activations(row);
+        let model = split::model(self.config);
+        let mut share = self.activations(fused::row_bytes(&model, self.number));
         let rows = self.config.batch_size as usize;
-        let blocks = fused::block_bytes(&self.model, rows, self.number);
-        share.bytes += self.replicas * (transposed::bytes(&self.model, self.number) + blocks);
+        let blocks = fused::block_bytes(&model, rows, self.number);
+        let packed = packed::bytes(&model, self.slots, self.number);
+        let copies = transposed::bytes(&model, self.number) + packed;
+        share.bytes += self.replicas * (copies + blocks);
         share
     }
 

@@ -6,11 +6,12 @@ use super::answering::Answering;
 use crate::config::Feedback;
 use crate::data::batch::{Batch, Sequences};
 use crate::engine::fused::ReplicaLayout;
-use crate::engine::fused::block::{Part, start};
+use crate::engine::fused::block::Part;
 use crate::kernels::float::Real;
 use crate::kernels::rows::largest;
+use crate::kernels::thread_pool::ThreadPool;
 use crate::model::Model;
-use crate::model::layers::pass::{BlockInputs, Inputs, Pass, WEIGHTS, Weights};
+use crate::model::layers::pass::{Begin, BlockInputs, Inputs, Pass, WEIGHTS, Weights};
 use crate::model::layers::rows::Rows;
 use crate::model::losses::Targets;
 
@@ -34,7 +35,7 @@ impl<F: Real> Context<'_, F> {
     /// The weights of a replica's node.
     fn weights(&self, replica: usize, node: usize) -> Weights<'_, F> {
         let mut values: [&[F]; WEIGHTS] = [&[]; WEIGHTS];
-        for (value, layout) in values.iter_mut().zip(&self.layouts[replica].nodes[node]) {
+        for (value, layout) in values.iter_mut().zip(&self.layouts[replica].parts[0][node]) {
             *value = &self.weights[layout.range.clone()];
         }
         Weights { values, transposed: &[] }
@@ -76,6 +77,8 @@ pub struct Passes<F> {
     ids: Vec<usize>,
     /// The numbers of a time step of a target.
     target: Vec<F>,
+    /// The thread that has the passes.
+    alone: ThreadPool,
 }
 
 impl<F: Real> Passes<F> {
@@ -83,7 +86,8 @@ impl<F: Real> Passes<F> {
     pub fn new(model: &Model, rows: usize) -> Self {
         let nodes = model.nodes.iter().map(|node| node.layer.pass(node, rows)).collect();
         let (inputs, answers, ids) = (BlockInputs::default(), Vec::new(), Vec::new());
-        Self { rows, nodes, inputs, answers, ids, target: Vec::new() }
+        let (target, alone) = (Vec::new(), ThreadPool::new(1));
+        Self { rows, nodes, inputs, answers, ids, target, alone }
     }
 
     /// Answers the sources of `block`.
@@ -95,7 +99,7 @@ impl<F: Real> Passes<F> {
         source.read(&mut self.inputs.source);
         (block.loss, block.counted) = (0.0, 0);
         for (node, states) in answering.model.carried().zip(&block.states) {
-            let initial = self.nodes[node].initial().into_iter().zip(states);
+            let initial = self.nodes[node].initial(0).into_iter().zip(states);
             initial.for_each(|(initial, state)| initial.copy_from_slice(state));
         }
         self.forward(context, block.replica, &rows, [false, true]);
@@ -105,7 +109,7 @@ impl<F: Real> Passes<F> {
             self.answer(context, block, 0);
         }
         for (node, states) in answering.model.carried().zip(&mut block.states) {
-            let last = self.nodes[node].state().into_iter().zip(states);
+            let last = self.nodes[node].state(0).into_iter().zip(states);
             last.for_each(|(last, state)| state.copy_from_slice(last));
         }
     }
@@ -139,16 +143,12 @@ impl<F: Real> Passes<F> {
         [decoder, first]: [bool; 2],
     ) {
         let Answering { model, decoder: decodes, .. } = context.answering;
-        let nodes = model.nodes.iter().enumerate();
-        for (number, node) in nodes.filter(|(number, _)| decodes[*number] == decoder) {
+        for number in (0..model.nodes.len()).filter(|number| decodes[*number] == decoder) {
             let (below, here) = self.nodes.split_at_mut(number);
             let here = &mut *here[0];
-            match first {
-                true => start(node, here, below, rows),
-                false => here.carry(),
-            }
+            here.begin(if first { Begin::AsTheModelSays } else { Begin::Carried });
             let inputs = Inputs { nodes: below, read: &self.inputs, rows };
-            here.forward(inputs, &context.weights(replica, number));
+            here.forward(inputs, &|_| context.weights(replica, number), &self.alone);
         }
     }
 
@@ -157,7 +157,7 @@ impl<F: Real> Passes<F> {
         let Answering { model, steps, .. } = context.answering;
         let (rows, width) = (self.rows, model.output_width());
         self.answers.clear();
-        self.answers.extend_from_slice(self.nodes[model.nodes.len() - 1].outputs());
+        self.answers.extend_from_slice(self.nodes[model.nodes.len() - 1].outputs().whole());
         model.loss.answer(&mut self.answers, width);
         if model.features.is_none() {
             self.ids.resize(self.answers.len() / width, 0);

@@ -6,11 +6,14 @@ use std::ops::Range;
 use super::additive::Pairs;
 use super::sequence::Sequence;
 use super::{Attention, ScoreMode, step};
+use crate::kernels::blocks::Blocks;
 use crate::kernels::float::Real;
 use crate::kernels::product::{Matrix, Onto, Order, multiply};
 use crate::kernels::softmax::softmax;
+use crate::kernels::thread_pool::ThreadPool;
 use crate::model::layers::pass::{
-    Buffers, Factors, Gradient, GradientSum, InputGradients, Inputs, Pass, Weights, put,
+    Begin, Buffers, Factors, Gradient, GradientSum, InputGradients, Inputs, PartWeights, Pass,
+    Weights, put,
 };
 use crate::model::layers::rows::{Axis, Rows};
 use crate::model::{Node, Read};
@@ -164,7 +167,7 @@ impl<F: Real> AttentionPass<F> {
     /// The backward pass of the sequence at `places`; adds to or overwrites the gradient of the
     /// encoder.
     fn backward_of(&mut self, places: &Places, scale: &[F], encoder: &mut dyn Pass<F>, onto: Onto) {
-        self.gather(places, encoder.outputs());
+        self.gather(places, encoder.outputs().whole());
         let ([target, source], weights) = (places.iter(), self.weights_of(places));
         let [query_width, key_width] = self.widths;
         let own = &mut self.sequence;
@@ -211,9 +214,10 @@ impl Places {
 }
 
 impl<F: Real> Pass<F> for AttentionPass<F> {
-    fn forward(&mut self, inputs: Inputs<'_, F>, weights: &Weights<'_, F>) {
+    fn forward(&mut self, inputs: Inputs<'_, F>, weights: &PartWeights<'_, F>, _: &ThreadPool) {
+        let weights = &weights(0);
         let [decoder, encoder] =
-            [self.decoder, self.encoder].map(|node| inputs.nodes[node].outputs());
+            [self.decoder, self.encoder].map(|node| inputs.nodes[node].outputs().whole());
         let (scale, goes_on) = (weights.values[SCALE], std::mem::take(&mut self.goes_on));
         self.resize(inputs.rows);
         self.project(decoder, encoder, weights, !goes_on);
@@ -233,7 +237,13 @@ impl<F: Real> Pass<F> for AttentionPass<F> {
         }
     }
 
-    fn backward(&mut self, gradients: InputGradients<'_, F>, weights: &Weights<'_, F>) {
+    fn backward(
+        &mut self,
+        gradients: InputGradients<'_, F>,
+        weights: &PartWeights<'_, F>,
+        _: &ThreadPool,
+    ) {
+        let weights = &weights(0);
         let [query_width, key_width] = self.widths;
         self.gradient.outputs.or_zeros();
         self.d_scale.fill(F::default());
@@ -262,31 +272,24 @@ impl<F: Real> Pass<F> for AttentionPass<F> {
         }
     }
 
-    fn factors<'a>(&'a self, weight: usize, inputs: Inputs<'a, F>) -> Factors<'a, F> {
-        let [query_width, key_width] = self.widths;
+    fn factors<'a>(&'a self, weight: usize, _: usize, inputs: Inputs<'a, F>) -> Factors<'a, F> {
         match weight {
-            QUERY_KERNEL => {
-                let queries = Matrix::new(inputs.nodes[self.decoder].outputs(), query_width);
-                Factors::Product(queries, &self.queries)
-            }
-            KEY_KERNEL => {
-                let keys = Matrix::new(inputs.nodes[self.encoder].outputs(), key_width);
-                Factors::Product(keys, &self.keys)
-            }
+            QUERY_KERNEL => Factors::Product(inputs.nodes[self.decoder].outputs(), &self.queries),
+            KEY_KERNEL => Factors::Product(inputs.nodes[self.encoder].outputs(), &self.keys),
             _ => Factors::Sum(&self.d_scale),
         }
     }
 
-    fn outputs(&self) -> &[F] {
-        &self.outputs
+    fn outputs(&self) -> Blocks<'_, F> {
+        Blocks::one(&self.outputs, self.widths.iter().sum())
     }
 
-    fn gradient(&mut self) -> &mut Gradient<F> {
-        &mut self.gradient
+    fn gradients(&mut self) -> &mut [Gradient<F>] {
+        std::slice::from_mut(&mut self.gradient)
     }
 
-    fn carry(&mut self) {
-        self.goes_on = true;
+    fn begin(&mut self, begin: Begin) {
+        self.goes_on = begin == Begin::Carried;
     }
 }
 

@@ -6,7 +6,7 @@ mod sequence;
 mod step;
 pub mod torch;
 
-use super::{Costs, Spec, Weight};
+use super::{Costs, Division, Spec, Weight};
 use crate::model::Node;
 use crate::tensor::parameters::Init;
 
@@ -79,6 +79,7 @@ impl Spec for Attention {
             shape: shape.to_vec(),
             init: Init::GlorotUniform,
             transposed,
+            division: Division::Whole,
         };
         match self.score {
             ScoreMode::Dot => Vec::new(),

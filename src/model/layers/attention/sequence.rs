@@ -171,6 +171,7 @@ mod tests {
                 along: Along::Target,
                 ragged: false,
                 outputs_read: true,
+                parts: 1,
             };
             let mut buffers = Buffers::new(&layer, &node, 1);
             (0..layer.buffers(&node).len()).for_each(|_| drop(buffers.take::<f64>()));

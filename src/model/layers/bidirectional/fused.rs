@@ -1,9 +1,11 @@
 //! The pass of a bidirectional layer over some rows of a batch.
 
 use super::Bidirectional;
+use crate::kernels::blocks::Blocks;
 use crate::kernels::float::Real;
+use crate::kernels::thread_pool::ThreadPool;
 use crate::model::layers::pass::{
-    Buffers, Factors, Gradient, GradientSum, InputGradients, Inputs, Pass, Weights,
+    Buffers, Factors, Gradient, GradientSum, InputGradients, Inputs, PartWeights, Pass,
 };
 use crate::model::{Node, Read};
 
@@ -58,9 +60,9 @@ impl<F: Real> BidirectionalPass<F> {
 }
 
 impl<F: Real> Pass<F> for BidirectionalPass<F> {
-    fn forward(&mut self, inputs: Inputs<'_, F>, _: &Weights<'_, F>) {
+    fn forward(&mut self, inputs: Inputs<'_, F>, _: &PartWeights<'_, F>, _: &ThreadPool) {
         let read = self.outputs.capacity() > 0;
-        let total = inputs.nodes[self.nodes[0]].outputs().len();
+        let total = inputs.nodes[self.nodes[0]].outputs().whole().len();
         if read {
             self.outputs.resize(2 * total, F::default());
         }
@@ -68,15 +70,20 @@ impl<F: Real> Pass<F> for BidirectionalPass<F> {
         for (half, node) in self.nodes.into_iter().enumerate() {
             let node = &inputs.nodes[node];
             if read {
-                Self::write_half(self.units, half, node.outputs(), &mut self.outputs);
+                Self::write_half(self.units, half, node.outputs().whole(), &mut self.outputs);
             }
-            for (last, of_node) in self.state.iter_mut().zip(node.state()) {
+            for (last, of_node) in self.state.iter_mut().zip(node.state(0)) {
                 Self::write_half(self.units, half, of_node, last);
             }
         }
     }
 
-    fn backward(&mut self, gradients: InputGradients<'_, F>, _: &Weights<'_, F>) {
+    fn backward(
+        &mut self,
+        gradients: InputGradients<'_, F>,
+        _: &PartWeights<'_, F>,
+        _: &ThreadPool,
+    ) {
         for (half, node) in self.nodes.into_iter().enumerate() {
             let (to, from) = (gradients.nodes[node].gradient(), &self.gradient);
             Self::add_half(self.units, half, &from.outputs, &mut to.outputs);
@@ -85,19 +92,23 @@ impl<F: Real> Pass<F> for BidirectionalPass<F> {
         }
     }
 
-    fn factors<'a>(&'a self, _: usize, _: Inputs<'a, F>) -> Factors<'a, F> {
+    fn factors<'a>(&'a self, _: usize, _: usize, _: Inputs<'a, F>) -> Factors<'a, F> {
         Factors::Sum(&[])
     }
 
-    fn outputs(&self) -> &[F] {
-        &self.outputs
+    fn outputs(&self) -> Blocks<'_, F> {
+        Blocks::one(&self.outputs, 2 * self.units)
     }
 
-    fn gradient(&mut self) -> &mut Gradient<F> {
-        &mut self.gradient
+    fn gradients(&mut self) -> &mut [Gradient<F>] {
+        std::slice::from_mut(&mut self.gradient)
     }
 
-    fn state(&self) -> [&[F]; 2] {
+    fn state(&self, _: usize) -> [&[F]; 2] {
         [&self.state[0], &self.state[1]]
+    }
+
+    fn last(&self) -> Blocks<'_, F> {
+        Blocks::one(&self.state[0], 2 * self.units)
     }
 }

@@ -1,10 +1,12 @@
 //! The pass of a dense layer over some rows of a batch.
 
 use super::{Activation, Dense};
+use crate::kernels::blocks::Blocks;
 use crate::kernels::float::{Real, widest};
-use crate::kernels::product::{Matrix, Order, multiply};
+use crate::kernels::product::{Matrix, Onto, Order, multiply};
+use crate::kernels::thread_pool::ThreadPool;
 use crate::model::layers::pass::{
-    Buffers, Factors, Gradient, GradientSum, InputGradients, Inputs, Pass, Weights, affine,
+    Buffers, Factors, Gradient, GradientSum, InputGradients, Inputs, PartWeights, Pass, affine, put,
 };
 use crate::model::{Along, Node, Read};
 
@@ -13,6 +15,9 @@ const BIAS: usize = 1;
 
 /// A dense layer over T steps of N rows. Where no layer reads the outputs, they and their gradient
 /// share a buffer: the loss replaces the outputs by the gradient.
+///
+/// A part multiplies the units that it has of the layer below by their rows of the kernel: the outputs are
+/// the sum of the parts' terms, and the gradient of a part's units is its own.
 pub struct DensePass<F> {
     read: Read,
     along: Along,
@@ -24,6 +29,8 @@ pub struct DensePass<F> {
     gradient: Gradient<F>,
     /// `(T, N, O)`; empty where no layer reads them.
     outputs: Vec<F>,
+    /// `(T, N, O)` of each part but the first: its term of the outputs.
+    terms: Vec<Vec<F>>,
 }
 
 /// The pass of `layer` for `rows` rows.
@@ -38,14 +45,14 @@ pub fn pass<F: Real>(layer: &Dense, node: &Node, _: usize, buffers: &mut Buffers
         activation: layer.activation,
         gradient,
         outputs: buffers.take(),
+        terms: (1..node.parts).map(|_| buffers.take()).collect(),
     }
 }
 
 impl<F: Real> Pass<F> for DensePass<F> {
-    fn forward(&mut self, inputs: Inputs<'_, F>, weights: &Weights<'_, F>) {
+    fn forward(&mut self, inputs: Inputs<'_, F>, weights: &PartWeights<'_, F>, team: &ThreadPool) {
         let total = inputs.rows.along(self.along).total() * self.units;
         self.gradient.outputs.resize(total);
-        let x = Matrix::new(inputs.vectors(self.read), self.inputs);
         let outputs = match self.outputs.capacity() {
             0 => &mut self.gradient.outputs.values,
             _ => {
@@ -53,39 +60,64 @@ impl<F: Real> Pass<F> for DensePass<F> {
                 &mut self.outputs
             }
         };
-        affine(x, weights.values[KERNEL], weights.values[BIAS], outputs);
+        let x = inputs.vectors(self.read, self.inputs);
+        let terms = self.terms.iter_mut().map(|term| &mut term[..total]);
+        team.each_part(std::iter::once(&mut outputs[..]).chain(terms), |part, out| {
+            let weights = weights(part);
+            match part {
+                0 => affine(x.block(0), weights.values[KERNEL], weights.values[BIAS], out),
+                _ => {
+                    let kernel = weights.matrix(KERNEL, self.units);
+                    multiply(x.part(part), kernel, out, Onto::Nothing, Order::Up);
+                }
+            }
+        });
+        self.terms.iter().for_each(|term| put(&term[..total], outputs, Onto::Sum));
         if self.activation == Activation::Tanh {
             tanh(outputs);
         }
     }
 
-    fn backward(&mut self, mut gradients: InputGradients<'_, F>, weights: &Weights<'_, F>) {
+    fn backward(
+        &mut self,
+        mut gradients: InputGradients<'_, F>,
+        weights: &PartWeights<'_, F>,
+        team: &ThreadPool,
+    ) {
         if self.activation == Activation::Tanh {
             tanh_gradient(&self.outputs, self.gradient.outputs.or_zeros());
         }
         let d_outputs = Matrix::new(&self.gradient.outputs.values, self.units);
-        if let Some(gradient) = gradients.get(self.read) {
+        team.each_part(gradients.of(self.read), |part, gradient| {
+            let weights = weights(part);
+            let own = weights.values[KERNEL].len() / self.units;
             let (d_x, onto) = gradient.onto();
-            multiply(d_outputs, weights.transposed(KERNEL, self.inputs), d_x, onto, Order::Down);
-        }
+            multiply(d_outputs, weights.transposed(KERNEL, own), d_x, onto, Order::Down);
+        });
     }
 
-    fn factors<'a>(&'a self, weight: usize, inputs: Inputs<'a, F>) -> Factors<'a, F> {
+    fn factors<'a>(&'a self, weight: usize, part: usize, inputs: Inputs<'a, F>) -> Factors<'a, F> {
         let d_outputs = self.gradient.outputs.values.as_slice();
         match weight {
             KERNEL => {
-                Factors::Product(Matrix::new(inputs.vectors(self.read), self.inputs), d_outputs)
+                let x = inputs.vectors(self.read, self.inputs);
+                Factors::Product(x.block(part), d_outputs)
             }
             _ => Factors::Sum(d_outputs),
         }
     }
 
-    fn outputs(&self) -> &[F] {
-        if self.outputs.capacity() == 0 { &self.gradient.outputs.values } else { &self.outputs }
+    fn outputs(&self) -> Blocks<'_, F> {
+        let outputs = if self.outputs.capacity() == 0 {
+            &self.gradient.outputs.values
+        } else {
+            &self.outputs
+        };
+        Blocks::one(outputs, self.units)
     }
 
-    fn gradient(&mut self) -> &mut Gradient<F> {
-        &mut self.gradient
+    fn gradients(&mut self) -> &mut [Gradient<F>] {
+        std::slice::from_mut(&mut self.gradient)
     }
 }
 

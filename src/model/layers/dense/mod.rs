@@ -3,7 +3,7 @@
 pub mod fused;
 pub mod torch;
 
-use super::{Costs, Spec, Weight};
+use super::{Costs, Division, Exchange, Spec, Weight};
 use crate::model::Node;
 use crate::tensor::parameters::Init;
 
@@ -41,15 +41,35 @@ impl Spec for Dense {
         let &Self { inputs, units, .. } = self;
         let (kernel, bias) = (vec![inputs, units], vec![units]);
         vec![
-            Weight { name: "kernel", shape: kernel, init: Init::GlorotUniform, transposed: true },
-            Weight { name: "bias", shape: bias, init: Init::Zeros, transposed: false },
+            Weight {
+                name: "kernel",
+                shape: kernel,
+                init: Init::GlorotUniform,
+                transposed: true,
+                division: Division::Rows,
+            },
+            Weight {
+                name: "bias",
+                shape: bias,
+                init: Init::Zeros,
+                transposed: false,
+                division: Division::Whole,
+            },
         ]
+    }
+
+    fn exchange(&self, node: &Node) -> Option<Exchange> {
+        // Its outputs, a sum of the parts' terms, have one part themselves, which only the loss can read.
+        let numbers = (node.steps * self.units) as f64;
+        (!node.outputs_read).then_some(Exchange { numbers, waits: 2.0 })
     }
 
     fn buffers(&self, node: &Node) -> Vec<i64> {
         let outputs = node.steps * self.units;
         // Where no layer reads the outputs, the loss replaces them by their gradient.
-        vec![outputs, if node.outputs_read { outputs } else { 0 }]
+        let mut all = vec![outputs, if node.outputs_read { outputs } else { 0 }];
+        all.extend(vec![outputs; node.parts - 1]);
+        all
     }
 
     fn costs(&self, steps: i64) -> Costs {

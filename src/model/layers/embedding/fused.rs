@@ -3,10 +3,12 @@
 //! the rows, weighted by them.
 
 use super::Embedding;
+use crate::kernels::blocks::Blocks;
 use crate::kernels::float::Real;
-use crate::kernels::product::{Matrix, Onto, Order, multiply};
+use crate::kernels::product::{Matrix, Onto, Order};
+use crate::kernels::thread_pool::ThreadPool;
 use crate::model::layers::pass::{
-    Buffers, Factors, Gradient, GradientSum, InputGradients, Inputs, Pass, Weights,
+    Buffers, Factors, Gradient, GradientSum, InputGradients, Inputs, PartWeights, Pass,
 };
 use crate::model::{Along, Node, Read};
 
@@ -36,20 +38,18 @@ pub fn pass<F: Real>(
 }
 
 impl<F: Real> Pass<F> for EmbeddingPass<F> {
-    fn forward(&mut self, inputs: Inputs<'_, F>, weights: &Weights<'_, F>) {
-        let table = weights.values[EMBEDDINGS];
+    fn forward(&mut self, inputs: Inputs<'_, F>, weights: &PartWeights<'_, F>, _: &ThreadPool) {
+        let table = weights(0).values[EMBEDDINGS];
         let total = inputs.rows.along(self.along).total();
         self.outputs.resize(total * self.units, F::default());
         self.gradient.outputs.resize(total * self.units);
-        let (ids, x) = (inputs.ids(self.read), inputs.vectors(self.read));
+        let ids = inputs.ids(self.read);
         if ids.is_empty() {
             let Self { outputs, units, .. } = self;
-            return match x {
-                [] => outputs.fill(F::default()),
-                x => {
-                    let x = Matrix::new(x, table.len() / *units);
-                    multiply(x, Matrix::new(table, *units), outputs, Onto::Nothing, Order::Up);
-                }
+            let x = inputs.vectors(self.read, table.len() / *units);
+            return match x.is_empty() {
+                true => outputs.fill(F::default()),
+                false => x.multiply(Matrix::new(table, *units), outputs, Onto::Nothing, Order::Up),
             };
         }
         for (vector, id) in self.outputs.chunks_exact_mut(self.units).zip(ids) {
@@ -57,19 +57,19 @@ impl<F: Real> Pass<F> for EmbeddingPass<F> {
         }
     }
 
-    fn backward(&mut self, _: InputGradients<'_, F>, _: &Weights<'_, F>) {
+    fn backward(&mut self, _: InputGradients<'_, F>, _: &PartWeights<'_, F>, _: &ThreadPool) {
         self.gradient.outputs.or_zeros();
     }
 
-    fn factors<'a>(&'a self, _: usize, inputs: Inputs<'a, F>) -> Factors<'a, F> {
+    fn factors<'a>(&'a self, _: usize, _: usize, inputs: Inputs<'a, F>) -> Factors<'a, F> {
         Factors::Rows(inputs.ids(self.read), &self.gradient.outputs.values)
     }
 
-    fn outputs(&self) -> &[F] {
-        &self.outputs
+    fn outputs(&self) -> Blocks<'_, F> {
+        Blocks::one(&self.outputs, self.units)
     }
 
-    fn gradient(&mut self) -> &mut Gradient<F> {
-        &mut self.gradient
+    fn gradients(&mut self) -> &mut [Gradient<F>] {
+        std::slice::from_mut(&mut self.gradient)
     }
 }

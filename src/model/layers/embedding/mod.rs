@@ -3,7 +3,7 @@
 pub mod fused;
 pub mod torch;
 
-use super::{Costs, Spec, Weight};
+use super::{Costs, Division, Spec, Weight};
 use crate::model::Node;
 use crate::tensor::parameters::Init;
 
@@ -31,7 +31,8 @@ impl Spec for Embedding {
 
     fn weights(&self) -> Vec<Weight> {
         let (shape, init) = (vec![self.vocab, self.units], Init::Uniform);
-        vec![Weight { name: "embeddings", shape, init, transposed: false }]
+        let division = Division::Columns(1);
+        vec![Weight { name: "embeddings", shape, init, transposed: false, division }]
     }
 
     fn buffers(&self, node: &Node) -> Vec<i64> {

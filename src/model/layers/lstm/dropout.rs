@@ -5,34 +5,36 @@ use std::ops::Range;
 
 use super::states::scaled;
 use super::{InputKind, Lstm};
+use crate::kernels::blocks::Blocks;
 use crate::kernels::float::Real;
 use crate::kernels::masks::{add_masked, mask, mask_in_place};
 use crate::kernels::product::Onto;
 use crate::model::layers::dropout::{LayerMasks, Masked};
-use crate::model::layers::pass::Buffers;
+use crate::model::layers::pass::{Buffers, sum_columns};
 use crate::model::layers::rows::Axis;
 
-/// Numbers of [`RecurrentMask`] of `steps` steps a row: of its `mask` and `masked`.
-pub fn recurrent_numbers(layer: &Lstm, steps: i64) -> [i64; 2] {
+/// Numbers of [`RecurrentMask`] of `units` units and `steps` steps a row: of its `mask` and `masked`.
+pub fn recurrent_numbers(layer: &Lstm, units: i64, steps: i64) -> [i64; 2] {
     let on = i64::from(layer.dropout.recurrent > 0.0);
-    [on * layer.units, on * steps * layer.units]
+    [on * units, on * steps * units]
 }
 
-/// Numbers of [`InputMask`] of `steps` steps a row: of its `scales`, `mask`, `masked` and `gradient`.
-pub fn input_numbers(layer: &Lstm, steps: i64) -> [i64; 4] {
+/// Numbers of [`InputMask`] of `steps` steps a row: of its `scales`, `mask` and `masked`.
+pub fn input_numbers(layer: &Lstm, steps: i64) -> [i64; 3] {
     let inputs = layer.inputs;
     match layer.reads {
-        _ if layer.dropout.input == 0.0 => [0; 4],
-        InputKind::Ids => [steps, 0, 0, 0],
-        InputKind::Vectors => [0, inputs, steps * inputs, steps * inputs],
-        InputKind::OneVector => [0, inputs, inputs, inputs],
+        _ if layer.dropout.input == 0.0 => [0; 3],
+        InputKind::Ids => [steps, 0, 0],
+        InputKind::Vectors => [0, inputs, steps * inputs],
+        InputKind::OneVector => [0, inputs, inputs],
     }
 }
 
-/// Numbers of the mask of all ids, which [`InputMask`] uses again for each row.
+/// Numbers of the mask of one row, which is used again for each: of all ids, and of h.
 pub fn scratch_numbers(layer: &Lstm) -> i64 {
-    let on = layer.dropout.input > 0.0 && layer.reads == InputKind::Ids;
-    i64::from(on) * layer.inputs
+    let ids = layer.dropout.input > 0.0 && layer.reads == InputKind::Ids;
+    let h = layer.dropout.recurrent > 0.0;
+    (i64::from(ids) * layer.inputs).max(i64::from(h) * layer.units)
 }
 
 /// The masks of what an LSTM reads.
@@ -47,18 +49,14 @@ pub struct InputMask<F> {
     mask: Vec<F>,
     /// `(T, N, I)`, of one vector `(N, I)`: what is read, masked.
     masked: Vec<F>,
-    /// The gradient of `masked`.
-    gradient: Vec<F>,
-    /// `(I)`: for ids, the mask of one row.
-    of_row: Vec<F>,
 }
 
 impl<F: Real> InputMask<F> {
     /// Those of `layer`.
     pub fn new(layer: &Lstm, buffers: &mut Buffers) -> Self {
-        let [scales, mask, masked, gradient, of_row] = [(); 5].map(|()| buffers.take());
+        let [scales, mask, masked] = [(); 3].map(|()| buffers.take());
         let (rate, reads, inputs) = (layer.dropout.input, layer.reads, layer.inputs as usize);
-        Self { rate, reads, inputs, scales, mask, masked, gradient, of_row }
+        Self { rate, reads, inputs, scales, mask, masked }
     }
 
     /// Whether there are any.
@@ -66,15 +64,16 @@ impl<F: Real> InputMask<F> {
         self.rate > 0.0
     }
 
-    /// Draws the masks of the rows of `axis`, along which the layer reads `ids`, or else vectors.
-    pub fn draw(&mut self, axis: &Axis, ids: &[usize], masks: LayerMasks<'_>) {
-        let Self { rate, scales, mask, of_row, .. } = self;
+    /// Draws the masks of the rows of `axis`, along which the layer reads `ids`, or else vectors; `of_row` is
+    /// room for the mask of all ids.
+    pub fn draw(&mut self, axis: &Axis, ids: &[usize], masks: LayerMasks<'_>, of_row: &mut [F]) {
+        let Self { rate, scales, mask, inputs, .. } = self;
         for (i, &row) in axis.order.iter().enumerate() {
             if self.reads != InputKind::Ids {
-                masks.row(Masked::Input, *rate, row, &mut mask[scaled(i..i + 1, self.inputs)]);
+                masks.row(Masked::Input, *rate, row, &mut mask[scaled(i..i + 1, *inputs)]);
                 continue;
             }
-            masks.row(Masked::Input, *rate, row, of_row);
+            masks.row(Masked::Input, *rate, row, &mut of_row[..*inputs]);
             let steps = (0..axis.steps()).map(|t| axis.at(t)).take_while(|step| i < step.len());
             for step in steps {
                 scales[step.start + i] = of_row[ids[step.start + i]];
@@ -95,15 +94,27 @@ impl<F: Real> InputMask<F> {
     }
 
     /// Masks the vectors `x`.
-    pub fn apply(&mut self, x: &[F], axis: &Axis) {
-        for range in self.ranges(axis, x.len()) {
-            mask(&x[range.clone()], &self.mask, &mut self.masked[range]);
+    pub fn apply(&mut self, x: Blocks<'_, F>, axis: &Axis) {
+        let (inputs, len) = (self.inputs, x.rows() * self.inputs);
+        for range in self.ranges(axis, len) {
+            let first = range.start / inputs;
+            let rows =
+                self.masked[range].chunks_exact_mut(inputs).zip(self.mask.chunks_exact(inputs));
+            for (number, (masked, of_row)) in rows.enumerate() {
+                for (columns, values) in x.parts() {
+                    let own = scaled(first + number..first + number + 1, columns.len());
+                    mask(&values[own], &of_row[columns.clone()], &mut masked[columns]);
+                }
+            }
         }
     }
 
     /// The vectors `x` as they were masked, or themselves.
-    pub fn of<'a>(&'a self, x: &'a [F]) -> &'a [F] {
-        if self.is_on() { &self.masked[..x.len()] } else { x }
+    pub fn of<'a>(&'a self, x: Blocks<'a, F>) -> Blocks<'a, F> {
+        match self.is_on() && self.reads != InputKind::Ids {
+            true => Blocks::one(&self.masked[..x.rows() * self.inputs], self.inputs),
+            false => x,
+        }
     }
 
     /// By what the kernel's rows of `ids` ids are multiplied.
@@ -111,39 +122,56 @@ impl<F: Real> InputMask<F> {
         &self.scales[..ids]
     }
 
-    /// Where the gradient of `len` masked numbers is to be written.
-    pub fn gradient(&mut self, len: usize) -> &mut [F] {
-        &mut self.gradient[..len]
-    }
-
-    /// The gradient of what was masked, onto `d_x`.
-    pub fn backward(&self, axis: &Axis, d_x: &mut [F], onto: Onto) {
-        for range in self.ranges(axis, d_x.len()) {
-            let (gradient, d_x) = (&self.gradient[range.clone()], &mut d_x[range]);
-            match onto {
-                Onto::Nothing => mask(gradient, &self.mask, d_x),
-                Onto::Sum => add_masked(gradient, &self.mask, d_x),
+    /// Adds the columns `columns` of `terms`, whose sum is the gradient of what was masked, to the gradient
+    /// `d_x` of these columns, or overwrites it.
+    pub fn backward<'a>(
+        &self,
+        axis: &Axis,
+        terms: impl Iterator<Item = &'a [F]>,
+        columns: Range<usize>,
+        (d_x, mut onto): (&mut [F], Onto),
+    ) where
+        F: 'a,
+    {
+        if !self.is_on() {
+            return sum_columns(terms, self.inputs, columns, d_x, onto);
+        }
+        let (inputs, width) = (self.inputs, columns.len());
+        for term in terms {
+            for range in self.ranges(axis, d_x.len() / width * inputs) {
+                let rows =
+                    term[range.clone()].chunks_exact(inputs).zip(self.mask.chunks_exact(inputs));
+                let to = d_x[range.start / inputs * width..].chunks_exact_mut(width);
+                for ((term, mask_of_row), to) in rows.zip(to) {
+                    let (term, of_row) = (&term[columns.clone()], &mask_of_row[columns.clone()]);
+                    match onto {
+                        Onto::Nothing => mask(term, of_row, to),
+                        Onto::Sum => add_masked(term, of_row, to),
+                    }
+                }
             }
+            onto = Onto::Sum;
         }
     }
 }
 
-/// The mask of the h that enters the recurrent product.
+/// The mask of the h of some units that enters the recurrent product.
 #[derive(Debug)]
 pub struct RecurrentMask<F> {
     rate: f64,
-    units: usize,
-    /// `(N, H)`.
+    /// Which units.
+    units: Range<usize>,
+    /// `(N, U)`.
     mask: Vec<F>,
-    /// `(T, N, H)`: h before each step, masked.
+    /// `(T, N, U)`: h before each step, masked.
     masked: Vec<F>,
 }
 
 impl<F: Real> RecurrentMask<F> {
-    /// That of `layer`.
-    pub fn new(layer: &Lstm, buffers: &mut Buffers) -> Self {
+    /// That of the units `units` of `layer`.
+    pub fn new(layer: &Lstm, units: Range<usize>, buffers: &mut Buffers) -> Self {
         let [mask, masked] = [(); 2].map(|()| buffers.take());
-        Self { rate: layer.dropout.recurrent, units: layer.units as usize, mask, masked }
+        Self { rate: layer.dropout.recurrent, units, mask, masked }
     }
 
     /// Whether there is one.
@@ -151,10 +179,12 @@ impl<F: Real> RecurrentMask<F> {
         self.rate > 0.0
     }
 
-    /// Draws the masks of the rows of `axis`.
-    pub fn draw(&mut self, axis: &Axis, masks: LayerMasks<'_>) {
-        for (&row, mask) in axis.order.iter().zip(self.mask.chunks_exact_mut(self.units)) {
-            masks.row(Masked::Recurrent, self.rate, row, mask);
+    /// Draws the masks of the rows of `axis`; `of_row` is room for that of all units.
+    pub fn draw(&mut self, axis: &Axis, masks: LayerMasks<'_>, of_row: &mut [F]) {
+        let own = self.mask.chunks_exact_mut(self.units.len());
+        for (&row, mask) in axis.order.iter().zip(own) {
+            masks.row(Masked::Recurrent, self.rate, row, of_row);
+            mask.copy_from_slice(&of_row[self.units.clone()]);
         }
     }
 
@@ -170,7 +200,7 @@ impl<F: Real> RecurrentMask<F> {
 
     /// What has entered the products of the steps in `rows`, whose h was `h`.
     pub fn of<'a>(&'a self, rows: Range<usize>, h: &'a [F]) -> &'a [F] {
-        if self.is_on() { &self.masked[scaled(rows, self.units)] } else { h }
+        if self.is_on() { &self.masked[scaled(rows, self.units.len())] } else { h }
     }
 
     /// Replaces the gradient of what entered a product by that of h.

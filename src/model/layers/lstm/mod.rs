@@ -10,9 +10,10 @@ pub mod steps;
 pub mod torch;
 
 use super::dropout::{Dropout, MaskSpec, Masked};
-use super::{Costs, Spec, Weight};
+use super::{Costs, Division, Exchange, Spec, Weight};
 use crate::config::GateActivation;
-use crate::model::Node;
+use crate::kernels::blocks::Parts;
+use crate::model::{Node, Read, Start};
 use crate::tensor::parameters::Init;
 
 /// LSTM (Hochreiter and Schmidhuber, 1997; with forget gate, Gers et al., 2000):
@@ -72,6 +73,7 @@ impl Spec for Lstm {
             shape: [rows, &[4 * units]].concat(),
             init,
             transposed,
+            division: Division::Columns(4),
         };
         vec![
             // Ids have no gradient.
@@ -81,16 +83,45 @@ impl Spec for Lstm {
         ]
     }
 
+    fn exchange(&self, node: &Node) -> Option<Exchange> {
+        let (steps, inputs) = (node.steps as f64, self.inputs as f64);
+        // The half of h that is the other's, and the other's half of its term of h's gradient.
+        let h = steps * self.units as f64;
+        let (d_inputs, waits) = match node.reads[0] {
+            Read::Outputs(_) => (steps * inputs / 2.0, 2.0),
+            Read::Last(_) => (inputs / 2.0, 2.0),
+            Read::Source | Read::DecoderInput => (0.0, 0.0),
+        };
+        let start = if matches!(node.start, Start::From(_)) { 2.0 } else { 0.0 };
+        // The projection of the inputs, and every step there and back.
+        let waits = waits + start + 1.0 + 2.0 * steps;
+        Some(Exchange { numbers: h + d_inputs, waits })
+    }
+
     fn buffers(&self, node: &Node) -> Vec<i64> {
-        let (steps, units) = (node.steps, self.units);
-        let outputs = if node.outputs_read { steps * units } else { 0 };
-        let repeated = if self.reads == InputKind::OneVector { 4 * units } else { 0 };
-        let states = states::numbers(steps, units, node.ragged, self.backwards);
-        let (gates, tanh_c) = (4 * steps * units, steps * units);
-        let recurrent = dropout::recurrent_numbers(self, steps);
-        let of_steps = [tanh_c, outputs, units, units];
-        let inputs = dropout::input_numbers(self, steps);
-        [&[gates], &states[..], &states, &of_steps, &recurrent, &[repeated], &inputs].concat()
+        let steps = node.steps;
+        let mut all = Vec::new();
+        for units in Parts::new(self.units as usize, node.parts).ranges() {
+            let units = units.len() as i64;
+            let outputs = if node.outputs_read { steps * units } else { 0 };
+            let states = states::numbers(steps, units, node.ragged, self.backwards);
+            let (gates, tanh_c) = (4 * steps * units, steps * units);
+            let of_steps = [tanh_c, outputs, units, units];
+            let recurrent = dropout::recurrent_numbers(self, units, steps);
+            all.extend([&[gates], &states[..], &states, &of_steps, &recurrent].concat());
+            all.extend([self.units; 2]);
+        }
+        for units in Parts::new(self.units as usize, node.parts).ranges() {
+            let repeated = self.reads == InputKind::OneVector;
+            all.push(if repeated { 4 * units.len() as i64 } else { 0 });
+            all.push(match node.reads[0] {
+                Read::Outputs(_) => steps * self.inputs,
+                Read::Last(_) => self.inputs,
+                Read::Source | Read::DecoderInput => 0,
+            });
+        }
+        all.extend(dropout::input_numbers(self, steps));
+        all
     }
 
     fn scratch(&self, _: &Node) -> Vec<i64> {
