@@ -70,8 +70,8 @@ fn asked(node: &Node, rows: usize) -> usize {
 #[test]
 fn a_pass_has_the_buffers_that_are_estimated() {
     const ROWS: usize = 50;
-    for config in models() {
-        let model = Model::new(&config);
+    for (number, config) in models().into_iter().enumerate() {
+        let model = Model::new(&config).in_parts(1 + number % 3);
         let mut all = 0;
         for node in &model.nodes {
             // What does not grow with the rows is the pass itself.
@@ -82,7 +82,7 @@ fn a_pass_has_the_buffers_that_are_estimated() {
             let what = format!("{}: {}", layers_of(&config), node.name);
             assert_eq!(bytes as i64, 8 * numbers, "{what}");
             let pass = (asked(node, ROWS) - ROWS * bytes) as i64 - 8 * scratch;
-            assert!((0..2000).contains(&pass), "{what}: {pass} bytes besides");
+            assert!((0..4000 * node.parts as i64).contains(&pass), "{what}: {pass} bytes besides");
             all += bytes;
         }
         let ids = model.nodes.iter().flat_map(|node| {

@@ -162,12 +162,3 @@ impl<F: Real> Packed<F> {
         Memory::of(&mut self.theta, slots, &mut self.gradient)
     }
 }
-
-/// Bytes of a replica's packed weights, for numbers of `number` bytes and an optimiser of so many slots.
-pub fn bytes(model: &Model, slots: usize, number: f64) -> f64 {
-    if model.parts() == 1 {
-        return 0.0;
-    }
-    let weights = model.nodes.iter().flat_map(|node| node.layer.spec().weights());
-    (2 + slots) as f64 * number * weights.map(|weight| weight.count()).sum::<f64>()
-}

@@ -29,11 +29,12 @@ pub fn model(config: &Config) -> Model {
     model.in_parts(parts)
 }
 
-/// As many parts as the narrowest layer has units for, an even number so that two threads have equally many.
+/// As many parts as the narrowest layer that goes from step to step has units for, an even number so that two
+/// threads have equally many.
 fn most_parts(model: &Model) -> usize {
-    let below_top = &model.nodes[..model.nodes.len() - 1];
-    let narrowest = below_top.iter().map(|node| node.layer.spec().width() as usize).min();
-    match narrowest {
+    let specs = model.nodes.iter().map(|node| node.layer.spec());
+    let recurrent = specs.filter(|spec| spec.costs(1).sequential_steps > 0.0);
+    match recurrent.map(|spec| spec.width() as usize).min() {
         Some(units) if units >= UNITS => {
             (2 * (units + UNITS).div_euclid(2 * UNITS)).clamp(2, MOST_PARTS)
         }
@@ -94,7 +95,7 @@ mod tests {
         assert_eq!([16, 32, 256, 4096].map(|batch| sized(batch, 128)), [2, 2, 1, 1]);
         assert_eq!(
             [32, 63, 64, 191, 192, 1024, 9999].map(|units| sized(32, units)),
-            [1, 1, 1, 2, 4, 16, 16]
+            [1, 1, 2, 2, 4, 16, 16]
         );
     }
 

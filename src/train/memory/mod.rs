@@ -12,7 +12,7 @@ use crate::data::loader::{ids_ahead, ids_of_a_step};
 use crate::data::task::Task;
 use crate::engine;
 use crate::engine::fused::inference::InferenceCosts;
-use crate::engine::fused::{self, packed, split, transposed};
+use crate::engine::fused::{self, split, transposed};
 use crate::model::Model;
 use crate::model::layers::Costs;
 use crate::optim::rule::Rule;
@@ -96,16 +96,14 @@ impl Estimate {
         };
         // Blocks are kept; a graph is freed after its step.
         let kept = (engine == EngineChoice::Fused).then(|| step.clone());
+        let learning = || sizes.moments((2 + sizes.slots) * sizes.copies(engine));
         let evaluation = sizes.evaluation(engine);
         let moments = match on_host {
             true => vec![
                 vec![sizes.moments(2), sizes.drawing()],
-                vec![sizes.moments(2 + sizes.slots), sizes.gradients(), step],
-                vec![sizes.moments(2 + sizes.slots), sizes.checkpoint()]
-                    .into_iter()
-                    .chain(kept.clone())
-                    .collect(),
-                vec![sizes.moments(2 + sizes.slots), evaluation].into_iter().chain(kept).collect(),
+                vec![learning(), sizes.gradients(), step],
+                vec![learning(), sizes.checkpoint()].into_iter().chain(kept.clone()).collect(),
+                vec![learning(), evaluation].into_iter().chain(kept).collect(),
             ],
             false => vec![vec![sizes.drawing()], vec![sizes.checkpoint()]],
         };
@@ -218,6 +216,13 @@ impl<'a> Sizes<'a> {
         }
     }
 
+    /// How often a step by `engine` has the weights with their gradient and moments: once more where parts of
+    /// layers have theirs side by side.
+    fn copies(&self, engine: EngineChoice) -> usize {
+        let packed = || split::model(self.config).parts() > 1;
+        if engine == EngineChoice::Fused && packed() { 2 } else { 1 }
+    }
+
     /// Copies of the best weights: new ones are made before the old ones are freed.
     fn best(&self) -> f64 {
         if self.config.validate_every.is_some() { 2.0 } else { 0.0 }
@@ -267,9 +272,7 @@ impl<'a> Sizes<'a> {
         let mut share = self.activations(fused::row_bytes(&model, self.number));
         let rows = self.config.batch_size as usize;
         let blocks = fused::block_bytes(&model, rows, self.number);
-        let packed = packed::bytes(&model, self.slots, self.number);
-        let copies = transposed::bytes(&model, self.number) + packed;
-        share.bytes += self.replicas * (copies + blocks);
+        share.bytes += self.replicas * (transposed::bytes(&model, self.number) + blocks);
         share
     }
 
@@ -428,8 +431,8 @@ mod tests {
         let text = crate::base::error::describe(&error);
         for says in [
             "error: training reverse needs about ",
-            ", and 3.00 GiB are available: writing a checkpoint ",
-            ", weights, gradient and the optimiser's moments ",
+            ", and 3.00 GiB are available: weights, gradient and the optimiser's moments ",
+            ", writing a checkpoint ",
             "\nhint: lower --units, --vocab",
         ] {
             assert!(text.contains(says), "{text}");
