@@ -91,6 +91,11 @@ mod tests {
         ] {
             assert_eq!(parts(&config(preset)), expected, "{preset}");
         }
+        let more = [
+            Config { embedding: 8, ..reverse.clone() },
+            Config { embedding: 64, bidirectional: true, layers: 2, ..reverse.clone() },
+        ];
+        assert!(more.iter().all(|config| parts(config) == 2), "embedded, stacked, both ways");
         let sized = |batch_size, units| parts(&Config { batch_size, units, ..reverse.clone() });
         assert_eq!([16, 32, 256, 4096].map(|batch| sized(batch, 128)), [2, 2, 1, 1]);
         assert_eq!(

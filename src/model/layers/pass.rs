@@ -305,6 +305,24 @@ pub fn sum_columns<'a, F: Real>(
     }
 }
 
+/// Overwrites `out` by the columns `columns` of a matrix that is stored in `blocks`, each with the columns that it
+/// has, or adds them to it.
+pub fn gather<'a, F: Real>(
+    blocks: impl Iterator<Item = (Range<usize>, &'a [F])>,
+    columns: Range<usize>,
+    out: &mut [F],
+    onto: Onto,
+) {
+    for (own, values) in blocks {
+        let (first, end) = (columns.start.max(own.start), columns.end.min(own.end));
+        if first < end {
+            let (from, to) = (first - own.start..end - own.start, first - columns.start);
+            let rows = out.chunks_exact_mut(columns.len()).zip(values.chunks_exact(own.len()));
+            rows.for_each(|(out, row)| put(&row[from.clone()], &mut out[to..][..from.len()], onto));
+        }
+    }
+}
+
 /// `out` = x · kernel + bias, row by row; the kernel is as wide as the bias.
 pub fn affine<F: Real>(x: Blocks<'_, F>, kernel: &[F], bias: &[F], out: &mut [F]) {
     out.chunks_exact_mut(bias.len()).for_each(|row| row.copy_from_slice(bias));

@@ -3,7 +3,7 @@
 //! the rows, weighted by them.
 
 use super::Embedding;
-use crate::kernels::blocks::Blocks;
+use crate::kernels::blocks::{Blocks, Parts};
 use crate::kernels::float::Real;
 use crate::kernels::product::{Matrix, Onto, Order};
 use crate::kernels::thread_pool::ThreadPool;
@@ -14,14 +14,15 @@ use crate::model::{Along, Node, Read};
 
 const EMBEDDINGS: usize = 0;
 
-/// An embedding of T ids of N rows.
+/// An embedding of T ids of N rows. A part has some columns of the table, and of every vector.
 pub struct EmbeddingPass<F> {
     read: Read,
     along: Along,
-    units: usize,
-    /// `(T, N, E)`.
-    outputs: Vec<F>,
-    gradient: Gradient<F>,
+    units: Parts,
+    vocab: usize,
+    /// Each part's, `(T, N, U)`.
+    outputs: Vec<Vec<F>>,
+    gradients: Vec<Gradient<F>>,
 }
 
 /// The pass of `layer` for `rows` rows.
@@ -31,45 +32,58 @@ pub fn pass<F: Real>(
     _: usize,
     buffers: &mut Buffers,
 ) -> EmbeddingPass<F> {
-    let units = layer.units as usize;
-    let (read, outputs) = (node.reads[0], buffers.take());
-    let gradient = Gradient { outputs: GradientSum::new(buffers.take()), ..Gradient::default() };
-    EmbeddingPass { read, along: node.along, units, outputs, gradient }
+    let (mut outputs, mut gradients) = (Vec::new(), Vec::new());
+    for _ in 0..node.parts {
+        outputs.push(buffers.take());
+        let d_outputs = GradientSum::new(buffers.take());
+        gradients.push(Gradient { outputs: d_outputs, ..Gradient::default() });
+    }
+    EmbeddingPass {
+        read: node.reads[0],
+        along: node.along,
+        units: Parts::new(layer.units as usize, node.parts),
+        vocab: layer.vocab as usize,
+        outputs,
+        gradients,
+    }
 }
 
 impl<F: Real> Pass<F> for EmbeddingPass<F> {
-    fn forward(&mut self, inputs: Inputs<'_, F>, weights: &PartWeights<'_, F>, _: &ThreadPool) {
-        let table = weights(0).values[EMBEDDINGS];
-        let total = inputs.rows.along(self.along).total();
-        self.outputs.resize(total * self.units, F::default());
-        self.gradient.outputs.resize(total * self.units);
-        let ids = inputs.ids(self.read);
-        if ids.is_empty() {
-            let Self { outputs, units, .. } = self;
-            let x = inputs.vectors(self.read, table.len() / *units);
-            return match x.is_empty() {
-                true => outputs.fill(F::default()),
-                false => x.multiply(Matrix::new(table, *units), outputs, Onto::Nothing, Order::Up),
-            };
-        }
-        for (vector, id) in self.outputs.chunks_exact_mut(self.units).zip(ids) {
-            vector.copy_from_slice(&table[id * self.units..][..self.units]);
-        }
+    fn forward(&mut self, inputs: Inputs<'_, F>, weights: &PartWeights<'_, F>, team: &ThreadPool) {
+        let (units, total) = (self.units, inputs.rows.along(self.along).total());
+        let (ids, x) = (inputs.ids(self.read), inputs.vectors(self.read, self.vocab));
+        let parts = self.outputs.iter_mut().zip(&mut self.gradients);
+        team.each_part(parts, |part, (outputs, gradient)| {
+            let (width, table) = (units.range(part).len(), weights(part).values[EMBEDDINGS]);
+            outputs.resize(total * width, F::default());
+            gradient.outputs.resize(total * width);
+            if !x.is_empty() {
+                return x.multiply(Matrix::new(table, width), outputs, Onto::Nothing, Order::Up);
+            }
+            if ids.is_empty() {
+                return outputs.fill(F::default());
+            }
+            for (vector, id) in outputs.chunks_exact_mut(width).zip(ids) {
+                vector.copy_from_slice(&table[id * width..][..width]);
+            }
+        });
     }
 
-    fn backward(&mut self, _: InputGradients<'_, F>, _: &PartWeights<'_, F>, _: &ThreadPool) {
-        self.gradient.outputs.or_zeros();
+    fn backward(&mut self, _: InputGradients<'_, F>, _: &PartWeights<'_, F>, team: &ThreadPool) {
+        team.each_part(self.gradients.iter_mut(), |_, gradient| {
+            gradient.outputs.or_zeros();
+        });
     }
 
-    fn factors<'a>(&'a self, _: usize, _: usize, inputs: Inputs<'a, F>) -> Factors<'a, F> {
-        Factors::Rows(inputs.ids(self.read), &self.gradient.outputs.values)
+    fn factors<'a>(&'a self, _: usize, part: usize, inputs: Inputs<'a, F>) -> Factors<'a, F> {
+        Factors::Rows(inputs.ids(self.read), &self.gradients[part].outputs.values)
     }
 
     fn outputs(&self) -> Blocks<'_, F> {
-        Blocks::one(&self.outputs, self.units)
+        Blocks::new(self.units.columns(), self.outputs.iter().map(Vec::as_slice))
     }
 
     fn gradients(&mut self) -> &mut [Gradient<F>] {
-        std::slice::from_mut(&mut self.gradient)
+        &mut self.gradients
     }
 }

@@ -3,7 +3,8 @@
 pub mod fused;
 pub mod torch;
 
-use super::{Costs, Division, Spec, Weight};
+use super::{Costs, Division, Exchange, Spec, Weight};
+use crate::kernels::blocks::Parts;
 use crate::model::Node;
 use crate::tensor::parameters::Init;
 
@@ -35,8 +36,15 @@ impl Spec for Embedding {
         vec![Weight { name: "embeddings", shape, init, transposed: false, division }]
     }
 
+    fn exchange(&self, node: &Node) -> Option<Exchange> {
+        // The half of the vectors that is the other's.
+        let numbers = (node.steps * self.units) as f64 / 2.0;
+        Some(Exchange { numbers, waits: 2.0 })
+    }
+
     fn buffers(&self, node: &Node) -> Vec<i64> {
-        vec![node.steps * self.units; 2]
+        let parts = Parts::new(self.units as usize, node.parts).ranges();
+        parts.flat_map(|units| [node.steps * units.len() as i64; 2]).collect()
     }
 
     fn costs(&self, steps: i64) -> Costs {
