@@ -144,7 +144,7 @@ mod tests {
     #[test]
     fn every_column_is_in_one_part_and_parts_are_about_equal() {
         for columns in [1, 2, 5, 16, 33, 64, 128, 150, 300, 1000] {
-            for count in [1, 2, 3, 4, 8, 16].into_iter().filter(|count| *count <= columns) {
+            for count in [1, 2, 3, 4, MOST_PARTS].into_iter().filter(|count| *count <= columns) {
                 let parts = Parts::new(columns, count);
                 let mut end = 0;
                 for range in parts.ranges() {
@@ -185,7 +185,7 @@ mod tests {
         let mut gradient = vec![0.0; inner * columns];
         let dy = Matrix::new(&dy, columns);
         multiply(matrix.transposed(), dy, &mut gradient, Onto::Nothing, Order::Up);
-        for count in [1, 2, 3, 16] {
+        for count in [1, 2, 3, MOST_PARTS] {
             let parts = divided(&x, Parts::new(inner, count));
             let blocks = Blocks::new(inner, parts.iter().map(Vec::as_slice));
             // Whole numbers, whose sums are exact in any order.

@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, Builder, JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
-/// The most parts that work is divided into by [`ThreadPool::each_part`].
-pub const MOST_PARTS: usize = 16;
+/// The most parts that work is divided into by [`ThreadPool::each_part`]; more would cost small models, whose lists of
+/// parts have room for so many.
+pub const MOST_PARTS: usize = 8;
 
 /// How long an idle thread watches for the next job before it sleeps: longer than what lies between
 /// two jobs of a step, shorter than anything a user would notice as load.

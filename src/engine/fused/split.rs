@@ -100,7 +100,7 @@ mod tests {
         assert_eq!([16, 32, 256, 4096].map(|batch| sized(batch, 128)), [2, 2, 1, 1]);
         assert_eq!(
             [32, 63, 64, 191, 192, 1024, 9999].map(|units| sized(32, units)),
-            [1, 1, 2, 2, 4, 16, 16]
+            [1, 1, 2, 2, 4, 8, 8]
         );
     }
 
