@@ -6,6 +6,9 @@ mod models;
 #[path = "common/training.rs"]
 mod training;
 
+use std::sync::atomic::AtomicBool;
+
+use anyhow::Result;
 use models::{layers_of, with_more_layers};
 use proptest::prelude::*;
 use rand::RngExt;
@@ -13,7 +16,7 @@ use rand_chacha::ChaCha8Rng;
 use seqlab::base::rng::{Purpose, Stream};
 use seqlab::config::presets;
 use seqlab::config::{
-    Config, DecoderStart, Dtype, EngineChoice, Family, Feedback, GateActivation,
+    CheckpointEvery, Config, DecoderStart, Dtype, EngineChoice, Family, Feedback, GateActivation,
     LearningRateSchedule, LossKind,
 };
 use seqlab::data::batch::{Batch, Lengths, Sequences};
@@ -27,7 +30,7 @@ use seqlab::run::curves::CurveRow;
 use seqlab::tensor::device::{download, host};
 use seqlab::tensor::parameters::ParameterSpec;
 use seqlab::train::evaluate::until;
-use seqlab::train::trainer::Trainer;
+use seqlab::train::trainer::{Observer, Trainer};
 use tch::Tensor;
 
 /// Some batches of random ids for models with random weights.
@@ -685,5 +688,51 @@ fn training_replica_by_replica_changes_no_bit() {
         assert!(by_replica.0.iter().any(|row| row.val_loss.is_some()), "{what}");
         assert_eq!(by_replica.0, step_by_step.0, "{what}");
         assert!(by_replica.1 == step_by_step.1, "{what}: weights, moments or state");
+    }
+}
+
+/// The rows of a training, and the bits of what each of its checkpoints has.
+#[derive(Default)]
+struct Seen {
+    rows: Vec<CurveRow>,
+    saved: Vec<Vec<u64>>,
+}
+
+impl Observer for Seen {
+    fn step(&mut self) {}
+
+    fn rows(&mut self, rows: Vec<CurveRow>) -> Result<()> {
+        self.rows.extend(rows);
+        Ok(())
+    }
+
+    fn checkpoint(&mut self, trainer: &mut Trainer) -> Result<()> {
+        self.saved.push(bits_of(trainer));
+        Ok(())
+    }
+}
+
+/// The engine may have the weights elsewhere while it trains.
+#[test]
+fn validations_and_checkpoints_see_the_weights_as_they_are() {
+    for case in several_blocks().filter(|case| case.parts > 1).step_by(4) {
+        let what = layers_of(&case.config);
+        let parts = case.parts;
+        let every = CheckpointEvery::Steps(4);
+        let often =
+            Config { validate_every: Some(1), checkpoint_every: every, ..training_of(case) };
+        let config = Config { log_every: Some(1), threads: Some(1), ..often };
+        let mut trainer = Trainer::new(&config, host()).unwrap();
+        trainer.divide(parts);
+        let mut seen = Seen::default();
+        trainer.run(&mut seen, &AtomicBool::new(false)).unwrap();
+        let samples = config.validation_samples as usize;
+        let now = trainer.evaluator().run(Purpose::Validation, samples, |_| Ok(())).unwrap();
+        let last = &seen.rows[seen.rows.len() - now.len()..];
+        for (row, now) in last.iter().zip(&now) {
+            assert_eq!((row.step, row.val_loss), (trainer.step, now.loss), "{what}");
+        }
+        assert_eq!(seen.saved.last(), Some(&bits_of(&trainer)), "{what}");
+        assert!(seen.saved.len() > 2 && seen.saved[0] != seen.saved[1], "{what}");
     }
 }
