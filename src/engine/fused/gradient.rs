@@ -100,7 +100,6 @@ impl<F: Real> WeightRows<'_, F> {
         }
     }
 
-impl<F: Real> WeightRows<'_, F> {
     /// Sums the gradient over the blocks into its buffer, and its squares.
     pub fn differentiate(&mut self) {
         self.rows.sum(self.blocks, self.slice.gradient);

@@ -55,6 +55,7 @@ impl Piece {
     ) -> Self {
         let stride = whole.columns;
         let all = whole.range.len() / stride;
+        let every: Vec<_> = std::iter::once(0..stride).collect();
         let (rows, columns) = match weight.division {
             Division::Columns(blocks) => {
                 let width = stride / blocks;
@@ -62,8 +63,8 @@ impl Piece {
                 let block = |number| number * width + own.start..number * width + own.end;
                 (0..all, (0..blocks).map(block).collect())
             }
-            Division::Rows => (Parts::new(all, count).range(part), vec![0..stride]),
-            Division::Whole => (if part == 0 { 0..all } else { 0..0 }, vec![0..stride]),
+            Division::Rows => (Parts::new(all, count).range(part), every),
+            Division::Whole => (if part == 0 { 0..all } else { 0..0 }, every),
         };
         let numbers = rows.len() * columns.iter().map(Range::len).sum::<usize>();
         let from = whole.range.start + rows.start * stride;

@@ -424,11 +424,10 @@ mod tests {
 
     /// That of h and c.
     fn gradient(case: &Case) -> [Vec<f64>; 2] {
-        let of: [fn(&Gradient<f64>) -> &[f64]; 2] = [|all| &all.h.values, |all| &all.c.values];
-        of.map(|of| {
-            let parts: Vec<_> = case.steps.gradients.iter().map(of).collect();
-            whole(&case.steps, &parts, 1)
-        })
+        let gradients = &case.steps.gradients;
+        let h: Vec<_> = gradients.iter().map(|all| &all.h.values[..]).collect();
+        let c: Vec<_> = gradients.iter().map(|all| &all.c.values[..]).collect();
+        [h, c].map(|parts| whole(&case.steps, &parts, 1))
     }
 
     /// Sets the initial h and c.
@@ -550,8 +549,8 @@ mod tests {
         let d_outputs = numbers(4 * 3 * UNITS, 6);
         let close = |got: &[f64], expected: &[f64], what: &str| {
             assert_eq!(got.len(), expected.len(), "{what}");
-            let far = |(a, b): (&f64, &f64)| !((a - b).abs() < 1e-13);
-            assert!(!got.iter().zip(expected).any(far), "{what}: {got:?}, not {expected:?}");
+            let near = |(a, b): (&f64, &f64)| (a - b).abs() < 1e-13;
+            assert!(got.iter().zip(expected).all(near), "{what}: {got:?}, not {expected:?}");
         };
         let mut one = steps(4, 3);
         forward(&mut one);
