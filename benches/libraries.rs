@@ -1,8 +1,8 @@
 //! What is written by hand in `kernels` beside what libraries have: products beside `matrixmultiply` and
 //! libtorch on one thread, and the thread pool beside rayon on two. `cargo bench --bench libraries`
 //!
-//! Sizes of products are those of the published experiments: a block's rows times the recurrent kernel,
-//! which is added to the gates, and the sum of that kernel's gradient over all time steps.
+//! Sizes of products are those of the published experiments: a block's rows times the recurrent kernel, or a
+//! part's columns of it, which is added to the gates, and the sum of that kernel's gradient over all time steps.
 
 mod common;
 
@@ -14,7 +14,7 @@ use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
 use rayon::iter::{IndexedParallelIterator, IntoParallelRefMutIterator, ParallelIterator};
 use seqlab::config::Config;
-use seqlab::engine::fused::block_ranges;
+use seqlab::engine::fused::{block_ranges, split};
 use seqlab::kernels::product::{Matrix, Onto, Order, multiply};
 use seqlab::kernels::thread_pool::ThreadPool;
 use seqlab::tensor::device;
@@ -91,12 +91,13 @@ impl Product {
 
 /// The two products of `config` that take most of a step.
 fn products(config: &Config) -> [(&'static str, Product); 2] {
-    let units = config.units as usize;
-    let rows = block_ranges(config.batch_size as usize).map(|rows| rows.len()).max().unwrap_or(0);
-    let summed = rows * (config.n_in as usize - 1);
+    let (units, model) = (config.units as usize, split::model(config));
+    let blocks = block_ranges(&model, config.batch_size as usize);
+    let rows = blocks.map(|rows| rows.len()).max().unwrap_or(0);
+    let (summed, gates) = (rows * (config.n_in as usize - 1), 4 * units / model.parts());
     [
-        ("time step", Product { m: rows, k: units, n: 4 * units, transposed: false }),
-        ("weight gradient", Product { m: units, k: summed, n: 4 * units, transposed: true }),
+        ("time step", Product { m: rows, k: units, n: gates, transposed: false }),
+        ("weight gradient", Product { m: units, k: summed, n: gates, transposed: true }),
     ]
 }
 
