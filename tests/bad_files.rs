@@ -310,7 +310,7 @@ fn a_training_that_no_memory_holds_is_refused_with_what_to_lower() {
     for (arguments, largest, hint) in [
         (
             "echo --units 1000000",
-            "GiB are available: writing a checkpoint ",
+            "GiB are available: weights, gradient and the optimiser's moments ",
             "lower --units, --vocab",
         ),
         (
