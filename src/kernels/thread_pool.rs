@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, Builder, JoinHandle, Thread};
 use std::time::{Duration, Instant};
@@ -18,7 +18,8 @@ const PATIENCE: Duration = Duration::from_micros(60);
 
 /// A fixed number of threads, the caller's among them, of which a job has all or the first few.
 ///
-/// A job costs no lock and no allocation. Items are dealt out to the threads in turn, the same in
+/// A job costs no lock and no allocation, and few cache lines pass between cores for it: to a worker its hand,
+/// on which it is told the job too, and back how many items it has done. Items are dealt out to the threads in turn, the same in
 /// every job of so many, so that a thread finds in its cache what it left there; whoever is through
 /// takes over what others have left, one item at a time, so that a thread which the system has put
 /// aside holds up no more than the item it is at.
@@ -27,21 +28,37 @@ pub struct ThreadPool {
     workers: Vec<(Thread, Option<JoinHandle<()>>)>,
 }
 
-/// A thread's work on an item; the pointer is valid while `unfinished` is not zero.
+/// A thread's work on an item; the pointer is valid until all items are done.
 type Job<'a> = dyn Fn(usize, usize) + Sync + 'a;
 
-/// Which of the items dealt out to a thread nobody has taken yet: the first in the lowest 24 bits, the
-/// one behind the last in the next, and above them the number of the job. On a cache line of its own.
-#[repr(align(64))]
-struct Hand(AtomicU64);
+/// Looks for something between two looks at the clock.
+const LOOKS: usize = 16;
+
+/// On cache lines of its own: processors fetch two at a time.
+#[repr(align(128))]
+struct Apart<T>(T);
+
+/// What is dealt out to a thread.
+struct Hand {
+    /// Which of the items nobody has taken yet: the first in the lowest 24 bits, the one behind the last in
+    /// the next, and above them the number of the job.
+    left: AtomicU64,
+    /// Points at the caller's reference to the job.
+    work: AtomicPtr<&'static Job<'static>>,
+}
 
 /// The most items of a job that are dealt out.
 const MOST: usize = (1 << 24) - 1;
 
 impl Hand {
-    fn deal(&self, job: u16, items: usize) {
-        // Sequentially consistent with `asleep`: either a worker sees the items or is woken.
-        self.0.store(u64::from(job) << 48 | (items as u64) << 24, Ordering::SeqCst);
+    fn new() -> Self {
+        Self { left: AtomicU64::new(0), work: AtomicPtr::new(std::ptr::null_mut()) }
+    }
+
+    fn deal(&self, job: u16, items: usize, work: &&'static Job<'static>) {
+        self.work.store(std::ptr::from_ref(work).cast_mut(), Ordering::Relaxed);
+        // Release: whoever sees the items sees the work, and what the caller wrote before.
+        self.left.store(u64::from(job) << 48 | (items as u64) << 24, Ordering::Release);
     }
 
     /// The job, the first item left and the one behind the last.
@@ -51,12 +68,7 @@ impl Hand {
 
     fn job(&self) -> u16 {
         // Acquire: how many threads the job has is seen.
-        Self::read(self.0.load(Ordering::Acquire)).0
-    }
-
-    fn is_empty(&self, ordering: Ordering) -> bool {
-        let (_, first, end) = Self::read(self.0.load(ordering));
-        first == end
+        Self::read(self.left.load(Ordering::Acquire)).0
     }
 
     /// Takes the first or, as another thread, the last, if they are of `job`.
@@ -67,7 +79,7 @@ impl Hand {
             (of == job && first < end).then_some(after)
         };
         // Acquire: what the caller wrote before the items is seen.
-        let before = self.0.fetch_update(Ordering::AcqRel, Ordering::Relaxed, rest).ok()?;
+        let before = self.left.fetch_update(Ordering::AcqRel, Ordering::Relaxed, rest).ok()?;
         let (_, first, end) = Self::read(before);
         Some(if own { first } else { end - 1 })
     }
@@ -75,14 +87,12 @@ impl Hand {
 
 struct Shared {
     /// Each thread's, the caller's first.
-    hands: Vec<Hand>,
+    hands: Vec<Apart<Hand>>,
+    /// Items that workers have done, of all jobs so far.
+    finished: Apart<AtomicUsize>,
     /// Threads that a job has. Written while there is none.
     active: AtomicUsize,
-    /// Items not yet done.
-    unfinished: AtomicUsize,
-    /// Points at the caller's reference to the job.
-    job: AtomicPtr<&'static Job<'static>>,
-    asleep: Vec<AtomicBool>,
+    asleep: Vec<Apart<AtomicBool>>,
     end: AtomicBool,
     /// The first panic of a job's item.
     panic: Mutex<Option<Box<dyn Any + Send>>>,
@@ -93,11 +103,10 @@ impl ThreadPool {
     pub fn new(threads: usize) -> Self {
         let helpers = threads.saturating_sub(1);
         let shared = Arc::new(Shared {
-            hands: (0..=helpers).map(|_| Hand(AtomicU64::new(0))).collect(),
+            hands: (0..=helpers).map(|_| Apart(Hand::new())).collect(),
+            finished: Apart(AtomicUsize::new(0)),
             active: AtomicUsize::new(1),
-            unfinished: AtomicUsize::new(0),
-            job: AtomicPtr::new(std::ptr::null_mut()),
-            asleep: (0..helpers).map(|_| AtomicBool::new(false)).collect(),
+            asleep: (0..helpers).map(|_| Apart(AtomicBool::new(false))).collect(),
             end: AtomicBool::new(false),
             panic: Mutex::new(None),
         });
@@ -188,24 +197,34 @@ impl ThreadPool {
         let shared = &*self.shared;
         // SAFETY: it is followed only for an item of this job, and this call outlasts them all.
         let job: &'static Job<'static> = unsafe { std::mem::transmute(job) };
-        shared.job.store(std::ptr::from_ref(&job).cast_mut(), Ordering::Relaxed);
-        shared.unfinished.store(n, Ordering::Relaxed);
-        let (threads, number) = (self.threads(), shared.hands[0].job().wrapping_add(1));
-        for (thread, hand) in shared.hands.iter().enumerate() {
+        let (threads, number) = (self.threads(), shared.hands[0].0.job().wrapping_add(1));
+        // No job is under way: nobody else changes it.
+        let before = shared.finished.0.load(Ordering::Relaxed);
+        for (thread, Apart(hand)) in shared.hands.iter().enumerate() {
             // A thread without work learns the number of the job all the same, lest an old one come
             // round again.
             let own = if thread < threads { (n + threads - 1 - thread) / threads } else { 0 };
-            hand.deal(number, own);
+            hand.deal(number, own, &job);
         }
-        for (asleep, (worker, _)) in shared.asleep.iter().zip(&self.workers).take(threads - 1) {
-            if asleep.load(Ordering::SeqCst) && asleep.swap(false, Ordering::SeqCst) {
+        // With that of `sleep`: either a worker sees the items or is woken.
+        fence(Ordering::SeqCst);
+        let asleep = shared.asleep.iter().map(|Apart(asleep)| asleep).zip(&self.workers);
+        for (asleep, (worker, _)) in asleep.take(threads - 1) {
+            if asleep.load(Ordering::Relaxed) && asleep.swap(false, Ordering::SeqCst) {
                 worker.unpark();
             }
         }
-        while shared.take(0) {}
+        let mut own = 0;
+        while shared.take(0) {
+            own += 1;
+        }
         let begin = Instant::now();
-        while shared.unfinished.load(Ordering::Acquire) > 0 {
-            if begin.elapsed() < PATIENCE { std::hint::spin_loop() } else { thread::yield_now() }
+        // Acquire: what workers wrote is seen.
+        let done = || shared.finished.0.load(Ordering::Acquire).wrapping_sub(before) + own == n;
+        while !done() && !spin_until(done) {
+            if begin.elapsed() > PATIENCE {
+                thread::yield_now();
+            }
         }
         let panic = shared.panic.lock().map_or(None, |mut panic| panic.take());
         if let Some(panic) = panic {
@@ -251,57 +270,76 @@ fn startable_by(
     1 + found.saturating_sub(SPARE)
 }
 
+/// Whether `done` soon says so.
+fn spin_until(done: impl Fn() -> bool) -> bool {
+    (0..LOOKS).any(|_| {
+        std::hint::spin_loop();
+        done()
+    })
+}
+
 impl Shared {
-    /// Whether items are left for thread `thread`.
-    fn waiting(&self, thread: usize, ordering: Ordering) -> bool {
-        thread < self.active.load(ordering)
-            && !self.hands.iter().all(|hand| hand.is_empty(ordering))
+    /// The job that thread `thread` has items of, unless it is `seen`.
+    fn waiting(&self, thread: usize, seen: u16) -> Option<u16> {
+        // All items of a job are dealt out when it begins: no other hand has to be watched.
+        let job = self.hands[thread].0.job();
+        (job != seen && thread < self.active.load(Ordering::Relaxed)).then_some(job)
     }
 
     /// Does one item as thread `thread`, if any is left.
     fn take(&self, thread: usize) -> bool {
         // Nothing of a job that this thread has not been dealt its own items of. While the job lasts,
         // the number of threads is what it was when they were dealt.
-        let (number, threads) = (self.hands[thread].job(), self.active.load(Ordering::Relaxed));
+        let own = &self.hands[thread].0;
+        let (number, threads) = (own.job(), self.active.load(Ordering::Relaxed));
         if thread >= threads {
             return false;
         }
         let mut hands = (thread..threads).chain(0..thread);
-        let take = |of: usize| Some(self.hands[of].take(number, of == thread)? * threads + of);
+        let take = |of: usize| Some(self.hands[of].0.take(number, of == thread)? * threads + of);
         let Some(item) = hands.find_map(take) else {
             return false;
         };
         // SAFETY: the job of the item just taken, which is not done.
-        let job = unsafe { *self.job.load(Ordering::Relaxed) };
+        let job = unsafe { *own.work.load(Ordering::Relaxed) };
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| job(thread, item)))
             && let Ok(mut first) = self.panic.lock()
         {
             first.get_or_insert(panic);
         }
-        self.unfinished.fetch_sub(1, Ordering::Release);
+        if thread > 0 {
+            self.finished.0.fetch_add(1, Ordering::Release);
+        }
         true
     }
 
     /// What a worker does until the pool ends.
     fn work(&self, index: usize) {
-        let mut idle = Instant::now();
+        let (thread, mut seen, mut idle) = (index + 1, 0, Instant::now());
         while !self.end.load(Ordering::Relaxed) {
-            if self.waiting(index + 1, Ordering::Relaxed) && self.take(index + 1) {
-                idle = Instant::now();
-            } else if idle.elapsed() < PATIENCE {
-                std::hint::spin_loop();
-            } else {
-                self.sleep(index);
+            if let Some(job) = self.waiting(thread, seen) {
+                seen = job;
+                while self.take(thread) {
+                    idle = Instant::now();
+                }
+            } else if !spin_until(|| self.waiting(thread, seen).is_some())
+                && idle.elapsed() > PATIENCE
+            {
+                self.sleep(index, seen);
                 idle = Instant::now();
             }
         }
     }
 
-    fn sleep(&self, index: usize) {
-        self.asleep[index].store(true, Ordering::SeqCst);
-        while self.asleep[index].load(Ordering::SeqCst) {
-            if self.waiting(index + 1, Ordering::SeqCst) || self.end.load(Ordering::SeqCst) {
-                self.asleep[index].store(false, Ordering::SeqCst);
+    /// Sleeps until a job comes that is not `seen`.
+    fn sleep(&self, index: usize, seen: u16) {
+        let Apart(asleep) = &self.asleep[index];
+        asleep.store(true, Ordering::Relaxed);
+        // With that of `run`.
+        fence(Ordering::SeqCst);
+        while asleep.load(Ordering::SeqCst) {
+            if self.waiting(index + 1, seen).is_some() || self.end.load(Ordering::SeqCst) {
+                asleep.store(false, Ordering::SeqCst);
                 return;
             }
             thread::park();
