@@ -3,10 +3,11 @@
 //! Uses `commands`, and for flags the fields of the configuration; nobody uses it.
 
 mod fields;
+mod import;
 mod sweep;
 mod usage;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -19,6 +20,7 @@ use clap_complete::Shell;
 
 use crate::base::error::{USAGE, UserError};
 use crate::base::input::{quoted, shown};
+use crate::base::spelling::nearest;
 use crate::base::versions;
 use crate::commands::{self, Decoding, ExportFormat, Format, ModelFormat, WIDEST};
 use crate::config::presets;
@@ -35,6 +37,7 @@ use crate::train::checkpoint::Which;
 use crate::train::memory::Estimate;
 use crate::train::placement;
 use fields::Fields;
+use import::ImportArgs;
 use sweep::SweepArgs;
 
 /// Trains LSTM sequence-to-sequence experiments on libtorch, with Keras's numbers.
@@ -69,6 +72,8 @@ enum Action {
     Inspect(InspectArgs),
     /// Write a trained model as ONNX, PyTorch or Keras reads it, or a run's curves as TensorBoard does
     Export(ExportArgs),
+    /// Take weights that PyTorch or Keras trained back as a finished run, without curves
+    Import(ImportArgs),
     /// Show a model's layers, Keras-layout shapes and parameter counts
     Summary(SummaryArgs),
     /// Check libtorch, CUDA, cuDNN and threads; each failure comes with its fix
@@ -466,24 +471,48 @@ impl ReproduceArgs {
 
 impl SummaryArgs {
     fn config(&self) -> Result<Config> {
-        let names = presets::names();
         let from = match (&self.experiment, &self.config) {
-            (Some(name), _) => match names.iter().find(|preset| *name == **preset) {
-                Some(preset) => Given::preset(preset),
-                None if Path::new(name).is_dir() => {
-                    let (run, _) = RunDir::open(Path::new(name))?;
+            (Some(name), _) => match Named::find(name)? {
+                Named::Preset(preset) => Given::preset(preset),
+                Named::Run(path) => {
+                    let (run, _) = RunDir::open(path)?;
                     run_dir::read_given(&run.config_path())?
-                }
-                None => {
-                    let (name, names) = (quoted(&name.to_string_lossy()), names.join(", "));
-                    let error = format!("{name}: expected a run directory or one of {names}");
-                    return Err(UserError::usage(error).into());
                 }
             },
             (None, Some(path)) => run_dir::read_given(path)?,
             (None, None) => Given::default(),
         };
         resolve::resolve(from.with_flags(&self.fields.0)?)
+    }
+}
+
+/// What a word stands for that may be the name of a preset or a run's directory.
+enum Named<'a> {
+    Preset(&'static str),
+    Run(&'a Path),
+}
+
+impl<'a> Named<'a> {
+    /// # Errors
+    /// If `name` is neither.
+    fn find(name: &'a OsStr) -> Result<Self, UserError> {
+        let names = presets::names();
+        if let Some(preset) = names.iter().find(|preset| name == **preset) {
+            return Ok(Self::Preset(preset));
+        }
+        let path = Path::new(name);
+        if path.is_dir() {
+            return Ok(Self::Run(path));
+        }
+        let word = name.to_string_lossy();
+        let expected = names.join(", ");
+        let error = format!("{}: expected a run directory or one of {expected}", quoted(&word));
+        let error = UserError::usage(error);
+        let run = run_dir::near(path);
+        Err(match run.or_else(|| nearest(&word, names).map(str::to_owned)) {
+            Some(near) => error.hint(format!("did you mean '{near}'?")),
+            None => error,
+        })
     }
 }
 
@@ -572,6 +601,7 @@ impl Action {
             }
             Self::Doctor => return commands::doctor(out),
             Self::Export(args) => commands::export(&args.what()?, out)?,
+            Self::Import(args) => commands::import(&args.what()?, out)?,
             Self::Completions(CompletionsArgs { shell }) => {
                 let mut script = Vec::new();
                 clap_complete::generate(shell, &mut Cli::command(), "seqlab", &mut script);

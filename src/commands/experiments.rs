@@ -53,7 +53,7 @@ pub(super) fn missing(all: Vec<Experiment>) -> Result<Vec<Experiment>> {
             let hint = "give another --out, or the flags that it was made with";
             return Err(error.hint(hint).into());
         }
-        if run.read_summary(&config)?.is_none() {
+        if run.read_training(&config)?.is_none() {
             missing.push((path, config));
         }
     }

@@ -54,7 +54,7 @@ pub(super) fn resume_until(stop: &AtomicBool, what: &Resume, out: &mut dyn Write
     let &Resume { epochs, quiet, .. } = what;
     let (run, before) = RunDir::open_to_write(&what.run)?;
     let shown = input::shown(&what.run);
-    let summary = run.read_summary(&before)?;
+    let summary = run.read_training(&before)?;
     let config = Config { epochs: epochs.unwrap_or(before.epochs), ..before.clone() };
     if let Some(summary) = summary.as_ref().filter(|_| config == before) {
         run.check_curves(summary)?;

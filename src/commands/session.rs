@@ -14,6 +14,7 @@ use crate::base::rng::Purpose;
 use crate::base::statistics::figure;
 use crate::base::versions;
 use crate::config::Config;
+use crate::data::task::Task;
 use crate::data::writing::Writing;
 use crate::engine::pace::Pace;
 use crate::model::losses::Metric;
@@ -36,10 +37,22 @@ const EXAMPLES: usize = 10;
 /// # Errors
 /// Those of [`memory::check`] and [`Trainer::blank`].
 pub(super) fn new_trainer(config: &Config, device: &Chosen) -> Result<Trainer> {
+    trainer_of(config, device, || Ok(Task::load(config)?))
+}
+
+/// The same with a `task` that is had once there is memory.
+///
+/// # Errors
+/// Those of [`memory::check`], `task` and [`Trainer::of_task`].
+pub(super) fn trainer_of(
+    config: &Config,
+    device: &Chosen,
+    task: impl FnOnce() -> Result<Task>,
+) -> Result<Trainer> {
     memory::check(config, device.device)?;
     // Those of the pool come first; libtorch's have to do with what is left.
     device::set_threads(1);
-    let trainer = Trainer::blank(config, device.device)?;
+    let trainer = Trainer::of_task(config, task()?, device.device)?;
     device::set_threads(device::threads(config));
     Ok(trainer)
 }
@@ -118,7 +131,7 @@ impl Session {
         let flushed = recorder.curves.flush();
         let outcome = outcome.and_then(|outcome| flushed.map(|()| outcome));
         let evaluated = match outcome? {
-            Outcome::Finished(means) => evaluate(&trainer, &means, &run, stop),
+            Outcome::Finished(means) => record(&trainer, &means, &run, stop),
             Outcome::Interrupted => Err(Interrupted.into()),
         };
         run.check_in_place(&recorder.curves)?;
@@ -145,6 +158,7 @@ impl Session {
             git_commit: versions::GIT_COMMIT.to_owned(),
             config: Some(config.clone()),
             init_from: trainer.init_from.clone(),
+            imported: None,
             curves: Some(recorder.curves.sync()?),
             replicas,
         };
@@ -172,7 +186,7 @@ fn threads_in_words(config: &Config, pace: &Pace) -> String {
 }
 
 /// The columns of the terminal on standard output; `None` if it is none.
-fn width() -> Option<usize> {
+pub(super) fn width() -> Option<usize> {
     let (width, _) = terminal_size::terminal_size_of(std::io::stdout())?;
     Some(width.0.into())
 }
@@ -193,16 +207,36 @@ fn speed(summary: &Summary) -> String {
     format!("{steps} steps in {train_seconds:.1} s ({speed:.0} steps/s)")
 }
 
-/// Evaluates every replica, writes `predictions.csv` and keeps the first examples, as many of each of the
-/// first replicas.
-fn evaluate(
+/// What [`evaluate`] comes to: each replica's result, and the first examples.
+pub(super) type Evaluated = (Vec<ReplicaSummary>, Vec<PredictionRow>);
+
+/// Evaluates every replica and writes `predictions.csv`.
+fn record(
     trainer: &Trainer,
     means: &[Option<Means>],
     run: &RunDir,
     stop: &AtomicBool,
-) -> Result<(Vec<ReplicaSummary>, Vec<PredictionRow>)> {
-    let config = trainer.config();
+) -> Result<Evaluated> {
     let mut file = run.predictions()?;
+    let evaluated = evaluate(trainer, means, stop, |row| file.add(row))?;
+    // The summary, which comes next, says that everything is there.
+    file.sync()?;
+    run.check_evaluated(&file)?;
+    Ok(evaluated)
+}
+
+/// Evaluates every replica, whose last epoch had these `means`, hands each prediction to `add`, and keeps the first
+/// examples, as many of each of the first replicas.
+///
+/// # Errors
+/// That `stop` was set, those of `add`, and libtorch's.
+pub(super) fn evaluate(
+    trainer: &Trainer,
+    means: &[Option<Means>],
+    stop: &AtomicBool,
+    mut add: impl FnMut(PredictionRow) -> Result<()>,
+) -> Result<Evaluated> {
+    let config = trainer.config();
     let mut examples: Vec<PredictionRow> = Vec::new();
     let each = EXAMPLES.div_ceil(config.replicas as usize);
     let samples = config.evaluation_samples as usize;
@@ -218,12 +252,9 @@ fn evaluate(
         if examples.len() < EXAMPLES && own.count() < each {
             examples.push(prediction.row(evaluator.task, Writing::Own));
         }
-        file.add(prediction.row(evaluator.task, evaluator.task.writing_of_files()))
+        add(prediction.row(evaluator.task, evaluator.task.writing_of_files()))
     })?;
     examples.sort_by_key(|example| example.replica);
-    // The summary, which comes next, says that everything is there.
-    file.sync()?;
-    run.check_evaluated(&file)?;
     let replica = |(replica, evaluation): (usize, Evaluation)| ReplicaSummary {
         seed: seeds[replica],
         diverged_at_step: diverged[replica],

@@ -23,8 +23,15 @@ impl Weights {
     /// # Panics
     /// If there is none: weights are those of the model that they are exported with.
     pub fn of(&self, layer: &str, name: &str) -> &Weight {
-        let found = self.0.get(&format!("{layer}.{name}"));
-        found.unwrap_or_else(|| unreachable!("layer {layer} has no {name}"))
+        self.named(&format!("{layer}.{name}"))
+    }
+
+    /// The weight called `name`.
+    ///
+    /// # Panics
+    /// As [`Weights::of`].
+    pub fn named(&self, name: &str) -> &Weight {
+        self.0.get(name).unwrap_or_else(|| unreachable!("there is no {name}"))
     }
 
     /// The bytes of a safetensors file of them.
@@ -56,6 +63,13 @@ impl Weight {
         Self { shape: vec![columns, rows], values: (0..columns).flat_map(column).collect() }
     }
 
+    /// Adds the numbers of `other`, which has the same shape. Zeros change nothing, not even the sign of a zero.
+    pub fn add(&mut self, other: &Self) {
+        for (sum, more) in self.values.iter_mut().zip(&other.values).filter(|(_, x)| **x != 0.0) {
+            *sum += more;
+        }
+    }
+
     /// The same numbers in another shape.
     pub fn reshaped(self, shape: &[usize]) -> Self {
         Self { shape: shape.to_vec(), ..self }
@@ -76,6 +90,13 @@ mod tests {
         let matrix = Weight { shape: vec![2, 3], values: vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0] };
         let expected = Weight { shape: vec![3, 2], values: vec![1.0, 4.0, 2.0, 5.0, 3.0, 6.0] };
         assert_eq!(matrix.transposed(), expected);
+    }
+
+    #[test]
+    fn zeros_that_are_added_change_no_bit() {
+        let mut sum = Weight::vector(vec![-0.0, 1.0]);
+        sum.add(&Weight::vector(vec![0.0, 0.5]));
+        assert_eq!(sum.bytes(), Weight::vector(vec![-0.0, 1.5]).bytes());
     }
 
     #[test]

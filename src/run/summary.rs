@@ -44,6 +44,9 @@ pub struct Summary {
     /// Whose weights the training began with; `None` if they were drawn.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init_from: Option<InitFrom>,
+    /// Which file the weights were imported from, in place of a training; `None` if there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub imported: Option<Imported>,
     /// What `curves.csv` is; `None` in runs from before it was noted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub curves: Option<Checksum>,
@@ -95,6 +98,17 @@ impl Summary {
         }
         Ok(summary)
     }
+}
+
+/// Weights of a run that another program trained.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Imported {
+    /// Their file, as it was given.
+    pub file: String,
+    /// Whose names and layouts they had in it: `pytorch` or `keras`.
+    pub format: String,
+    /// What the file was.
+    pub checksum: Checksum,
 }
 
 /// One replica's result.

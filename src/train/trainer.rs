@@ -188,10 +188,17 @@ impl Trainer {
     /// An engine that does not compute on the device, and libtorch's, above all when memory is
     /// short.
     pub fn blank(config: &Config, device: Device) -> Result<Self> {
+        Self::of_task(config, Task::load(config)?, device)
+    }
+
+    /// The same for the `task` of the configuration, with its data or without.
+    ///
+    /// # Errors
+    /// As [`Trainer::blank`].
+    pub fn of_task(config: &Config, task: Task, device: Device) -> Result<Self> {
         let chosen = engine::choose(config.engine, device)?;
         Stream::own(device)?;
         let seeds = config.seeds();
-        let task = Task::load(config)?;
         let epochs = Epochs::new(config, &task);
         let specs = Model::new(config).parameters();
         let kind = device::kind(config.dtype);

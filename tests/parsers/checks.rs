@@ -89,7 +89,11 @@ pub fn report(bytes: &[u8]) {
     let config = presets::find("echo").map(|preset| preset.config).unwrap();
     let experiment = Experiment::new("run".to_owned(), &config, &summary, &rows, true);
     if let Ok(experiment) = experiment.map_err(readable) {
-        let found = Reproduction { experiments: vec![experiment], unfinished: Vec::new() };
+        let found = Reproduction {
+            experiments: vec![experiment],
+            unfinished: Vec::new(),
+            imported: Vec::new(),
+        };
         found.json().unwrap();
         found.markdown();
     }

@@ -20,7 +20,7 @@ use seqlab::resolve::{self, Recipe};
 use seqlab::run::curves::{self, CurveRow};
 use seqlab::run::ensemble::Ensemble;
 use seqlab::run::manifest::{Manifest, Position, TRAINING, WEIGHTS};
-use seqlab::run::summary::{Evaluation, Frequent, ReplicaSummary, Summary};
+use seqlab::run::summary::{Evaluation, Frequent, Imported, ReplicaSummary, Summary};
 
 use checks::{CURVES, ENSEMBLE, NUMBERS, RECIPE, SUMMARY, layout, readable};
 
@@ -293,6 +293,11 @@ proptest! {
             versions: BTreeMap::from([(text(1), text(2))]), replicas,
             config: presets::find("echo").map(|preset| preset.config),
             init_from: None,
+            imported: Some(Imported {
+                file: text(2),
+                format: text(3),
+                checksum: Checksum::of(text(0).as_bytes()),
+            }),
             curves: Some(Checksum::of(text(1).as_bytes())),
         };
         let bytes = serde_json::to_vec_pretty(&summary).unwrap();

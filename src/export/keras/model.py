@@ -5,7 +5,8 @@
     ids = probabilities.argmax(-1)
 
 Where sources differ in length, `answer(source, lengths)` has padding behind them. `models` has the Keras models by
-name: "model", or of one with a decoder that is fed what it said "encoder" and "decoder".
+name: "model", or of one with a decoder that is fed what it said "encoder" and "decoder". They can be trained further,
+and `save("trained.safetensors")` writes what `seqlab import --format keras` takes back.
 """
 
 import json
@@ -15,11 +16,13 @@ from types import SimpleNamespace
 import keras
 import numpy as np
 from keras import layers, ops
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 FOLDER = Path(__file__).parent
 about = SimpleNamespace(**json.loads((FOLDER / "model.json").read_text()))
 weights = load_file(FOLDER / "model.safetensors")
+# Every layer that has weights, with their names.
+named_layers = []
 
 WIDTH = about.units * (1 + about.bidirectional)
 LSTM_WEIGHTS = ["kernel", "recurrent_kernel", "bias"]
@@ -40,6 +43,7 @@ def call(layer, inputs, names, **more):
     """What `layer` makes of `inputs`, with the weights called `names`."""
     outputs = layer(inputs, **more)
     layer.set_weights([weights[name] for name in names])
+    named_layers.append((layer, names))
     return outputs
 
 
@@ -164,19 +168,14 @@ def decoder_input():
     """What a decoder is fed, and its vectors: ids, of which `vocab` stands for zeros, or vectors."""
     if about.feedback == "argmax":
         fed = keras.Input((None,), dtype="int32", name="fed")
-        if not about.embedding:
-            return fed, ops.one_hot(fed, about.vocab + 1)[..., : about.vocab]
-        layer = layers.Embedding(about.vocab + 1, about.embedding, name="decoder_embedding")
-        x = layer(fed)
-        table = weights["decoder_embedding.embeddings"]
-        layer.set_weights([np.concatenate([table, np.zeros_like(table[:1])])])
-        return fed, x
-    fed = keras.Input((None, about.vocab or about.features_out), name="fed")
-    if not about.embedding:
-        return fed, fed
-    # Probabilities of ids: the mean of the vectors, weighted by them.
-    mean = layers.Dense(about.embedding, use_bias=False, name="decoder_embedding")
-    return fed, call(mean, fed, ["decoder_embedding.embeddings"])
+        x = ops.one_hot(fed, about.vocab + 1)[..., : about.vocab]
+    else:
+        fed = x = keras.Input((None, about.vocab or about.features_out), name="fed")
+    if about.embedding:
+        # Of an id its row of the table; of probabilities the mean of the rows, weighted by them.
+        table = layers.Dense(about.embedding, use_bias=False, name="decoder_embedding")
+        x = call(table, x, ["decoder_embedding.embeddings"])
+    return fed, x
 
 
 def attended(x, memory, valid):
@@ -236,3 +235,9 @@ def first(batch):
     if about.start is not None:
         fed[:, :, about.start] = 1
     return fed
+
+
+def save(path):
+    """Writes the weights as they are, for `seqlab import --format keras --weights PATH`."""
+    of_layer = lambda layer, names: zip(names, map(np.ascontiguousarray, layer.get_weights()))
+    save_file({name: weight for layer, names in named_layers for name, weight in of_layer(layer, names)}, path)

@@ -6,7 +6,8 @@
     ids = probabilities.argmax(-1)
 
 Where sources differ in length, `answer(source, lengths)` has padding behind them. The module can be trained further:
-`model(source)` and `model(source, decoder_input=…)` return logits.
+`model(source)` and `model(source, decoder_input=…)` return logits, and `save(model, "trained.safetensors")` writes what
+`seqlab import --format pytorch` takes back.
 """
 
 import json
@@ -14,7 +15,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn.functional import one_hot
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
@@ -212,3 +213,8 @@ def load(folder=Path(__file__).parent):
     model = Model(SimpleNamespace(**json.loads(Path(folder, "model.json").read_text())))
     model.load_state_dict(load_file(Path(folder, "model.safetensors")))
     return model.eval()
+
+
+def save(model, path):
+    """Writes the weights of `model` as they are, for `seqlab import --format pytorch --weights PATH`."""
+    save_file({name: of.detach().cpu().contiguous() for name, of in model.state_dict().items()}, path)

@@ -168,7 +168,8 @@ impl<'a> Seen<'a> {
 
     fn seconds(&self) -> Option<f64> {
         let so_far = self.last.iter().map(|row| row.seconds).reduce(f64::max);
-        self.summary.map(|summary| summary.train_seconds).or(so_far)
+        let trained = self.summary.filter(|summary| summary.imported.is_none());
+        trained.map(|summary| summary.train_seconds).or(so_far)
     }
 }
 

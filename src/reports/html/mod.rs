@@ -83,7 +83,7 @@ impl Page {
         let configs: Vec<_> = runs.iter().map(|run| &run.config).collect();
         let settings = Settings::differing(&configs)?;
         let experiments = runs.iter_mut().filter_map(|run| run.experiment.take()).collect();
-        let all = Reproduction { experiments, unfinished: Vec::new() };
+        let all = Reproduction::of(experiments);
         let references = all.reference_rows(printable);
         let published = all.published();
         let charts = chart::charts(&runs);

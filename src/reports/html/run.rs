@@ -36,7 +36,7 @@ pub(super) struct Run {
     pub lines: Vec<Lines>,
     /// What was published, in each chart.
     pub marks: Vec<Marks>,
-    /// What it is beside a published experiment, if it is finished.
+    /// What it is beside a published experiment, if its training is finished.
     pub experiment: Option<Experiment>,
     /// Some of its predictions.
     pub examples: Vec<Example>,
@@ -55,7 +55,8 @@ impl Run {
         let rows = run.read_curves(summary.as_ref())?;
         let name = super::name(path);
         let experiment = |summary| Experiment::new(name.clone(), &config, summary, &rows, curves);
-        let experiment = summary.as_ref().map(experiment).transpose();
+        let trained = summary.as_ref().filter(|summary| summary.imported.is_none());
+        let experiment = trained.map(experiment).transpose();
         let experiment = experiment.with_context(|| format!("{} is damaged", shown(path)))?;
         Ok(Self {
             finished: summary.is_some(),
@@ -88,6 +89,9 @@ fn state(summary: Option<&Summary>, rows: &[CurveRow]) -> String {
         let step = rows.last().map_or(0, |row| row.step);
         return format!("in progress, step {}", thousands(step));
     };
+    if let Some(imported) = &summary.imported {
+        return format!("imported from {}", imported.file);
+    }
     let mut state = format!("{} steps", thousands(summary.steps));
     let diverged = summary.replicas.iter().filter(|of| of.diverged_at_step.is_some()).count();
     if diverged > 0 {

@@ -65,6 +65,10 @@ impl Reproduction {
             let names: Vec<String> = self.unfinished.iter().map(|name| shown(name)).collect();
             let _ = writeln!(text, "Not finished: {}.\n", names.join(", "));
         }
+        if !self.imported.is_empty() {
+            let names: Vec<String> = self.imported.iter().map(|name| shown(name)).collect();
+            let _ = writeln!(text, "Imported, not trained: {}.\n", names.join(", "));
+        }
         text
     }
 

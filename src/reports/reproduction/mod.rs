@@ -45,6 +45,9 @@ pub struct Reproduction {
     pub experiments: Vec<Experiment>,
     /// Names of runs that are not finished.
     pub unfinished: Vec<String>,
+    /// Names of those whose weights were imported: no training of theirs is known.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub imported: Vec<String>,
 }
 
 /// A finished run.
@@ -178,12 +181,13 @@ impl Reproduction {
     /// # Errors
     /// If there is no finished run, or one is damaged.
     pub fn read(path: &Path, curves: bool) -> Result<Self> {
-        let mut found = Self { experiments: Vec::new(), unfinished: Vec::new() };
+        let mut found = Self::of(Vec::new());
         for directory in directories(path)? {
             let (run, config) = RunDir::open(&directory)?;
             let name = directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
             match run.read_summary(&config)? {
                 None => found.unfinished.push(name),
+                Some(summary) if summary.imported.is_some() => found.imported.push(name),
                 Some(summary) => {
                     let rows = run.read_curves(Some(&summary))?;
                     let experiment = Experiment::new(name, &config, &summary, &rows, curves);
@@ -194,7 +198,11 @@ impl Reproduction {
         }
         if found.experiments.is_empty() {
             let error = UserError::usage(format!("{}: holds no finished run", path.display()));
-            return Err(error.hint("give a directory that seqlab reproduce --out wrote").into());
+            let hint = match found.imported.is_empty() {
+                true => "give a directory that seqlab reproduce --out wrote",
+                false => "report --html shows imported runs, too",
+            };
+            return Err(error.hint(hint).into());
         }
         let names = presets::names();
         found.experiments.sort_by_key(|experiment| {
@@ -211,7 +219,12 @@ impl Reproduction {
             figures.is_some_and(|of| of.loss.is_some() || of.accuracy.is_some())
         };
         let experiments = self.experiments.iter().filter(has_figure).cloned().collect();
-        Self { experiments, unfinished: Vec::new() }
+        Self::of(experiments)
+    }
+
+    /// These alone.
+    pub(in crate::reports) fn of(experiments: Vec<Experiment>) -> Self {
+        Self { experiments, unfinished: Vec::new(), imported: Vec::new() }
     }
 
     /// Writes `report.json` and `report.md` into the directory `path`.
@@ -567,6 +580,7 @@ mod tests {
             git_commit: String::new(),
             config: None,
             init_from: None,
+            imported: None,
             curves: None,
             replicas: (0..replicas as u64).map(replica).collect(),
         };

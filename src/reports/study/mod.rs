@@ -143,7 +143,7 @@ impl Study {
                 continue;
             }
             let (run, config) = RunDir::open(&place)?;
-            let (summary, ensemble) = (run.read_summary(&config)?, run.read_ensemble()?);
+            let (summary, ensemble) = (run.read_training(&config)?, run.read_ensemble()?);
             found.push(Found { name: name.clone(), config, summary, ensemble });
         }
         if found.iter().all(|run| run.summary.is_none()) {

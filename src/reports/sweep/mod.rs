@@ -201,7 +201,7 @@ impl Run {
             let error = format!("{}: is not the plan's: {changes} there", input::shown(path));
             return Err(UserError::usage(error).into());
         }
-        match directory.read_summary(&config)? {
+        match directory.read_training(&config)? {
             Some(summary) => {
                 let rows = directory.read_curves(Some(&summary))?;
                 let damaged = |e| anyhow!("{} is damaged: {e}", input::shown(path));
@@ -471,6 +471,7 @@ Means of the runs of each value, whatever their other values are; runs of which 
             git_commit: String::new(),
             config: None,
             init_from: None,
+            imported: None,
             curves: None,
             replicas: vec![replica(None), replica(Some(3))],
         };

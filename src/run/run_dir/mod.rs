@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 use crate::base::error::UserError;
 use crate::base::input::{self, if_there};
 use crate::base::shell;
+use crate::base::spelling::nearest;
 use crate::config::Config;
 use crate::data::task::{RECORDS, Task};
 use crate::files::checksum::Checksum;
@@ -156,7 +157,8 @@ impl RunDir {
         let given = "give the directory that train --out wrote";
         let found = if_there(path.metadata()).with_context(|| format!("cannot read {shown}"))?;
         if found.is_none_or(|found| !found.is_dir()) {
-            return Err(none.hint(given).into());
+            let near = near(path).map(|near| format!("did you mean '{near}'?"));
+            return Err(none.hint(near.as_deref().unwrap_or(given)).into());
         }
         let run = Self::at(path)?;
         if run.has(&run.config_path())? {
@@ -344,6 +346,23 @@ impl RunDir {
         Ok(Some(summary))
     }
 
+    /// The same of a run that is to have been trained here.
+    ///
+    /// # Errors
+    /// Also if its weights were imported.
+    pub fn read_training(&self, config: &Config) -> Result<Option<Summary>> {
+        let summary = self.read_summary(config)?;
+        let Some(imported) = summary.as_ref().and_then(|summary| summary.imported.as_ref()) else {
+            return Ok(summary);
+        };
+        let (path, from) = (operand(self.path()), input::quoted(&imported.file));
+        let error =
+            format!("{}: its weights were imported from {from}, not trained", path.display());
+        let run = shell::quoted(path.as_ref());
+        let hint = format!("`{} --init-from {run}` trains on from them", self.again_command());
+        Err(UserError::usage(error).hint(hint).into())
+    }
+
     /// Writes `ensemble.json`.
     ///
     /// # Errors
@@ -466,8 +485,20 @@ impl RunDir {
     /// # Errors
     /// If one cannot be read.
     pub fn vocabularies(&self) -> Result<Vec<(&'static str, Vec<u8>)>> {
+        self.records_of(&RECORDS[1..])
+    }
+
+    /// All that it knows of its data: the content of files of its directory, by their names.
+    ///
+    /// # Errors
+    /// If one cannot be read.
+    pub fn records(&self) -> Result<Vec<(&'static str, Vec<u8>)>> {
+        self.records_of(&RECORDS)
+    }
+
+    fn records_of(&self, names: &[(&'static str, &str)]) -> Result<Vec<(&'static str, Vec<u8>)>> {
         let mut found = Vec::new();
-        for (name, _) in &RECORDS[1..] {
+        for (name, _) in names {
             if self.has(&self.path().join(name))? {
                 found.push((*name, self.record(name)?));
             }
@@ -548,6 +579,18 @@ pub fn read_given(path: &Path) -> Result<Given> {
     let bytes = input::read(path, input::CONFIG)
         .map_err(|e| UserError::usage(format!("cannot read {shown}: {e}")))?;
     resolve::parse(&shown, &bytes)
+}
+
+/// The run beside `path` whose name is as good as spelled like it, if nothing is there.
+pub fn near(path: &Path) -> Option<String> {
+    let name = path.file_name()?.to_str()?;
+    let holder = disk::parent(path);
+    let names = Directory::open(holder).and_then(|directory| directory.names(holder)).ok()?;
+    let mut names: Vec<String> = names.into_iter().filter_map(|of| of.into_string().ok()).collect();
+    names.retain(|of| RunDir::is_at(&holder.join(of)));
+    names.sort();
+    let near = nearest(name, names.iter().map(String::as_str))?;
+    Some(input::shown(&path.with_file_name(near)))
 }
 
 /// `path`, written so that no command line parses it as a flag.
