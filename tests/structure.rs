@@ -168,6 +168,15 @@ fn only_the_page_of_runs_knows_html() {
     );
 }
 
+#[test]
+fn only_exports_know_the_formats_of_other_programs() {
+    forbid(
+        |path| !path.starts_with("export/") && !path.starts_with("reports/tensorboard/"),
+        |line| names_crate(line, "prost") || names_crate(line, "crc32c"),
+        "write for other programs through src/export or src/reports/tensorboard:",
+    );
+}
+
 /// So that no link is followed in a run, no pipe opened, and nothing written into another's directory.
 #[test]
 fn only_directory_rs_opens_and_changes_the_files_of_a_run() {

@@ -184,6 +184,9 @@ struct TrainArgs {
     /// Replace a run that is in the directory
     #[arg(long, requires = "out")]
     force: bool,
+    /// Write the curves for TensorBoard, too, as they come: tensorboard --logdir DIR/tensorboard
+    #[arg(long)]
+    tensorboard: bool,
     /// Check everything and print the whole configuration, but neither train nor write
     #[arg(long, conflicts_with = "quiet")]
     dry_run: bool,
@@ -611,10 +614,18 @@ impl Action {
             Self::Train(what) => {
                 let config = what.config()?;
                 let TrainArgs { init_from, init_best, out: path, force, .. } = what;
-                let TrainArgs { dry_run, quiet, .. } = what;
+                let TrainArgs { dry_run, tensorboard, quiet, .. } = what;
                 let which = which(init_best);
                 let initial = init_from.map(|run| commands::Initial { run, which });
-                let what = commands::Train { config, initial, out: path, force, dry_run, quiet };
+                let what = commands::Train {
+                    config,
+                    initial,
+                    out: path,
+                    force,
+                    dry_run,
+                    tensorboard,
+                    quiet,
+                };
                 return commands::train(what, out);
             }
             Self::Data(what) => commands::data(&what.config()?, out)?,

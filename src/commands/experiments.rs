@@ -99,7 +99,8 @@ pub(super) fn train_one(
 ) -> Result<bool> {
     if RunDir::place(&path)? == Place::Free {
         let (initial, out_dir, force, dry_run) = (None, Some(path), false, false);
-        let run = Train { config, initial, out: out_dir, force, dry_run, quiet };
+        let tensorboard = false;
+        let run = Train { config, initial, out: out_dir, force, dry_run, tensorboard, quiet };
         return train_until(stop, run, out);
     }
     resume_until(stop, &Resume { run: path, epochs: None, device: None, quiet }, out)

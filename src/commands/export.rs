@@ -11,7 +11,7 @@ use crate::config::{DeviceChoice, Dtype, GateActivation};
 use crate::export::about::About;
 use crate::export::{keras, onnx, pytorch};
 use crate::files::disk::Disk;
-use crate::reports::tensorboard::event_files;
+use crate::reports::tensorboard::EventFiles;
 use crate::run::progress::say;
 use crate::run::run_dir::RunDir;
 use crate::train::checkpoint::Which;
@@ -71,15 +71,8 @@ fn curves(what: &Export, out: &mut dyn Write) -> Result<()> {
     let (run, config) = RunDir::open(&what.run)?;
     let rows = run.read_curves(run.read_summary(&config)?.as_ref())?;
     check_place(&what.out)?;
-    new_directory(&what.out)?;
-    for (name, bytes) in event_files(&rows) {
-        let folder = what.out.join(name);
-        // TensorBoard knows an event file by this word in its name.
-        let path = folder.join("events.out.tfevents.0.seqlab");
-        let context = || format!("cannot write {}", path.display());
-        let mut file = new_directory(&folder)?.open_or_create(&path).with_context(context)?;
-        file.write_all(&bytes).with_context(context)?;
-    }
+    let directory = new_directory(&what.out)?;
+    EventFiles::begin(&directory, &what.out, config.replicas as usize, &rows)?.sync()?;
     writeln!(out, "tensorboard --logdir {}", what.out.display())?;
     Ok(())
 }

@@ -104,6 +104,7 @@ pub(super) fn resume_until(stop: &AtomicBool, what: &Resume, out: &mut dyn Write
             return Ok(false);
         }
     }
+    run.has_events()?;
     // Nothing was changed up to here.
     warn(&damaged);
     damaged.iter().try_for_each(|(path, _)| run.remove(path))?;

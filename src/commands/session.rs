@@ -19,6 +19,7 @@ use crate::data::writing::Writing;
 use crate::engine::pace::Pace;
 use crate::model::losses::Metric;
 use crate::reports::tables;
+use crate::reports::tensorboard::EventFiles;
 use crate::run::curves::{CsvFile, CurveRow, PredictionRow};
 use crate::run::progress::{Drawing, Progress, say};
 use crate::run::run_dir::RunDir;
@@ -120,7 +121,8 @@ impl Session {
             ));
         }
         let progress = Progress::new(trainer.epochs(), first, quiet);
-        let mut recorder = Recorder { run: &run, curves, written: Instant::now(), progress };
+        let (events, written) = (event_files(&run, &config)?, Instant::now());
+        let mut recorder = Recorder { run: &run, curves, events, written, progress };
         let startup_seconds = begin.elapsed().as_secs_f64();
         let outcome = trainer.run(&mut recorder, stop);
         recorder.progress.end();
@@ -128,7 +130,7 @@ impl Session {
             say(format!("steps took longer than they should: {failure}"));
         }
         // What led to a failure is to be seen.
-        let flushed = recorder.curves.flush();
+        let flushed = recorder.flush();
         let outcome = outcome.and_then(|outcome| flushed.map(|()| outcome));
         let evaluated = match outcome? {
             Outcome::Finished(means) => record(&trainer, &means, &run, stop),
@@ -162,6 +164,9 @@ impl Session {
             curves: Some(recorder.curves.sync()?),
             replicas,
         };
+        if let Some(events) = &mut recorder.events {
+            events.sync()?;
+        }
         run.write_summary(&summary)?;
         if !quiet {
             let examples = tables::predictions(&examples, &config.seeds(), width());
@@ -169,10 +174,21 @@ impl Session {
             let results = tables::results(&summary.replicas, &validated, config.vocab);
             writeln!(out, "{examples}\n{results}\n{}", speed(&summary))?;
             let files = "config.toml curves.csv predictions.csv summary.json checkpoint/";
-            writeln!(out, "{shown}: {files}")?;
+            let events = if recorder.events.is_some() { " tensorboard/" } else { "" };
+            writeln!(out, "{shown}: {files}{events}")?;
         }
         Ok(true)
     }
+}
+
+/// The event files of `run`, if it keeps some, with the rows that it has. A run that goes on has no others than those
+/// from before its checkpoint: what came after them is made again.
+fn event_files<'a>(run: &'a RunDir, config: &Config) -> Result<Option<EventFiles<'a>>> {
+    if !run.has_events()? {
+        return Ok(None);
+    }
+    let (path, rows) = (run.events_path(), run.read_curves(None)?);
+    EventFiles::begin(run.directory(), &path, config.replicas as usize, &rows).map(Some)
 }
 
 /// How many threads a training has, and what is odd about it.
@@ -274,9 +290,19 @@ const PAUSE: Duration = Duration::from_millis(50);
 struct Recorder<'a> {
     run: &'a RunDir,
     curves: CsvFile<CurveRow>,
-    /// When rows were last brought to the file.
+    /// The same for TensorBoard, if the run keeps it.
+    events: Option<EventFiles<'a>>,
+    /// When rows were last brought to the files.
     written: Instant,
     progress: Progress,
+}
+
+impl Recorder<'_> {
+    /// Brings all rows so far to the files.
+    fn flush(&mut self) -> Result<()> {
+        self.curves.flush()?;
+        self.events.as_mut().map_or(Ok(()), EventFiles::flush)
+    }
 }
 
 impl Observer for Recorder<'_> {
@@ -292,12 +318,15 @@ impl Observer for Recorder<'_> {
                 "replica {replica} (seed {seed}) has diverged by step {step}; the others go on"
             ));
         }
+        if let Some(events) = &mut self.events {
+            events.add(&rows);
+        }
         rows.into_iter().try_for_each(|row| self.curves.add(row))?;
         if self.written.elapsed() < PAUSE {
             return Ok(());
         }
         self.written = Instant::now();
-        self.curves.flush()?;
+        self.flush()?;
         self.run.check_in_place(&self.curves)
     }
 

@@ -32,6 +32,8 @@ pub struct Train {
     pub force: bool,
     /// Whether to check everything, print the configuration, and neither train nor write.
     pub dry_run: bool,
+    /// Whether to write the curves for TensorBoard, too, as rows come.
+    pub tensorboard: bool,
     /// Whether to print neither progress nor result.
     pub quiet: bool,
 }
@@ -52,7 +54,7 @@ pub fn train(what: Train, out: &mut dyn Write) -> Result<ExitCode> {
 /// As [`train`].
 pub(super) fn train_until(stop: &AtomicBool, what: Train, out: &mut dyn Write) -> Result<bool> {
     let begin = Instant::now();
-    let Train { config, initial, force, quiet, .. } = what;
+    let Train { config, initial, force, tensorboard, quiet, .. } = what;
     if let Some(path) = &what.out {
         RunDir::check(path, force)?;
     }
@@ -71,6 +73,9 @@ pub(super) fn train_until(stop: &AtomicBool, what: Train, out: &mut dyn Write) -
     let path = what.out.map_or_else(|| RunDir::claim(&name(&config)), Ok)?;
     let (run, curves) = RunDir::create(&path, &config, force, |run| {
         run.write_record(trainer.task())?;
+        if tensorboard {
+            run.begin_events()?;
+        }
         match initial {
             // Nobody could draw them again.
             Some(_) => save(run.disk(), &run.checkpoint_path(), &mut trainer, Checksum::of(b"")),

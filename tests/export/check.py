@@ -21,7 +21,7 @@ BOUND = 1e-5
 # Probabilities that differ by less are equal, as far as float32 tells.
 TIE = 1e-6
 # How far weights are moved.
-MOVED = 0.1
+MOVED = 0.5
 
 
 class Onnx:

@@ -5,7 +5,8 @@ use std::fs;
 use tch::{Kind, Tensor};
 
 use crate::common::{Lab, json};
-use crate::{MODELS, blocks, pairs, python, source, training};
+use crate::python::python;
+use crate::{MODELS, blocks, pairs, source, training};
 use seqlab::run::run_dir::RunDir;
 
 /// Sources that an imported model is asked.

@@ -3,6 +3,11 @@
 //! A file is a sequence of records (TensorFlow's TFRecord): the length of the data as 8 bytes, its checksum, the data,
 //! and their checksum, little-endian; the data are an `Event` of TensorFlow's event.proto. A checksum is the CRC-32C,
 //! rotated right by 15 bits, plus 0xa282ead8.
+//!
+//! What a file has is a function of the rows alone, point by point: made while they are written it has the bytes that it
+//! has when it is made of all of them afterwards.
+
+mod files;
 
 use std::collections::BTreeMap;
 
@@ -10,6 +15,7 @@ use prost::Message;
 
 use crate::base::statistics::mean_and_sd;
 use crate::run::curves::CurveRow;
+pub use files::EventFiles;
 
 /// A point of a run.
 #[derive(Clone, PartialEq, Message)]
@@ -54,23 +60,29 @@ const COLUMNS: [Column; 7] = [
     ("optimizer/gradient norm", |row| row.grad_norm),
 ];
 
-/// The event files of a run with these `rows`, with the name of each one's run in TensorBoard: one for each replica
-/// and, where there are several, their mean and one standard deviation on either side of it. Times are seconds in
-/// the training loop.
-pub fn event_files(rows: &[CurveRow]) -> Vec<(String, Vec<u8>)> {
-    let mut replicas: BTreeMap<usize, Vec<&CurveRow>> = BTreeMap::new();
-    rows.iter().for_each(|row| replicas.entry(row.replica).or_default().push(row));
-    let own = |(replica, rows): (&usize, &Vec<&CurveRow>)| {
-        let points = rows.iter().map(|row| (row.step, row.seconds, values(row)));
-        (format!("replica-{replica}"), file(points))
-    };
-    let mut files: Vec<_> = replicas.iter().map(own).collect();
-    if replicas.len() > 1 {
-        for (name, deviations) in [("mean", 0.0), ("mean plus sd", 1.0), ("mean minus sd", -1.0)] {
-            files.push((name.to_owned(), file(together(rows, deviations).into_iter())));
+/// What is shown of several replicas together: the name of its run in TensorBoard, and how many standard deviations it
+/// lies above the mean.
+const TOGETHER: [(&str, f64); 3] = [("mean", 0.0), ("mean plus sd", 1.0), ("mean minus sd", -1.0)];
+
+/// The names in TensorBoard of the runs of so many replicas: their own and, where there are several, that of their mean
+/// and of one standard deviation on either side of it.
+fn names(replicas: usize) -> Vec<String> {
+    let own = (0..replicas).map(|replica| format!("replica-{replica}"));
+    let together = TOGETHER.iter().filter(|_| replicas > 1).map(|(name, _)| (*name).to_owned());
+    own.chain(together).collect()
+}
+
+/// The records of `rows`, by [`names`]. Times are seconds in the training loop.
+fn records(rows: &[CurveRow], replicas: usize) -> Vec<(String, Vec<u8>)> {
+    let mut own: Vec<Vec<Point>> = vec![Vec::new(); replicas];
+    for row in rows {
+        if let Some(points) = own.get_mut(row.replica) {
+            points.push((row.step, row.seconds, values(row)));
         }
     }
-    files
+    let together = TOGETHER.iter().filter(|_| replicas > 1);
+    let together = together.map(|(_, deviations)| together_at(rows, *deviations));
+    names(replicas).into_iter().zip(own.into_iter().chain(together).map(points)).collect()
 }
 
 /// The values of a row, by their names.
@@ -83,7 +95,7 @@ type Point = (i64, f64, Vec<(&'static str, f64)>);
 
 /// The mean over the replicas at each step, and so many standard deviations above it. What is not finite in a
 /// replica is left out.
-fn together(rows: &[CurveRow], deviations: f64) -> Vec<Point> {
+fn together_at(rows: &[CurveRow], deviations: f64) -> Vec<Point> {
     let mut steps: BTreeMap<i64, Vec<&CurveRow>> = BTreeMap::new();
     rows.iter().for_each(|row| steps.entry(row.step).or_default().push(row));
     let point = |(step, rows): (i64, Vec<&CurveRow>)| {
@@ -99,10 +111,14 @@ fn together(rows: &[CurveRow], deviations: f64) -> Vec<Point> {
     steps.into_iter().map(point).collect()
 }
 
-/// An event file of `points`.
-fn file(points: impl Iterator<Item = Point>) -> Vec<u8> {
-    let file_version = Some("brain.Event:2".to_owned());
-    let mut bytes = record(&Event { file_version, ..Event::default() });
+/// What an event file begins with.
+fn head() -> Vec<u8> {
+    record(&Event { file_version: Some("brain.Event:2".to_owned()), ..Event::default() })
+}
+
+/// The records of `points`.
+fn points(points: impl IntoIterator<Item = Point>) -> Vec<u8> {
+    let mut bytes = Vec::new();
     for (step, wall_time, values) in points {
         let scalar = |(tag, value): (&str, f64)| Scalar {
             tag: tag.to_owned(),
@@ -156,9 +172,9 @@ mod tests {
 
     #[test]
     fn a_replica_has_what_its_rows_have_and_zeros_are_written() {
-        let files = event_files(&[row(0, 1, 3.0), row(0, 2, 2.0)]);
+        let files = records(&[row(0, 1, 3.0), row(0, 2, 2.0)], 1);
         assert_eq!(files.len(), 1);
-        let found = events(&files[0].1);
+        let found = events(&[head(), files[0].1.clone()].concat());
         assert_eq!((files[0].0.as_str(), found.len()), ("replica-0", 3));
         assert_eq!(found[0].file_version.as_deref(), Some("brain.Event:2"));
         assert_eq!((found[2].step, found[2].wall_time), (2, 4.0));
@@ -169,12 +185,12 @@ mod tests {
 
     #[test]
     fn several_replicas_have_a_mean_and_a_deviation_and_what_diverged_is_left_out() {
-        let files =
-            event_files(&[row(0, 1, 1.0), row(1, 1, 3.0), row(0, 2, 5.0), row(1, 2, f64::NAN)]);
+        let rows = [row(0, 1, 1.0), row(1, 1, 3.0), row(0, 2, 5.0), row(1, 2, f64::NAN)];
+        let files = records(&rows, 2);
         let names: Vec<&str> = files.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["replica-0", "replica-1", "mean", "mean plus sd", "mean minus sd"]);
         let losses = |file: usize| -> Vec<f32> {
-            events(&files[file].1)[1..].iter().map(|event| values_of(event)[0].1).collect()
+            events(&files[file].1).iter().map(|event| values_of(event)[0].1).collect()
         };
         assert_eq!((losses(2), losses(3)[0]), (vec![2.0, 5.0], 2.0 + 2f32.sqrt()));
         assert!(losses(1)[1].is_nan());

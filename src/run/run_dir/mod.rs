@@ -34,6 +34,8 @@ const FILES: [&str; 4] = ["config.toml", "curves.csv", "predictions.csv", "summa
 /// What the replicas come to together, once that was asked for.
 const ENSEMBLE: &str = "ensemble.json";
 const CHECKPOINT: &str = "checkpoint";
+/// The curves once more for TensorBoard, if that was asked for.
+const EVENTS: &str = "tensorboard";
 const LOCK: &str = "lock";
 
 /// A run's directory.
@@ -276,6 +278,11 @@ impl RunDir {
         Err(replaced(path).hint(hint).into())
     }
 
+    /// What its files are opened in.
+    pub fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
     /// What changes its files.
     pub fn disk(&self) -> &dyn Disk {
         &*self.directory
@@ -314,6 +321,31 @@ impl RunDir {
     /// `checkpoint`.
     pub fn checkpoint_path(&self) -> PathBuf {
         self.path().join(CHECKPOINT)
+    }
+
+    /// `tensorboard`.
+    pub fn events_path(&self) -> PathBuf {
+        self.path().join(EVENTS)
+    }
+
+    /// Makes `tensorboard`, in which whoever trains the run keeps event files.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub fn begin_events(&self) -> Result<()> {
+        let path = self.events_path();
+        let made = self.disk().create_dir(&path).and_then(|()| self.disk().sync(self.path()));
+        made.with_context(|| format!("cannot make {}", path.display()))
+    }
+
+    /// Whether the run keeps event files.
+    ///
+    /// # Errors
+    /// If `tensorboard` is no directory, or cannot be looked at.
+    pub fn has_events(&self) -> Result<bool> {
+        let path = self.events_path();
+        let found = if_there(self.directory.names(&path));
+        Ok(found.with_context(|| format!("cannot read {}", path.display()))?.is_some())
     }
 
     /// Writes `summary.json`.

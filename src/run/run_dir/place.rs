@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 
-use super::{CHECKPOINT, ENSEMBLE, FILES, LOCK, RunDir};
+use super::{CHECKPOINT, ENSEMBLE, EVENTS, FILES, LOCK, RunDir};
 use crate::base::error::UserError;
 use crate::base::input::{self, if_there};
 use crate::data::task::RECORDS;
@@ -53,8 +53,9 @@ impl RunDir {
             let begun = names.iter().any(|name| is_aside(name));
             let left = |name: &OsString| match name == LOCK {
                 true => lock::is_left(&self.directory, &self.path().join(LOCK)),
-                // It comes just before config.toml takes its name.
+                // They come just before config.toml takes its name.
                 false if name == CHECKPOINT => begun && self.checkpoints().is_ok(),
+                false if name == EVENTS => begun && self.events().is_ok(),
                 false => is_aside(name),
             };
             return Ok(match names.iter().all(left) {
@@ -94,6 +95,7 @@ impl RunDir {
         written.extend(self.own(self.summary_path(), "{\n  \"preset\": ")?);
         written.extend(self.own(self.predictions_path(), "replica,source,")?);
         written.extend(self.checkpoints()?);
+        written.extend(self.events()?);
         for (name, begins) in RECORDS {
             written.extend(self.own(self.path().join(name), begins)?);
         }
@@ -130,6 +132,25 @@ impl RunDir {
                 let file = inside.join(&name);
                 if !manifest::is_file(&name) {
                     return Err(foreign(&file, "no file of a checkpoint").into());
+                }
+                self.own(file, "")?;
+            }
+        }
+        Ok(Some(path))
+    }
+
+    /// The directory of event files, if it is there, in which nothing else is.
+    fn events(&self) -> Result<Option<PathBuf>> {
+        let path = self.events_path();
+        if !self.directory.has(&path)? {
+            return Ok(None);
+        }
+        for name in self.directory.names(&path).map_err(|e| foreign(&path, e))? {
+            let inside = path.join(&name);
+            for name in self.directory.names(&inside).map_err(|e| foreign(&inside, e))? {
+                let file = inside.join(&name);
+                if !name.to_string_lossy().starts_with("events.") {
+                    return Err(foreign(&file, "no event file").into());
                 }
                 self.own(file, "")?;
             }
