@@ -237,12 +237,19 @@ fn every_value_is_refused_in_one_style_with_what_is_possible() {
 #[test]
 fn only_what_is_near_is_suggested() {
     let lab = Lab::new();
+    lab.train(ECHO, "runs/first");
+    // No run.
+    lab.write("runs/firs-t/notes.txt", "");
     for (command, near) in [
         ("train echo --unit 3", "--units"),
         ("train echo --batchsize 3", "--batch-size"),
         ("train echo --clipnorm 3", "--global-clipnorm"),
         ("train ecko", "echo"),
         ("evalute run", "evaluate"),
+        ("summary ecko", "echo"),
+        ("summary runs/frist", "runs/first"),
+        ("predict runs/firs --source 1", "runs/first"),
+        ("resume runs/../runs/First", "runs/../runs/first"),
     ] {
         let said = said(&lab, 2, command);
         assert!(said.ends_with(&format!("\nhint: did you mean '{near}'?\n")), "{said}");
@@ -373,6 +380,75 @@ fn json_says_what_the_tables_say() {
     assert_eq!(summary["layers"][1]["output_shape"], json("[7, 5, 20]"));
     let report = lab.run("report . --json");
     assert_eq!(report, lab.read("report.json"));
+}
+
+/// The names of an object's fields, in alphabetical order.
+fn names(value: &serde_json::Value) -> Vec<&str> {
+    let mut names: Vec<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();
+    names.sort_unstable();
+    names
+}
+
+/// What scripts rely on.
+#[test]
+fn the_names_in_json_stay_as_they_are() {
+    let lab = Lab::new();
+    let list = json(&lab.run("list --json"));
+    for preset in list.as_array().unwrap() {
+        let expected = ["about", "accuracy", "config", "loss", "name", "source"];
+        assert_eq!(names(preset), expected);
+    }
+    let summary = json(&lab.run("summary reverse --json"));
+    let expected = ["engine", "layers", "memory_bytes", "optimizer", "parameters", "preset"];
+    assert_eq!(names(&summary), expected);
+    let encoder = &summary["layers"].as_array().unwrap()[1];
+    let expected = ["name", "output_shape", "parameters", "type", "weights"];
+    assert_eq!(names(encoder), expected);
+    let kernel = &encoder["weights"][0];
+    assert_eq!(*kernel, json(r#"{"name":"encoder.kernel","shape":[51,512],"parameters":26112}"#));
+}
+
+/// What a terminal gets from each of the commands that follow the directory to run them in, a line each.
+const TERMINAL: &str = r#"
+import os, pty, re, shlex, sys
+os.chdir(sys.argv[1])
+for command in sys.argv[2:]:
+    pid, terminal = pty.fork()
+    if pid == 0:
+        words = shlex.split(command)
+        os.execvp(words[0], words)
+    shown = b""
+    try:
+        while part := os.read(terminal, 4096):
+            shown += part
+    except OSError:
+        pass
+    os.waitpid(pid, 0)
+    print("colour" if re.search(rb"\[[0-9;:]*m", shown) else "plain", b"steps/s" in shown)
+"#;
+
+/// With NO_COLOR and without; a bar that moves is no colour.
+#[test]
+fn nothing_is_coloured_on_a_terminal() {
+    if Command::new("python3").arg("--version").output().is_err() {
+        println!("skipped: there is no python3");
+        return;
+    }
+    let lab = Lab::new();
+    let commands =
+        ["--help", "train --help", "train --unit 3", "doctor", "train echo --epochs 400"];
+    let commands = commands.map(|arguments| format!("{PROGRAM} {arguments}"));
+    for (variable, value) in [("CLICOLOR_FORCE", "1"), ("NO_COLOR", "1")] {
+        let mut python = Command::new("python3");
+        python.args(["-B", "-c", TERMINAL]).arg(lab.path(".")).args(&commands);
+        python.env("TERM", "xterm-256color").env(variable, value).env("CUDA_VISIBLE_DEVICES", "-1");
+        let output = python.output().unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        let wrong = String::from_utf8_lossy(&output.stderr);
+        let mut expected = vec!["plain False"; commands.len() - 1];
+        expected.push("plain True");
+        assert_eq!(said.lines().collect::<Vec<_>>(), expected, "{variable}\n{wrong}");
+    }
 }
 
 #[test]
