@@ -14,13 +14,24 @@ const TOGETHER: usize = 4;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Parts {
     columns: usize,
+    /// Columns of another matrix behind these, of which each part has some as well.
+    beside: usize,
     count: usize,
 }
 
 impl Parts {
     /// `columns` columns in `count` parts, 1 to [`MOST_PARTS`].
     pub fn new(columns: usize, count: usize) -> Self {
-        Self { columns, count: count.clamp(1, MOST_PARTS) }
+        Self { columns, beside: 0, count: count.clamp(1, MOST_PARTS) }
+    }
+
+    /// Those of two matrices of so many columns, side by side: each part has what it has of the first, and
+    /// then what it has of the second. One part has all columns as they lie.
+    pub fn side_by_side([first, second]: [usize; 2], count: usize) -> Self {
+        match count {
+            0 | 1 => Self::new(first + second, 1),
+            _ => Self { beside: second, ..Self::new(first, count) },
+        }
     }
 
     /// How many parts there are.
@@ -30,12 +41,25 @@ impl Parts {
 
     /// The columns of all parts.
     pub fn columns(self) -> usize {
-        self.columns
+        self.columns + self.beside
     }
 
-    /// The columns of part `part`.
+    /// How many of them part `part` has.
+    pub fn width(self, part: usize) -> usize {
+        self.both(part).map(|columns| columns.len()).iter().sum()
+    }
+
+    /// The columns of part `part`, of either matrix; the second range is empty where there is one.
+    pub fn both(self, part: usize) -> [Range<usize>; 2] {
+        let [first, second] =
+            [self.columns, self.beside].map(|columns| Self::new(columns, self.count).range(part));
+        [first, self.columns + second.start..self.columns + second.end]
+    }
+
+    /// The columns of part `part` of one matrix.
     pub fn range(self, part: usize) -> Range<usize> {
-        let Self { columns, count } = self;
+        let Self { columns, beside, count } = self;
+        debug_assert_eq!(beside, 0, "one matrix");
         let many = columns >= 4 * TOGETHER * count;
         let together = if many { TOGETHER } else { 1 };
         let first = |part: usize| {
@@ -63,12 +87,17 @@ pub struct Blocks<'a, F> {
 impl<'a, F> Blocks<'a, F> {
     /// The matrix of `columns` columns whose parts are `values`, at most [`MOST_PARTS`].
     pub fn new(columns: usize, values: impl Iterator<Item = &'a [F]>) -> Self {
+        Self::side_by_side([columns, 0], values)
+    }
+
+    /// Two matrices of so many columns, side by side, each part's of both in one of `values`.
+    pub fn side_by_side(columns: [usize; 2], values: impl Iterator<Item = &'a [F]>) -> Self {
         let (mut all, mut count): ([&[F]; MOST_PARTS], _) = ([&[]; MOST_PARTS], 0);
         for (place, values) in all.iter_mut().zip(values) {
             *place = values;
             count += 1;
         }
-        Self { values: all, parts: Parts::new(columns, count) }
+        Self { values: all, parts: Parts::side_by_side(columns, count) }
     }
 
     /// The row-major matrix of `columns` columns in `values`, in one part.
@@ -84,7 +113,7 @@ impl<'a, F> Blocks<'a, F> {
 
     /// Its rows; it has columns.
     pub fn rows(&self) -> usize {
-        self.values[0].len() / self.parts.range(0).len()
+        self.values[0].len() / self.parts.width(0)
     }
 
     /// Whether it has none.
@@ -94,15 +123,15 @@ impl<'a, F> Blocks<'a, F> {
 
     /// The columns that are part `part`.
     pub fn part(&self, part: usize) -> Matrix<'a, F> {
-        Matrix::new(self.values[part], self.parts.range(part).len())
+        Matrix::new(self.values[part], self.parts.width(part))
     }
 
     /// The same as a matrix of one part.
     pub fn block(&self, part: usize) -> Self {
-        Self::one(self.values[part], self.parts.range(part).len())
+        Self::one(self.values[part], self.parts.width(part))
     }
 
-    /// Every part with its columns.
+    /// Every part with its columns of one matrix.
     pub fn parts(&self) -> impl Iterator<Item = (Range<usize>, &'a [F])> {
         self.parts.ranges().zip(self.values)
     }
@@ -159,6 +188,28 @@ mod tests {
         let of = |columns, count| Parts::new(columns, count).ranges().map(|r| r.len()).collect();
         let lengths: [Vec<usize>; 3] = [of(150, 2), of(300, 4), of(9, 2)];
         assert_eq!(lengths, [vec![76, 74], vec![76, 76, 72, 76], vec![5, 4]]);
+    }
+
+    #[test]
+    fn of_two_matrices_a_part_has_what_it_has_of_each() {
+        for columns in [[5, 9], [64, 150], [16, 0]] {
+            for count in [1, 2, 3, 4] {
+                let parts = Parts::side_by_side(columns, count);
+                let mut all: Vec<_> = (0..count).flat_map(|part| parts.both(part)).collect();
+                all.sort_by_key(|columns| (columns.start, columns.end));
+                assert_eq!(
+                    all.into_iter().flatten().collect::<Vec<_>>(),
+                    (0..columns[0] + columns[1]).collect::<Vec<_>>()
+                );
+                let own = columns.map(|columns| Parts::new(columns, count));
+                for part in (0..count).filter(|_| count > 1) {
+                    let [first, second] = own.map(|own| own.range(part));
+                    assert_eq!(parts.width(part), first.len() + second.len());
+                    assert_eq!(parts.both(part)[0], first);
+                }
+            }
+        }
+        assert_eq!(Parts::side_by_side([5, 9], 1), Parts::new(14, 1));
     }
 
     /// The parts of the row-major matrix `x`.

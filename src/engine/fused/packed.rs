@@ -10,8 +10,8 @@ use std::rc::Rc;
 use super::{ReplicaLayout, WeightLayout};
 use crate::kernels::blocks::Parts;
 use crate::kernels::float::Real;
-use crate::model::Model;
 use crate::model::layers::{Division, Weight};
+use crate::model::{Model, Read};
 use crate::optim::memory::{MOST_SLOTS, Memory, ParameterSlice};
 
 /// Parts begin at multiples of so many numbers: no cache line is two parts'.
@@ -34,41 +34,42 @@ pub struct Packed<F> {
 /// A part of a weight: rows of some columns of the whole weight in the parameters' buffer, side by side here.
 #[derive(Debug)]
 struct Piece {
-    /// Where the first of these rows begins in the parameters' buffer.
+    /// Where the whole weight begins in the parameters' buffer.
     from: usize,
     /// Columns of the whole weight.
     stride: usize,
-    /// Which of them the part has.
+    /// Which of its rows the part has.
+    rows: Vec<Range<usize>>,
+    /// Which of its columns.
     columns: Vec<Range<usize>>,
     /// Where the piece lies here.
     to: Range<usize>,
 }
 
 impl Piece {
-    /// Part `part` of `count` of `weight`, which lies in the parameters' buffer as `whole` says; here it
-    /// begins at `first`.
+    /// Part `part` of `weight`, which lies in the parameters' buffer as `whole` says and whose layer reads
+    /// what is divided as `read` says; here it begins at `first`.
     fn new(
         weight: &Weight,
         whole: &WeightLayout,
-        (part, count): (usize, usize),
+        (part, read): (usize, Parts),
         first: usize,
     ) -> Self {
         let stride = whole.columns;
-        let all = whole.range.len() / stride;
-        let every: Vec<_> = std::iter::once(0..stride).collect();
+        let (all, every) = (0..whole.range.len() / stride, 0..stride);
         let (rows, columns) = match weight.division {
             Division::Columns(blocks) => {
                 let width = stride / blocks;
-                let own = Parts::new(width, count).range(part);
+                let own = Parts::new(width, read.count()).range(part);
                 let block = |number| number * width + own.start..number * width + own.end;
-                (0..all, (0..blocks).map(block).collect())
+                (vec![all], (0..blocks).map(block).collect())
             }
-            Division::Rows => (Parts::new(all, count).range(part), every),
-            Division::Whole => (if part == 0 { 0..all } else { 0..0 }, every),
+            Division::Rows => (read.both(part).to_vec(), vec![every]),
+            Division::Whole => (if part == 0 { vec![all] } else { Vec::new() }, vec![every]),
         };
-        let numbers = rows.len() * columns.iter().map(Range::len).sum::<usize>();
-        let from = whole.range.start + rows.start * stride;
-        Self { from, stride, columns, to: first..first + numbers }
+        let count = |ranges: &[Range<usize>]| ranges.iter().map(Range::len).sum::<usize>();
+        let to = first..first + count(&rows) * count(&columns);
+        Self { from: whole.range.start, stride, rows, columns, to }
     }
 
     /// Its columns.
@@ -78,7 +79,8 @@ impl Piece {
 
     /// Where each stretch of it lies in the parameters' buffer, and where here.
     fn stretches(&self) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
-        let rows = self.to.clone().step_by(self.width()).zip((self.from..).step_by(self.stride));
+        let rows = self.rows.iter().cloned().flatten().map(|row| self.from + row * self.stride);
+        let rows = self.to.clone().step_by(self.width()).zip(rows);
         rows.flat_map(move |(mut to, from)| {
             self.columns.iter().map(move |columns| {
                 let first = to;
@@ -86,6 +88,17 @@ impl Piece {
                 (from + columns.start..from + columns.end, first..to)
             })
         })
+    }
+}
+
+/// How the parts share what node `number` of `model` reads.
+fn read_by(model: &Model, number: usize) -> Parts {
+    let read = model.nodes[number].reads[0];
+    match read {
+        Read::Outputs(below) | Read::Last(below) => {
+            model.nodes[below].layer.spec().parts(model.parts())
+        }
+        Read::Source | Read::DecoderInput => Parts::new(model.width(read) as usize, model.parts()),
     }
 }
 
@@ -99,10 +112,10 @@ impl<F: Real> Packed<F> {
             for part in 0..model.parts() {
                 numbers = numbers.next_multiple_of(LINE);
                 let mut nodes = Vec::new();
-                for (weights, layouts) in weights.iter().zip(&replica.parts[0]) {
-                    let mut own = Vec::new();
-                    for (weight, whole) in weights.iter().zip(layouts) {
-                        let piece = Piece::new(weight, whole, (part, model.parts()), numbers);
+                for (number, layouts) in replica.parts[0].iter().enumerate() {
+                    let (mut own, read) = (Vec::new(), read_by(model, number));
+                    for (weight, whole) in weights[number].iter().zip(layouts) {
+                        let piece = Piece::new(weight, whole, (part, read), numbers);
                         numbers = piece.to.end;
                         own.push(WeightLayout { range: piece.to.clone(), columns: piece.width() });
                         pieces.push(piece);

@@ -86,7 +86,7 @@ mod tests {
             ("partial-echo-2", 2),
             ("partial-echo-4", 4),
             ("reverse", 2),
-            ("padded-echo-attention", 1),
+            ("padded-echo-attention", 2),
             ("reverse-400-40", 1),
         ] {
             assert_eq!(parts(&config(preset)), expected, "{preset}");

@@ -17,6 +17,7 @@ pub mod twin;
 
 use tch::TchError;
 
+use crate::kernels::blocks::Parts;
 use crate::kernels::float::Real;
 use crate::model::Node;
 use crate::tensor::parameters::{Init, ParameterSpec, Parameters};
@@ -44,6 +45,11 @@ pub trait Spec {
     fn parameters(&self, name: &str) -> Vec<ParameterSpec> {
         let weights = self.weights().into_iter();
         weights.map(|w| ParameterSpec::new(name, w.name, &w.shape, w.init)).collect()
+    }
+
+    /// How `count` parts share its outputs.
+    fn parts(&self, count: usize) -> Parts {
+        Parts::new(self.width() as usize, count)
     }
 
     /// What its parts exchange where it is `node`; `None` if it cannot be computed in several.

@@ -73,6 +73,11 @@ impl Axis {
         self.offsets[t]..self.offsets[t + 1]
     }
 
+    /// How many time steps row `row` has.
+    pub fn length(&self, row: usize) -> usize {
+        self.places(row).count()
+    }
+
     /// Where each step of row `row` is stored.
     pub fn places(&self, row: usize) -> impl Iterator<Item = usize> {
         let steps = (0..self.steps()).map(|t| self.at(t));
@@ -146,10 +151,7 @@ mod tests {
         rows.sort(&[0, 2, 3, 4], &source, &target);
         assert_eq!(rows.source.order, [3, 0, 4, 2]);
         assert_eq!(rows.source.offsets, [0, 4, 7, 8]);
-        assert_eq!(
-            (0..4).map(|row| rows.source.places(row).count()).collect::<Vec<_>>(),
-            [3, 2, 2, 1]
-        );
+        assert_eq!((0..4).map(|row| rows.source.length(row)).collect::<Vec<_>>(), [3, 2, 2, 1]);
         assert_eq!(rows.target.order, [2, 4, 3, 0]);
         assert_eq!((rows.target.steps(), rows.target.total()), (4, 11));
         assert_eq!(rows.source_row, [3, 2, 0, 1]);

@@ -1,21 +1,22 @@
 //! The pass of an attention over some rows of a batch: queries and keys of all of them are
 //! multiplied by their kernels, then attention is computed sequence by sequence.
 
+use std::iter::once;
 use std::ops::Range;
 
 use super::additive::Pairs;
 use super::sequence::Sequence;
-use super::{Attention, ScoreMode, step};
-use crate::kernels::blocks::Blocks;
+use super::{Attention, ScoreMode, Widths, step};
+use crate::kernels::blocks::{Blocks, Parts};
 use crate::kernels::float::Real;
 use crate::kernels::product::{Matrix, Onto, Order, multiply};
-use crate::kernels::softmax::softmax;
+use crate::kernels::softmax::{softmax, softmax_gradient};
 use crate::kernels::thread_pool::ThreadPool;
 use crate::model::layers::pass::{
     Begin, Buffers, Factors, Gradient, GradientSum, InputGradients, Inputs, PartWeights, Pass,
-    Weights, put,
+    Weights, put, sum_columns,
 };
-use crate::model::layers::rows::{Axis, Rows};
+use crate::model::layers::rows::Rows;
 use crate::model::{Node, Read};
 
 /// The weight of queries, of general and of additive scores.
@@ -24,6 +25,15 @@ const KEY_KERNEL: usize = 1;
 const SCALE: usize = 2;
 
 /// An attention from Tout steps over Tin steps of N rows.
+///
+/// In parts, each has columns of what is compared, with those of the kernels that make it, and of the contexts.
+/// Scores are sums over what is compared: each part computes a term of all scores, `(Tout, Tin)` a sequence, these
+/// are added in the order of the parts, and from the weights that they come to each part computes its columns of the
+/// contexts. The gradient of the weights is such a sum over the contexts' columns on the way back. So what passes
+/// is about as many numbers as there are scores. Were sequences shared out instead, queries, keys, contexts and
+/// their gradients would pass, some hundred numbers for each step of either side: more, as long as sequences are
+/// shorter than layers are wide; and the kernels would be every part's. Sequences are shared out only for adding the
+/// terms and for softmax, so that no part repeats what another does.
 pub struct AttentionPass<F> {
     score: ScoreMode,
     /// The nodes that it reads.
@@ -31,23 +41,43 @@ pub struct AttentionPass<F> {
     encoder: usize,
     /// Hd and He.
     widths: [usize; 2],
-    /// Tout · Tin, of the longest sequences.
-    most_weights: usize,
-    /// `(Tout, N, He + Hd)`.
-    outputs: Vec<F>,
-    gradient: Gradient<F>,
-    /// α, `(N, Tout, Tin)`.
+    /// Tout and Tin, of the longest sequences.
+    most: [usize; 2],
+    /// Steps of all rows of the decoder and of the encoder that there are at present.
+    totals: [usize; 2],
+    /// What each part has for itself.
+    parts: Vec<Part<F>>,
+    /// For each part, `(Tout, N, C + Q)`.
+    gradients: Vec<Gradient<F>>,
+    /// `(N, Tout, Tin)`: the first part's term of the scores, then α.
     weights: Vec<F>,
-    /// `(Tout, N, W)`: queries as they are compared, after `backward` their gradient.
-    queries: Vec<F>,
-    /// `(Tin, N, Hd)`: keys of additive scores, after `backward` their gradient.
-    keys: Vec<F>,
-    /// `(N, Hd)`: the gradient of the scale of additive scores.
-    d_scale: Vec<F>,
-    sequence: Sequence<F>,
-    places: Places,
+    /// `(N, Tout, Tin)`: the first part's term of the gradient of α, then that of the scores.
+    d_scores: Vec<F>,
+    /// `(N, Tout, Tin)` of each part but the first: its terms.
+    terms: Vec<Vec<F>>,
+    /// Where the keys of a sequence are, of which one step at a time attends to them.
+    places: Vec<usize>,
     /// Whether the next forward pass is over the same source.
     goes_on: bool,
+}
+
+/// What a part has of an attention.
+struct Part<F> {
+    score: ScoreMode,
+    widths: Widths,
+    /// `(Tout, N, C + Q)`: its columns of the contexts, and of the decoder's outputs.
+    outputs: Vec<F>,
+    /// `(Tout, N, W)`: queries as they are compared, after `backward` their gradient.
+    queries: Vec<F>,
+    /// `(Tin, N, W)`: keys of additive scores, after `backward` their gradient.
+    keys: Vec<F>,
+    /// `(N, W)`: the gradient of the scale of additive scores.
+    d_scale: Vec<F>,
+    /// `(N, Tin, C)`: its columns of the encoder's outputs, sequence by sequence.
+    values: Vec<F>,
+    /// `(Tout, N, Hd)` and `(Tin, N, He)`: of several parts, its terms of the gradients of what kernels multiply.
+    d_read: [Vec<F>; 2],
+    sequence: Sequence<F>,
 }
 
 /// The pass of `layer` for `rows` rows.
@@ -63,229 +93,428 @@ pub fn pass<F: Real>(
             unreachable!("it reads all outputs of two layers")
         }
     };
-    let (outputs, d_outputs) = (buffers.take(), GradientSum::new(buffers.take()));
+    let (score, widths) = (layer.score, layer.widths(node.parts));
+    let (mut all, mut gradients) = (Vec::new(), Vec::new());
+    for &widths in &widths {
+        let [outputs, d_outputs, queries, keys, d_scale, values, d_decoder, d_encoder] =
+            [(); 8].map(|()| buffers.take());
+        let outputs_gradient = GradientSum::new(d_outputs);
+        gradients.push(Gradient { outputs: outputs_gradient, ..Gradient::default() });
+        all.push((widths, outputs, queries, keys, d_scale, values, [d_decoder, d_encoder]));
+    }
+    let (weights, d_scores) = (buffers.take(), buffers.take());
+    let terms = (1..node.parts).map(|_| buffers.take()).collect();
+    let part = |(widths, outputs, queries, keys, d_scale, values, d_read)| {
+        let sequence = Sequence::new(score, widths, buffers);
+        Part { score, widths, outputs, queries, keys, d_scale, values, d_read, sequence }
+    };
     AttentionPass {
-        score: layer.score,
+        score,
         decoder: of(&node.reads[0]),
         encoder: of(&node.reads[1]),
         widths: [layer.queries, layer.keys].map(|width| width as usize),
-        most_weights: (node.steps * layer.source_steps) as usize,
-        outputs,
-        gradient: Gradient { outputs: d_outputs, ..Gradient::default() },
-        weights: buffers.take(),
-        queries: buffers.take(),
-        keys: buffers.take(),
-        d_scale: buffers.take(),
-        sequence: Sequence::new(layer, buffers),
-        places: Places::default(),
+        most: [node.steps, layer.source_steps].map(|steps| steps as usize),
+        totals: [0; 2],
+        parts: all.into_iter().map(part).collect(),
+        gradients,
+        weights,
+        d_scores,
+        terms,
+        places: Vec::new(),
         goes_on: false,
     }
 }
 
-impl<F: Real> AttentionPass<F> {
-    /// Makes room for `rows`.
-    fn resize(&mut self, rows: &Rows) {
-        let [target, source] = [&rows.target, &rows.source].map(Axis::total);
-        let width: usize = self.widths.iter().sum();
-        self.outputs.resize(target * width, F::default());
-        self.gradient.outputs.resize(target * width);
-        self.queries.resize(target * self.sequence.compared, F::default());
-        if self.score == ScoreMode::Additive {
-            self.keys.resize(source * self.sequence.compared, F::default());
+/// A sequence of a block.
+#[derive(Clone, Copy)]
+struct At<'a> {
+    rows: &'a Rows,
+    /// Its row of the target.
+    row: usize,
+    /// Tout and Tin, of the longest sequences.
+    most: [usize; 2],
+    /// Its own.
+    steps: [usize; 2],
+}
+
+impl<'a> At<'a> {
+    fn new(rows: &'a Rows, row: usize, most: [usize; 2]) -> Self {
+        let steps = [rows.target.length(row), rows.source.length(rows.source_row[row])];
+        Self { rows, row, most, steps }
+    }
+
+    /// Every sequence of `rows`.
+    fn all(rows: &'a Rows, most: [usize; 2]) -> impl Iterator<Item = Self> {
+        (0..rows.target.rows()).map(move |row| Self::new(rows, row, most))
+    }
+
+    /// Where its steps are among those of the decoder.
+    fn target(self) -> impl Iterator<Item = usize> + use<'a> {
+        self.rows.target.places(self.row)
+    }
+
+    /// Where its steps are among those of the encoder.
+    fn source(self) -> impl Iterator<Item = usize> + use<'a> {
+        self.rows.source.places(self.rows.source_row[self.row])
+    }
+
+    /// Where its numbers are among those of all pairs of steps.
+    fn pairs(self) -> Range<usize> {
+        let ([steps, source_steps], first) = (self.steps, self.row * self.most[0] * self.most[1]);
+        first..first + steps * source_steps
+    }
+
+    /// Where its values are, of `width` numbers.
+    fn values(self, width: usize) -> Range<usize> {
+        let first = self.row * self.most[1] * width;
+        first..first + self.steps[1] * width
+    }
+}
+
+impl<F: Real> Part<F> {
+    /// Makes what is compared of the outputs of the decoder and, with `keys_too`, of the encoder, as part
+    /// `number`.
+    fn project(
+        &mut self,
+        number: usize,
+        [decoder, encoder]: [Blocks<'_, F>; 2],
+        weights: &Weights<'_, F>,
+        keys_too: bool,
+    ) {
+        let compared = self.widths.compared;
+        let kernel = |weight| weights.matrix(weight, compared);
+        let queries = &mut self.queries[..decoder.rows() * compared];
+        match self.score {
+            ScoreMode::Dot => queries.copy_from_slice(decoder.block(number).whole()),
+            ScoreMode::General | ScoreMode::Additive => {
+                decoder.multiply(kernel(QUERY_KERNEL), queries, Onto::Nothing, Order::Up);
+            }
+        }
+        if self.score == ScoreMode::Additive && keys_too {
+            let keys = &mut self.keys[..encoder.rows() * compared];
+            encoder.multiply(kernel(KEY_KERNEL), keys, Onto::Nothing, Order::Up);
         }
     }
 
-    /// Multiplies all queries by their kernels, and with `keys_too` all keys.
-    fn project(&mut self, decoder: &[F], encoder: &[F], weights: &Weights<'_, F>, keys_too: bool) {
-        let [query_width, key_width] = self.widths;
-        let (queries, keys) = (Matrix::new(decoder, query_width), Matrix::new(encoder, key_width));
-        let kernel = |weight| weights.matrix(weight, self.sequence.compared);
-        match self.score {
-            ScoreMode::Dot => self.queries.copy_from_slice(decoder),
-            ScoreMode::General => {
-                let kernel = kernel(QUERY_KERNEL);
-                multiply(queries, kernel, &mut self.queries, Onto::Nothing, Order::Up);
+    /// Copies what the sequence compares side by side.
+    fn gather(&mut self, at: At<'_>) {
+        let (width, sequence) = (self.widths.compared, &mut self.sequence);
+        copy_rows(&self.queries, [width; 2], at.target(), &mut sequence.queries);
+        if self.score == ScoreMode::Additive {
+            copy_rows(&self.keys, [width; 2], at.source(), &mut sequence.keys);
+        }
+    }
+
+    /// Computes the term of the scores of a sequence, whose values are among the encoder's outputs `encoder`.
+    fn scores(&mut self, at: At<'_>, encoder: &[F], scale: &[F], scores: &mut [F]) {
+        self.gather(at);
+        let width = self.widths.context;
+        let values = &mut self.values[at.values(width)];
+        copy_rows(encoder, [width; 2], at.source(), values);
+        self.sequence.scores(values, scale, scores);
+    }
+
+    /// Computes the contexts of a sequence.
+    fn attend(&mut self, at: At<'_>, weights: &[F]) {
+        let (width, stride) = (self.widths.context, self.widths.outputs());
+        self.sequence.attend(&self.values[at.values(width)], weights);
+        for (place, context) in at.target().zip(self.sequence.contexts.chunks_exact(width)) {
+            self.outputs[place * stride..][..width].copy_from_slice(context);
+        }
+    }
+
+    /// Copies the outputs of the decoder to those behind the contexts.
+    fn put_queries(&mut self, decoder: &[F]) {
+        let (width, stride) = (self.widths.context, self.widths.outputs());
+        let outputs = self.outputs.chunks_exact_mut(stride);
+        for (output, query) in outputs.zip(decoder.chunks_exact(self.widths.query)) {
+            output[width..].copy_from_slice(query);
+        }
+    }
+
+    /// Computes the term of the gradient of a sequence's α from that of the outputs.
+    fn d_weights(&mut self, at: At<'_>, d_outputs: &[F], d_weights: &mut [F]) {
+        let (width, stride) = (self.widths.context, self.widths.outputs());
+        copy_rows(d_outputs, [stride, width], at.target(), &mut self.sequence.contexts);
+        self.sequence.d_weights(&self.values[at.values(width)], d_weights);
+    }
+
+    /// Computes the gradients of what a sequence compares and reads from that of the outputs and from
+    /// `scores`, α and the gradient of the scores; adds that of the encoder's outputs to `d_encoder`, or
+    /// overwrites it.
+    fn backward(
+        &mut self,
+        at: At<'_>,
+        d_outputs: &[F],
+        scores: [&[F]; 2],
+        scale: &[F],
+        (d_encoder, onto): (&mut [F], Onto),
+    ) {
+        self.gather(at);
+        let Widths { context, compared, .. } = self.widths;
+        let stride = self.widths.outputs();
+        let Self { sequence: own, d_scale, values, .. } = self;
+        copy_rows(d_outputs, [stride, context], at.target(), &mut own.contexts);
+        let d_scale = &mut d_scale[at.row * scale.len()..][..scale.len()];
+        let [weights, d_scores] = scores.map(|numbers| &numbers[at.pairs()]);
+        own.backward((&values[at.values(context)], scale), weights, d_scores, d_scale);
+        put_rows(&own.d_queries, compared, at.target(), &mut self.queries, Onto::Nothing);
+        if self.score == ScoreMode::Additive {
+            put_rows(&own.d_keys, compared, at.source(), &mut self.keys, Onto::Nothing);
+        }
+        put_rows(&own.d_values, context, at.source(), d_encoder, onto);
+    }
+
+    /// The gradient of what kernel number `kernel` makes of `total` rows, `(total, W)`.
+    fn d_compared(&self, kernel: usize, total: usize) -> Matrix<'_, F> {
+        let d_compared = if kernel == QUERY_KERNEL { &self.queries } else { &self.keys };
+        let compared = self.widths.compared;
+        Matrix::new(&d_compared[..total * compared], compared)
+    }
+
+    /// Computes the terms of the gradients of what kernels multiply: `totals` vectors of `widths` numbers.
+    fn differentiate_multiplied(
+        &mut self,
+        weights: &Weights<'_, F>,
+        widths: [usize; 2],
+        totals: [usize; 2],
+    ) {
+        for kernel in 0..self.score.kernels() {
+            let (width, total) = (widths[kernel], totals[kernel]);
+            let mut term = std::mem::take(&mut self.d_read[kernel]);
+            let (d_compared, transposed) =
+                (self.d_compared(kernel, total), weights.transposed(kernel, width));
+            let out = &mut term[..total * width];
+            multiply(d_compared, transposed, out, Onto::Nothing, Order::Up);
+            self.d_read[kernel] = term;
+        }
+    }
+}
+
+impl<F: Real> AttentionPass<F> {
+    /// Computes all sequences from the outputs of the decoder and of the encoder.
+    fn attend(
+        &mut self,
+        rows: &Rows,
+        reads: [Blocks<'_, F>; 2],
+        weights: &PartWeights<'_, F>,
+        team: &ThreadPool,
+    ) {
+        let ([decoder, encoder], most) = (reads, self.most);
+        let Self { parts, gradients, weights: sums, terms, .. } = self;
+        let own = parts.iter_mut().zip(gradients.iter_mut());
+        team.each_part(own.zip(each_term(sums, terms)), |number, ((part, gradient), scores)| {
+            gradient.outputs.resize(decoder.rows() * part.widths.outputs());
+            let (weights, values) = (weights(number), encoder.block(number).whole());
+            part.project(number, reads, &weights, true);
+            for at in At::all(rows, most) {
+                part.scores(at, values, weights.values[SCALE], &mut scores[at.pairs()]);
             }
-            ScoreMode::Additive => {
-                let kernels = [QUERY_KERNEL, KEY_KERNEL].map(kernel);
-                multiply(queries, kernels[0], &mut self.queries, Onto::Nothing, Order::Up);
-                if keys_too {
-                    multiply(keys, kernels[1], &mut self.keys, Onto::Nothing, Order::Up);
+            part.put_queries(decoder.block(number).whole());
+        });
+        add_terms(sums, terms, (rows, most), team, |at, scores| softmax(scores, at.steps[1]));
+        let sums = &*sums;
+        team.each_part(parts.iter_mut(), |_, part| {
+            At::all(rows, most).for_each(|at| part.attend(at, &sums[at.pairs()]));
+        });
+    }
+
+    /// The same of one step of each sequence, whose values the pass before has read.
+    fn attend_once(&mut self, rows: &Rows, reads: [Blocks<'_, F>; 2], weights: &Weights<'_, F>) {
+        let (most, part) = (self.most, &mut self.parts[0]);
+        let ([decoder, encoder], scale) = (reads.map(|read| read.whole()), weights.values[SCALE]);
+        part.project(0, reads, weights, false);
+        let Widths { context, compared, .. } = part.widths;
+        for at in At::all(rows, most) {
+            let weights = &mut self.weights[at.pairs()];
+            self.places.clear();
+            self.places.extend(at.source());
+            let place = rows.target.at(0).start + at.row;
+            let query = &part.queries[place * compared..][..compared];
+            match self.score {
+                ScoreMode::Dot | ScoreMode::General => {
+                    step::products(query, encoder, &self.places, weights);
+                }
+                ScoreMode::Additive => {
+                    let pairs = Pairs { queries: query, keys: &part.keys, scale };
+                    step::sums(pairs, &self.places, &mut part.sequence.term, weights);
                 }
             }
+            softmax(weights, at.steps[1]);
+            let output = &mut part.outputs[place * part.widths.outputs()..][..context];
+            step::mean(weights, encoder, &self.places, output);
         }
+        part.put_queries(decoder);
     }
 
-    /// Copies what the sequence whose steps lie at `places` compares and reads side by side.
-    fn gather(&mut self, places: &Places, encoder: &[F]) {
-        let [target, source] = places.iter();
-        let Sequence { compared, width, queries, keys, values, .. } = &mut self.sequence;
-        copy_rows(&self.queries, *compared, *compared, target, queries);
-        copy_rows(encoder, *width, *width, source.clone(), values);
-        if self.score == ScoreMode::Additive {
-            copy_rows(&self.keys, *compared, *compared, source, keys);
-        }
-    }
-
-    /// Computes the contexts of the sequence at `places`.
-    fn sequence_of(&mut self, places: &Places, encoder: &[F], scale: &[F]) {
-        self.gather(places, encoder);
-        let ([target, _], of_row) = (places.iter(), self.weights_of(places));
-        self.sequence.forward(scale, &mut self.weights[of_row]);
-        let [query_width, key_width] = self.widths;
-        for (place, context) in target.zip(self.sequence.contexts.chunks_exact(key_width)) {
-            let first = place * (key_width + query_width);
-            self.outputs[first..first + key_width].copy_from_slice(context);
-        }
-    }
-
-    /// The same of one that has one step of the target.
-    fn step_of(&mut self, places: &Places, encoder: &[F], scale: &[F]) {
-        let ([query_width, key_width], of_row) = (self.widths, self.weights_of(places));
-        let (weights, source) = (&mut self.weights[of_row], &places.source[..]);
-        let Sequence { compared, term, .. } = &mut self.sequence;
-        let place = places.target[0];
-        let query = &self.queries[place * *compared..][..*compared];
-        match self.score {
-            ScoreMode::Dot | ScoreMode::General => step::products(query, encoder, source, weights),
-            ScoreMode::Additive => {
-                let pairs = Pairs { queries: query, keys: &self.keys, scale };
-                step::sums(pairs, source, term, weights);
+    /// The first half of the backward pass: to the gradient of the scores.
+    fn differentiate_scores(&mut self, rows: &Rows, team: &ThreadPool) {
+        let most = self.most;
+        let Self { parts, gradients, weights, d_scores, terms, .. } = self;
+        let own = parts.iter_mut().zip(gradients);
+        let d_weights = each_term(d_scores, terms);
+        team.each_part(own.zip(d_weights), |_, ((part, gradient), d_weights)| {
+            let d_outputs = gradient.outputs.or_zeros();
+            for at in At::all(rows, most) {
+                part.d_weights(at, d_outputs, &mut d_weights[at.pairs()]);
             }
-        }
-        softmax(weights, source.len());
-        let context = &mut self.outputs[place * (key_width + query_width)..][..key_width];
-        step::mean(weights, encoder, source, context);
+        });
+        add_terms(d_scores, terms, (rows, most), team, |at, d_scores| {
+            softmax_gradient(&weights[at.pairs()], d_scores, at.steps[1]);
+        });
     }
 
-    /// The place of the weights of the sequence at `places`.
-    fn weights_of(&self, places: &Places) -> Range<usize> {
-        let first = places.row * self.most_weights;
-        first..first + places.target.len() * places.source.len()
+    /// The second half: to the gradients of what is read, but for what comes through kernels, of which several parts
+    /// have terms.
+    fn differentiate_reads(
+        &mut self,
+        gradients: &mut InputGradients<'_, F>,
+        weights: &PartWeights<'_, F>,
+        team: &ThreadPool,
+    ) {
+        let (most, rows, score) = (self.most, gradients.rows, self.score);
+        let (widths, totals) = (self.widths, self.totals);
+        let to = both(gradients, self.decoder, self.encoder);
+        let Self { parts, gradients: own, weights: sums, d_scores, .. } = self;
+        let several = parts.len() > 1;
+        team.each_part(parts.iter_mut().zip(own).zip(to), |number, ((part, own), to)| {
+            let ([decoder, encoder], weights) = (to, weights(number));
+            let (d_outputs, scale) = (&own.outputs.values[..], weights.values[SCALE]);
+            part.d_scale.fill(F::default());
+            let (d_encoder, onto) = encoder.onto();
+            for at in At::all(rows, most) {
+                part.backward(at, d_outputs, [sums, d_scores], scale, (&mut *d_encoder, onto));
+            }
+            let Widths { context, query, .. } = part.widths;
+            let d_queries = d_outputs.chunks_exact(part.widths.outputs());
+            decoder.add_rows(query, d_queries.map(|row| &row[context..]));
+            match score {
+                ScoreMode::Dot => decoder.add(&part.queries[..totals[0] * query]),
+                _ if several => part.differentiate_multiplied(&weights, widths, totals),
+                ScoreMode::General | ScoreMode::Additive => {}
+            }
+        });
     }
 
-    /// The backward pass of the sequence at `places`; adds to or overwrites the gradient of the
-    /// encoder.
-    fn backward_of(&mut self, places: &Places, scale: &[F], encoder: &mut dyn Pass<F>, onto: Onto) {
-        self.gather(places, encoder.outputs().whole());
-        let ([target, source], weights) = (places.iter(), self.weights_of(places));
-        let [query_width, key_width] = self.widths;
-        let own = &mut self.sequence;
-        let d_outputs = &self.gradient.outputs.values;
-        let stride = key_width + query_width;
-        copy_rows(d_outputs, stride, key_width, target.clone(), &mut own.contexts);
-        let d_scale = &mut self.d_scale[places.row * scale.len()..][..scale.len()];
-        own.backward(scale, &self.weights[weights], d_scale);
-        let compared = own.compared;
-        put_rows(&own.d_queries, compared, target, &mut self.queries, Onto::Nothing);
-        if self.score == ScoreMode::Additive {
-            put_rows(&own.d_keys, compared, source.clone(), &mut self.keys, Onto::Nothing);
-        }
-        let d_encoder = &mut encoder.gradient().outputs.values;
-        put_rows(&own.d_values, key_width, source, d_encoder, onto);
+    /// Adds to the gradients of what is read what comes through kernels.
+    fn add_multiplied(
+        &self,
+        gradients: &mut InputGradients<'_, F>,
+        weights: &PartWeights<'_, F>,
+        team: &ThreadPool,
+    ) {
+        let kernels = self.score.kernels();
+        let to = both(gradients, self.decoder, self.encoder);
+        team.each_part(to, |number, to| {
+            let all = to.into_iter().zip(self.widths).enumerate().take(kernels);
+            for (kernel, (to, width)) in all {
+                if let [part] = &self.parts[..] {
+                    let d_compared = part.d_compared(kernel, self.totals[kernel]);
+                    let transposed = weights(number).transposed(kernel, width);
+                    multiply(d_compared, transposed, &mut to.values, Onto::Sum, Order::Up);
+                    continue;
+                }
+                let columns = Parts::new(width, self.parts.len()).range(number);
+                let numbers = to.values.len() / columns.len() * width;
+                let terms = self.parts.iter().map(|part| &part.d_read[kernel][..numbers]);
+                sum_columns(terms, width, columns, &mut to.values, Onto::Sum);
+            }
+        });
     }
 }
 
-/// Where the steps of a sequence lie among those of the decoder and of the encoder.
-#[derive(Debug, Default)]
-struct Places {
-    /// The sequence's row.
-    row: usize,
-    target: Vec<usize>,
-    source: Vec<usize>,
+/// The gradients of each part of the outputs of the decoder and of the encoder, which is before it.
+fn both<'a, F>(
+    gradients: &'a mut InputGradients<'_, F>,
+    decoder: usize,
+    encoder: usize,
+) -> impl Iterator<Item = [&'a mut GradientSum<F>; 2]> {
+    let (below, above) = gradients.nodes.split_at_mut(decoder);
+    let of_decoder = above[0].gradients().iter_mut();
+    let of_encoder = below[encoder].gradients().iter_mut();
+    of_decoder
+        .zip(of_encoder)
+        .map(|(of_decoder, of_encoder)| [&mut of_decoder.outputs, &mut of_encoder.outputs])
 }
 
-impl Places {
-    /// Makes these those of the sequence whose target is row `row`.
-    fn set(&mut self, rows: &Rows, row: usize) {
-        let Self { target, source, .. } = self;
-        self.row = row;
-        let sides = [(target, &rows.target, row), (source, &rows.source, rows.source_row[row])];
-        for (places, axis, row) in sides {
-            places.clear();
-            places.extend(axis.places(row));
-        }
-    }
+/// Each part's term, of which `first` is the first part's.
+fn each_term<'a, F>(
+    first: &'a mut [F],
+    others: &'a mut [Vec<F>],
+) -> impl Iterator<Item = &'a mut [F]> {
+    once(first).chain(others.iter_mut().map(Vec::as_mut_slice))
+}
 
-    /// Those of the decoder and of the encoder.
-    fn iter(&self) -> [impl Iterator<Item = usize> + Clone; 2] {
-        [self.target.iter().copied(), self.source.iter().copied()]
-    }
+/// Adds to `sums`, the first part's terms, those of the others, and calls `finish` with what those of each
+/// sequence came to. The threads of `team` share the sequences.
+fn add_terms<F: Real>(
+    sums: &mut [F],
+    others: &[Vec<F>],
+    (rows, most): (&Rows, [usize; 2]),
+    team: &ThreadPool,
+    finish: impl Fn(At<'_>, &mut [F]) + Sync,
+) {
+    let (all, pairs) = (rows.target.rows(), most[0] * most[1]);
+    let each = all.div_ceil(1 + others.len()).max(1);
+    team.each_part(sums[..all * pairs].chunks_mut(each * pairs), |share, sums| {
+        for (number, sums) in sums.chunks_exact_mut(pairs).enumerate() {
+            let at = At::new(rows, share * each + number, most);
+            let own = at.pairs();
+            let sums = &mut sums[..own.len()];
+            others.iter().for_each(|term| put(&term[own.clone()], sums, Onto::Sum));
+            finish(at, sums);
+        }
+    });
 }
 
 impl<F: Real> Pass<F> for AttentionPass<F> {
-    fn forward(&mut self, inputs: Inputs<'_, F>, weights: &PartWeights<'_, F>, _: &ThreadPool) {
-        let weights = &weights(0);
-        let [decoder, encoder] =
-            [self.decoder, self.encoder].map(|node| inputs.nodes[node].outputs().whole());
-        let (scale, goes_on) = (weights.values[SCALE], std::mem::take(&mut self.goes_on));
-        self.resize(inputs.rows);
-        self.project(decoder, encoder, weights, !goes_on);
-        let mut places = std::mem::take(&mut self.places);
-        for row in 0..inputs.rows.target.rows() {
-            places.set(inputs.rows, row);
-            match goes_on {
-                true => self.step_of(&places, encoder, scale),
-                false => self.sequence_of(&places, encoder, scale),
-            }
-        }
-        self.places = places;
-        let [query_width, key_width] = self.widths;
-        let outputs = self.outputs.chunks_exact_mut(key_width + query_width);
-        for (output, query) in outputs.zip(decoder.chunks_exact(query_width)) {
-            output[key_width..].copy_from_slice(query);
+    fn forward(&mut self, inputs: Inputs<'_, F>, weights: &PartWeights<'_, F>, team: &ThreadPool) {
+        let reads = [self.decoder, self.encoder].map(|node| inputs.nodes[node].outputs());
+        self.totals = reads.map(|read| read.rows());
+        match std::mem::take(&mut self.goes_on) {
+            true => self.attend_once(inputs.rows, reads, &weights(0)),
+            false => self.attend(inputs.rows, reads, weights, team),
         }
     }
 
     fn backward(
         &mut self,
-        gradients: InputGradients<'_, F>,
+        mut gradients: InputGradients<'_, F>,
         weights: &PartWeights<'_, F>,
-        _: &ThreadPool,
+        team: &ThreadPool,
     ) {
-        let weights = &weights(0);
-        let [query_width, key_width] = self.widths;
-        self.gradient.outputs.or_zeros();
-        self.d_scale.fill(F::default());
-        let (_, onto) = gradients.nodes[self.encoder].gradient().outputs.onto();
-        let mut places = std::mem::take(&mut self.places);
-        for row in 0..gradients.rows.target.rows() {
-            places.set(gradients.rows, row);
-            let encoder = &mut *gradients.nodes[self.encoder];
-            self.backward_of(&places, weights.values[SCALE], encoder, onto);
-        }
-        self.places = places;
-        let d_outputs = self.gradient.outputs.values.chunks_exact(key_width + query_width);
-        let decoder = &mut gradients.nodes[self.decoder].gradient().outputs;
-        decoder.add_rows(query_width, d_outputs.map(|row| &row[key_width..]));
-        if self.score == ScoreMode::Dot {
-            return decoder.add(&self.queries);
-        }
-        let queries = Matrix::new(&self.queries, self.sequence.compared);
-        let kernel = weights.transposed(QUERY_KERNEL, query_width);
-        multiply(queries, kernel, &mut decoder.values, Onto::Sum, Order::Up);
-        if self.score == ScoreMode::Additive {
-            let keys = Matrix::new(&self.keys, query_width);
-            let encoder = &mut gradients.nodes[self.encoder].gradient().outputs.values;
-            let kernel = weights.transposed(KEY_KERNEL, key_width);
-            multiply(keys, kernel, encoder, Onto::Sum, Order::Up);
+        self.differentiate_scores(gradients.rows, team);
+        self.differentiate_reads(&mut gradients, weights, team);
+        if self.score.kernels() > 0 {
+            self.add_multiplied(&mut gradients, weights, team);
         }
     }
 
-    fn factors<'a>(&'a self, weight: usize, _: usize, inputs: Inputs<'a, F>) -> Factors<'a, F> {
+    fn factors<'a>(&'a self, weight: usize, part: usize, inputs: Inputs<'a, F>) -> Factors<'a, F> {
+        let (part, [steps, source_steps]) = (&self.parts[part], self.totals);
+        let compared = part.widths.compared;
         match weight {
-            QUERY_KERNEL => Factors::Product(inputs.nodes[self.decoder].outputs(), &self.queries),
-            KEY_KERNEL => Factors::Product(inputs.nodes[self.encoder].outputs(), &self.keys),
-            _ => Factors::Sum(&self.d_scale),
+            QUERY_KERNEL => {
+                let decoder = inputs.nodes[self.decoder].outputs();
+                Factors::Product(decoder, &part.queries[..steps * compared])
+            }
+            KEY_KERNEL => {
+                let encoder = inputs.nodes[self.encoder].outputs();
+                Factors::Product(encoder, &part.keys[..source_steps * compared])
+            }
+            _ => Factors::Sum(&part.d_scale),
         }
     }
 
     fn outputs(&self) -> Blocks<'_, F> {
-        Blocks::one(&self.outputs, self.widths.iter().sum())
+        let [query_width, key_width] = self.widths;
+        let outputs = |part: &'_ Part<F>| self.totals[0] * part.widths.outputs();
+        let parts = self.parts.iter().map(|part| &part.outputs[..outputs(part)]);
+        Blocks::side_by_side([key_width, query_width], parts)
     }
 
     fn gradients(&mut self) -> &mut [Gradient<F>] {
-        std::slice::from_mut(&mut self.gradient)
+        &mut self.gradients
     }
 
     fn begin(&mut self, begin: Begin) {
@@ -293,16 +522,16 @@ impl<F: Real> Pass<F> for AttentionPass<F> {
     }
 }
 
-/// Makes `to` the first `width` numbers of the rows at `places`, of `stride` numbers each.
+/// Copies the rows at `places`, the first `width` of `stride` numbers each, to the beginning of `to`.
 fn copy_rows<F: Real>(
     from: &[F],
-    stride: usize,
-    width: usize,
+    [stride, width]: [usize; 2],
     places: impl Iterator<Item = usize>,
-    to: &mut Vec<F>,
+    to: &mut [F],
 ) {
-    to.clear();
-    places.for_each(|place| to.extend_from_slice(&from[place * stride..][..width]));
+    for (to, place) in to.chunks_exact_mut(width).zip(places) {
+        to.copy_from_slice(&from[place * stride..][..width]);
+    }
 }
 
 /// Writes or adds the rows of `from` to those at `places`, all of `width` numbers.

@@ -6,7 +6,10 @@ mod sequence;
 mod step;
 pub mod torch;
 
-use super::{Costs, Division, Spec, Weight};
+use std::ops::Range;
+
+use super::{Costs, Division, Exchange, Spec, Weight};
+use crate::kernels::blocks::Parts;
 use crate::model::Node;
 use crate::tensor::parameters::Init;
 
@@ -45,6 +48,17 @@ pub enum ScoreMode {
     Additive,
 }
 
+impl ScoreMode {
+    /// How many kernels it has: of the decoder's outputs, and of the encoder's.
+    fn kernels(self) -> usize {
+        match self {
+            Self::Dot => 0,
+            Self::General => 1,
+            Self::Additive => 2,
+        }
+    }
+}
+
 impl Attention {
     /// The width of what is compared: queries as they are, or multiplied by a kernel.
     fn compared(&self) -> i64 {
@@ -54,9 +68,46 @@ impl Attention {
         }
     }
 
-    /// The width of keys that are multiplied by a kernel; 0 where none are.
-    fn projected_keys(&self) -> i64 {
-        if self.score == ScoreMode::Additive { self.queries } else { 0 }
+    /// How many numbers of a decoder's and of an encoder's step are multiplied by a kernel.
+    fn multiplied(&self) -> [i64; 2] {
+        let of = |kernel, width| if kernel < self.score.kernels() { width } else { 0 };
+        [of(0, self.queries), of(1, self.keys)]
+    }
+
+    /// The widths of each part.
+    fn widths(&self, parts: usize) -> Vec<Widths> {
+        let of = |columns: i64| Parts::new(columns as usize, parts).ranges();
+        let all = of(self.keys).zip(of(self.queries)).zip(of(self.compared()));
+        let widths = |((context, query), compared): ((Range<_>, Range<_>), Range<_>)| Widths {
+            context: context.len(),
+            query: query.len(),
+            compared: compared.len(),
+        };
+        all.map(widths).collect()
+    }
+}
+
+/// How many columns a part has: of the contexts, which are those that it has of the encoder's outputs; of the
+/// decoder's outputs; and of what is compared.
+#[derive(Debug, Clone, Copy)]
+struct Widths {
+    /// C.
+    context: usize,
+    /// Q.
+    query: usize,
+    /// W.
+    compared: usize,
+}
+
+impl Widths {
+    /// Of keys that are multiplied by a kernel; 0 where none are.
+    fn keys(self, score: ScoreMode) -> usize {
+        if score == ScoreMode::Additive { self.compared } else { 0 }
+    }
+
+    /// Of the outputs.
+    fn outputs(self) -> usize {
+        self.context + self.query
     }
 }
 
@@ -79,7 +130,7 @@ impl Spec for Attention {
             shape: shape.to_vec(),
             init: Init::GlorotUniform,
             transposed,
-            division: Division::Whole,
+            division: Division::Columns(1),
         };
         match self.score {
             ScoreMode::Dot => Vec::new(),
@@ -92,26 +143,47 @@ impl Spec for Attention {
         }
     }
 
+    fn parts(&self, count: usize) -> Parts {
+        Parts::side_by_side([self.keys as usize, self.queries as usize], count)
+    }
+
+    fn exchange(&self, node: &Node) -> Option<Exchange> {
+        let (steps, source_steps) = (node.steps as f64, self.source_steps as f64);
+        // Of the scores, and of the gradient of the weights, the other's terms of one half and the sums of the other.
+        let scores = 2.0 * steps * source_steps;
+        // Of what a kernel multiplies, the half that is the other's, and the other's half of the term of its gradient.
+        let [queries, keys] = self.multiplied().map(|numbers| numbers as f64);
+        let waits = if queries > 0.0 { 7.0 } else { 6.0 };
+        Some(Exchange { numbers: scores + steps * queries + source_steps * keys, waits })
+    }
+
     fn buffers(&self, node: &Node) -> Vec<i64> {
         let (steps, source_steps) = (node.steps, self.source_steps);
-        let (outputs, keys) = (steps * self.width(), self.projected_keys());
-        vec![
-            outputs,
-            outputs,
-            steps * source_steps,
-            steps * self.compared(),
-            source_steps * keys,
-            keys,
-        ]
+        let [queries, keys] = self.multiplied();
+        let several = i64::from(node.parts > 1);
+        let mut all = Vec::new();
+        for widths in self.widths(node.parts) {
+            let keys_compared = widths.keys(self.score) as i64;
+            let outputs = steps * widths.outputs() as i64;
+            all.extend([outputs, outputs]);
+            all.extend([steps * widths.compared as i64, source_steps * keys_compared]);
+            all.extend([keys_compared, source_steps * widths.context as i64]);
+            all.extend([several * steps * queries, several * source_steps * keys]);
+        }
+        all.extend(vec![steps * source_steps; 1 + node.parts]);
+        all
     }
 
     fn scratch(&self, node: &Node) -> Vec<i64> {
         let (steps, source_steps) = (node.steps, self.source_steps);
-        let (queries, keys) = (steps * self.compared(), source_steps * self.projected_keys());
-        let (contexts, values) = (steps * self.keys, source_steps * self.keys);
-        let scores = steps * source_steps;
-        let term = self.projected_keys();
-        vec![queries, queries, keys, keys, values, values, values, contexts, scores, term]
+        let of_part = |widths: Widths| {
+            let term = widths.keys(self.score) as i64;
+            let (queries, keys) = (steps * widths.compared as i64, source_steps * term);
+            let width = widths.context as i64;
+            let (contexts, values) = (steps * width, source_steps * width);
+            [queries, queries, keys, keys, values, values, contexts, term]
+        };
+        self.widths(node.parts).into_iter().flat_map(of_part).collect()
     }
 
     fn costs(&self, steps: i64) -> Costs {

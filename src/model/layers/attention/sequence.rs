@@ -1,23 +1,19 @@
 //! The attention of one sequence, on rows that lie side by side.
 
 use super::additive::{PairGradients, Pairs, scores, scores_gradient};
-use super::{Attention, ScoreMode};
+use super::{ScoreMode, Widths};
 use crate::kernels::float::Real;
 use crate::kernels::product::{Matrix, Onto, Order, multiply};
-use crate::kernels::softmax::{softmax, softmax_gradient};
 use crate::kernels::transpose::transpose;
 use crate::model::layers::pass::Buffers;
 
-/// One sequence's queries, keys and values, and their gradients, in buffers that the next sequence
-/// uses again. Each is as long as the sequence; the rows of those that are read are copied in
-/// before.
+/// What a part has of one sequence besides its values, the encoder's outputs `(Tin, C)`, and the gradients of it, in
+/// buffers that the next sequence uses again. They have room for the longest: of another's numbers the rows
+/// come first, and what lies behind them is stale.
 #[derive(Debug)]
 pub struct Sequence<F> {
     score: ScoreMode,
-    /// W: the width of what is compared.
-    pub compared: usize,
-    /// He.
-    pub width: usize,
+    widths: Widths,
     /// `(Tout, W)`: queries as they are compared.
     pub queries: Vec<F>,
     /// `(Tout, W)`: their gradient.
@@ -26,172 +22,192 @@ pub struct Sequence<F> {
     pub keys: Vec<F>,
     /// `(Tin, W)`: their gradient.
     pub d_keys: Vec<F>,
-    /// `(Tin, He)`: the encoder's outputs.
-    pub values: Vec<F>,
-    /// `(Tin, He)`: their gradient, without what comes through `keys`.
+    /// `(Tin, C)`: the gradient of the values, without what comes through `keys`.
     pub d_values: Vec<F>,
-    /// `(He, Tin)`: the values, transposed.
+    /// `(C, Tin)`: the values, transposed.
     transposed: Vec<F>,
-    /// `(Tout, He)`: the contexts; before `backward` their gradient.
+    /// `(Tout, C)`: the contexts; on the backward pass their gradient.
     pub contexts: Vec<F>,
-    /// `(Tout, Tin)`: the gradient of α, then of the scores.
-    d_scores: Vec<F>,
     /// W numbers for the terms of an additive score.
     pub term: Vec<F>,
 }
 
 impl<F: Real> Sequence<F> {
     /// Buffers for the longest sequence.
-    pub fn new(layer: &Attention, buffers: &mut Buffers) -> Self {
-        let [queries, d_queries, keys, d_keys, values, d_values] = [(); 6].map(|()| buffers.take());
+    pub fn new(score: ScoreMode, widths: Widths, buffers: &mut Buffers) -> Self {
+        let [queries, d_queries, keys, d_keys] = [(); 4].map(|()| buffers.take());
+        let [d_values, transposed, contexts, term] = [(); 4].map(|()| buffers.take());
         Self {
-            score: layer.score,
-            compared: layer.compared() as usize,
-            width: layer.keys as usize,
+            score,
+            widths,
             queries,
             d_queries,
             keys,
             d_keys,
-            values,
             d_values,
-            transposed: buffers.take(),
-            contexts: buffers.take(),
-            d_scores: buffers.take(),
-            term: buffers.take(),
+            transposed,
+            contexts,
+            term,
         }
     }
 
-    /// Computes `weights`, α `(Tout, Tin)`, and the contexts; `scale` is that of additive scores.
-    pub fn forward(&mut self, scale: &[F], weights: &mut [F]) {
-        let source_steps = self.values.len() / self.width;
+    /// Computes the part's term of the scores `(Tout, Tin)`; `scale` is that of additive ones.
+    pub fn scores(&mut self, values: &[F], scale: &[F], out: &mut [F]) {
+        let Widths { context, compared, .. } = self.widths;
+        let source_steps = values.len() / context;
+        let numbers = out.len() / source_steps * compared;
         match self.score {
             ScoreMode::Dot | ScoreMode::General => {
-                self.transpose_values();
-                let queries = Matrix::new(&self.queries, self.compared);
-                let keys = Matrix::new(&self.transposed, source_steps);
-                multiply(queries, keys, weights, Onto::Nothing, Order::Up);
+                let queries = Matrix::new(&self.queries[..numbers], compared);
+                let keys = transposed(values, context, &mut self.transposed);
+                multiply(queries, keys, out, Onto::Nothing, Order::Up);
             }
             ScoreMode::Additive => {
-                let pairs = Pairs { queries: &self.queries, keys: &self.keys, scale };
-                scores(pairs, &mut self.term, weights);
-            }
-        }
-        softmax(weights, source_steps);
-        resize(&mut self.contexts, weights.len() / source_steps * self.width);
-        let (weights, values) =
-            (Matrix::new(weights, source_steps), Matrix::new(&self.values, self.width));
-        multiply(weights, values, &mut self.contexts, Onto::Nothing, Order::Up);
-    }
-
-    /// From the gradient of the contexts and from `weights`, α, computes the gradients of queries,
-    /// keys and values, and adds that of the scale to `d_scale`.
-    pub fn backward(&mut self, scale: &[F], weights: &[F], d_scale: &mut [F]) {
-        self.d_scores(weights);
-        let source_steps = self.values.len() / self.width;
-        let values = Matrix::new(&self.values, self.width);
-        let d_scores = Matrix::new(&self.d_scores, source_steps);
-        let queries = Matrix::new(&self.queries, self.compared);
-        resize(&mut self.d_queries, self.queries.len());
-        match self.score {
-            ScoreMode::Dot | ScoreMode::General => {
-                multiply(d_scores, values, &mut self.d_queries, Onto::Nothing, Order::Up);
-                let d_scores = d_scores.transposed();
-                multiply(d_scores, queries, &mut self.d_values, Onto::Sum, Order::Up);
-            }
-            ScoreMode::Additive => {
-                resize(&mut self.d_keys, self.keys.len());
-                let pairs = Pairs { queries: &self.queries, keys: &self.keys, scale };
-                let (queries, keys) = (&mut self.d_queries[..], &mut self.d_keys[..]);
-                let gradients = PairGradients { queries, keys, scale: d_scale };
-                scores_gradient(pairs, &self.d_scores, gradients);
+                let keys = &self.keys[..source_steps * compared];
+                let pairs = Pairs { queries: &self.queries[..numbers], keys, scale };
+                scores(pairs, &mut self.term, out);
             }
         }
     }
 
-    /// The gradient of the scores, and that of the values by their part in the contexts.
-    fn d_scores(&mut self, weights: &[F]) {
-        let source_steps = self.values.len() / self.width;
-        self.transpose_values();
-        resize(&mut self.d_scores, weights.len());
-        resize(&mut self.d_values, self.values.len());
-        let d_contexts = Matrix::new(&self.contexts, self.width);
-        let transposed = Matrix::new(&self.transposed, source_steps);
-        multiply(d_contexts, transposed, &mut self.d_scores, Onto::Nothing, Order::Up);
-        softmax_gradient(weights, &mut self.d_scores, source_steps);
+    /// Computes the contexts from `weights`, α `(Tout, Tin)`.
+    pub fn attend(&mut self, values: &[F], weights: &[F]) {
+        let width = self.widths.context;
+        let source_steps = values.len() / width;
+        let contexts = &mut self.contexts[..weights.len() / source_steps * width];
+        let weights = Matrix::new(weights, source_steps);
+        multiply(weights, Matrix::new(values, width), contexts, Onto::Nothing, Order::Up);
+    }
+
+    /// From the gradient of the contexts, computes the part's term of the gradient of α `(Tout, Tin)`.
+    pub fn d_weights(&mut self, values: &[F], out: &mut [F]) {
+        let width = self.widths.context;
+        let numbers = out.len() / (values.len() / width) * width;
+        let d_contexts = Matrix::new(&self.contexts[..numbers], width);
+        let values = transposed(values, width, &mut self.transposed);
+        multiply(d_contexts, values, out, Onto::Nothing, Order::Up);
+    }
+
+    /// From the gradient of the contexts, from `weights`, α, and from the gradient of the scores, computes the
+    /// gradients of queries, keys and values, and adds that of the scale to `d_scale`.
+    pub fn backward(
+        &mut self,
+        (values, scale): (&[F], &[F]),
+        weights: &[F],
+        d_scores: &[F],
+        d_scale: &mut [F],
+    ) {
+        let Widths { context, compared, .. } = self.widths;
+        let source_steps = values.len() / context;
+        let steps = weights.len() / source_steps;
+        let Self { queries, d_queries, keys, d_keys, d_values, contexts, .. } = self;
+        let (queries, d_queries) =
+            (&queries[..steps * compared], &mut d_queries[..steps * compared]);
+        let d_values = &mut d_values[..values.len()];
+        let d_contexts = Matrix::new(&contexts[..steps * context], context);
         let weights = Matrix::new(weights, source_steps).transposed();
-        multiply(weights, d_contexts, &mut self.d_values, Onto::Nothing, Order::Up);
-    }
-
-    fn transpose_values(&mut self) {
-        resize(&mut self.transposed, self.values.len());
-        transpose(&self.values, self.width, &mut self.transposed);
+        multiply(weights, d_contexts, d_values, Onto::Nothing, Order::Up);
+        match self.score {
+            ScoreMode::Dot | ScoreMode::General => {
+                let d_scores = Matrix::new(d_scores, source_steps);
+                let values = Matrix::new(values, context);
+                multiply(d_scores, values, d_queries, Onto::Nothing, Order::Up);
+                let queries = Matrix::new(queries, compared);
+                multiply(d_scores.transposed(), queries, d_values, Onto::Sum, Order::Up);
+            }
+            ScoreMode::Additive => {
+                let numbers = source_steps * compared;
+                let (keys, d_keys) = (&keys[..numbers], &mut d_keys[..numbers]);
+                d_queries.fill(F::default());
+                d_keys.fill(F::default());
+                let pairs = Pairs { queries, keys, scale };
+                let gradients = PairGradients { queries: d_queries, keys: d_keys, scale: d_scale };
+                scores_gradient(pairs, d_scores, gradients);
+            }
+        }
     }
 }
 
-/// Makes `buffer` zeros of this length, in the memory that it has.
-fn resize<F: Real>(buffer: &mut Vec<F>, length: usize) {
-    buffer.clear();
-    buffer.resize(length, F::default());
+/// Rows of `width` numbers, transposed into the memory of `to`.
+fn transposed<'a, F: Real>(rows: &[F], width: usize, to: &'a mut [F]) -> Matrix<'a, F> {
+    let to = &mut to[..rows.len()];
+    transpose(rows, width, to);
+    Matrix::new(to, rows.len() / width)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::layers::Spec;
-    use crate::model::{Along, Node, Read, Start};
+    use crate::kernels::softmax::{softmax, softmax_gradient};
 
-    const STEPS: [usize; 2] = [3, 5];
+    /// Of the longest sequence.
+    const MOST: [usize; 2] = [4, 7];
 
-    impl Sequence<f64> {
-        fn capacities(&self) -> [usize; 10] {
-            let Self { queries, d_queries, keys, d_keys, values, d_values, .. } = self;
-            let Self { transposed, contexts, d_scores, term, .. } = self;
-            [
-                queries, d_queries, keys, d_keys, values, d_values, transposed, contexts, d_scores,
-                term,
-            ]
-            .map(Vec::capacity)
+    fn numbers(len: usize, salt: usize) -> Vec<f64> {
+        (0..len).map(|i| ((i * 389 + salt * 57 + 11) % 201) as f64 / 100.0 - 1.0).collect()
+    }
+
+    /// One of that much room, with something in it.
+    fn sequence(score: ScoreMode, widths: Widths) -> Sequence<f64> {
+        let [steps, source_steps] = MOST;
+        let stale = |len| vec![f64::NAN; len];
+        let [queries, d_queries] = [(); 2].map(|()| stale(steps * widths.compared));
+        let [keys, d_keys] = [(); 2].map(|()| stale(source_steps * widths.compared));
+        let [d_values, transposed] = [(); 2].map(|()| stale(source_steps * widths.context));
+        let (contexts, term) = (stale(steps * widths.context), stale(widths.compared));
+        Sequence {
+            score,
+            widths,
+            queries,
+            d_queries,
+            keys,
+            d_keys,
+            d_values,
+            transposed,
+            contexts,
+            term,
         }
     }
 
-    /// The longest sequence fits into the buffers that are estimated.
+    /// What a sequence of so many steps comes to, forward and back: contexts, α, and the gradients of queries, keys,
+    /// values and scale.
+    fn run(sequence: &mut Sequence<f64>, [steps, source_steps]: [usize; 2]) -> Vec<Vec<f64>> {
+        let Widths { context, compared, .. } = sequence.widths;
+        let [queries, keys] = [steps, source_steps].map(|steps| steps * compared);
+        let (contexts, values) = (steps * context, numbers(source_steps * context, 3));
+        sequence.queries[..queries].copy_from_slice(&numbers(queries, 1));
+        sequence.keys[..keys].copy_from_slice(&numbers(keys, 2));
+        let (scale, mut d_scale) = (numbers(compared, 4), vec![0.0; compared]);
+        let [mut weights, mut d_scores] = [(); 2].map(|()| vec![f64::NAN; steps * source_steps]);
+        sequence.scores(&values, &scale, &mut weights);
+        softmax(&mut weights, source_steps);
+        sequence.attend(&values, &weights);
+        let mut all = vec![sequence.contexts[..contexts].to_vec()];
+        sequence.contexts[..contexts].copy_from_slice(&numbers(contexts, 5));
+        sequence.d_weights(&values, &mut d_scores);
+        softmax_gradient(&weights, &mut d_scores, source_steps);
+        sequence.backward((&values, &scale), &weights, &d_scores, &mut d_scale);
+        all.extend([weights, d_scale, sequence.d_queries[..queries].to_vec()]);
+        all.push(sequence.d_values[..source_steps * context].to_vec());
+        if sequence.score == ScoreMode::Additive {
+            all.push(sequence.d_keys[..keys].to_vec());
+        }
+        all
+    }
+
     #[test]
-    fn no_buffer_grows_in_a_step() {
-        let [steps, source_steps] = STEPS;
-        for (score, keys) in
-            [(ScoreMode::Dot, 4), (ScoreMode::General, 7), (ScoreMode::Additive, 7)]
+    fn what_a_longer_sequence_left_behind_changes_nothing() {
+        for (score, compared) in
+            [(ScoreMode::Dot, 4), (ScoreMode::General, 4), (ScoreMode::Additive, 3)]
         {
-            let layer = Attention { score, queries: 4, keys, source_steps: source_steps as i64 };
-            let node = Node {
-                name: "attention".to_owned(),
-                layer: layer.clone().into(),
-                reads: vec![Read::Outputs(1), Read::Outputs(0)],
-                start: Start::Zero,
-                steps: steps as i64,
-                along: Along::Target,
-                ragged: false,
-                outputs_read: true,
-                parts: 1,
-            };
-            let mut buffers = Buffers::new(&layer, &node, 1);
-            (0..layer.buffers(&node).len()).for_each(|_| drop(buffers.take::<f64>()));
-            let mut sequence = Sequence::<f64>::new(&layer, &mut buffers);
-            let before = sequence.capacities();
-            let (compared, width) = (sequence.compared, sequence.width);
-            let fill = |buffer: &mut Vec<f64>, numbers: usize| {
-                buffer.clear();
-                (0..numbers).for_each(|i| buffer.push(i as f64 / 10.0));
-            };
-            fill(&mut sequence.queries, steps * compared);
-            fill(&mut sequence.values, source_steps * width);
-            if score == ScoreMode::Additive {
-                fill(&mut sequence.keys, source_steps * compared);
+            let widths = Widths { context: 4, query: 4, compared };
+            let mut used = sequence(score, widths);
+            run(&mut used, MOST);
+            for steps in [[1, 7], [4, 1], [2, 3]] {
+                let again = run(&mut used, steps);
+                assert_eq!(again, run(&mut sequence(score, widths), steps), "{score:?}");
+                assert!(again.iter().flatten().all(|x| x.is_finite()), "{score:?}, {steps:?}");
             }
-            let scale = vec![0.5; if score == ScoreMode::Additive { compared } else { 0 }];
-            let mut weights = [0.0; STEPS[0] * STEPS[1]];
-            sequence.forward(&scale, &mut weights);
-            sequence.backward(&scale, &weights, &mut scale.clone());
-            assert_eq!(sequence.capacities(), before, "{score:?}");
         }
     }
 }

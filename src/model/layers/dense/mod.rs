@@ -4,6 +4,7 @@ pub mod fused;
 pub mod torch;
 
 use super::{Costs, Division, Exchange, Spec, Weight};
+use crate::kernels::blocks::Parts;
 use crate::model::Node;
 use crate::tensor::parameters::Init;
 
@@ -17,6 +18,19 @@ pub struct Dense {
     pub units: i64,
     /// What its outputs pass through.
     pub activation: Activation,
+}
+
+impl Dense {
+    /// The parts of its outputs: one where the loss reads them.
+    fn parts_of_outputs(&self, node: &Node) -> Parts {
+        self.parts(if node.outputs_read { node.parts } else { 1 })
+    }
+
+    /// How many terms of the outputs have a buffer: where these are in one part, they hold the first term
+    /// themselves.
+    fn terms(&self, node: &Node) -> usize {
+        if self.parts_of_outputs(node).count() > 1 { node.parts } else { node.parts - 1 }
+    }
 }
 
 /// What the outputs of a dense layer pass through.
@@ -59,16 +73,20 @@ impl Spec for Dense {
     }
 
     fn exchange(&self, node: &Node) -> Option<Exchange> {
-        // Its outputs, a sum of the parts' terms, have one part themselves, which only the loss can read.
+        // Outputs that the loss reads are one thread's; of others the other's half of the terms and of the gradient
+        // passes.
         let numbers = (node.steps * self.units) as f64;
-        (!node.outputs_read).then_some(Exchange { numbers, waits: 2.0 })
+        Some(Exchange { numbers, waits: if node.outputs_read { 4.0 } else { 2.0 } })
     }
 
     fn buffers(&self, node: &Node) -> Vec<i64> {
-        let outputs = node.steps * self.units;
-        // Where no layer reads the outputs, the loss replaces them by their gradient.
-        let mut all = vec![outputs, if node.outputs_read { outputs } else { 0 }];
-        all.extend(vec![outputs; node.parts - 1]);
+        let mut all = Vec::new();
+        for units in self.parts_of_outputs(node).ranges() {
+            let outputs = node.steps * units.len() as i64;
+            // Where no layer reads the outputs, the loss replaces them by their gradient.
+            all.extend([outputs, if node.outputs_read { outputs } else { 0 }]);
+        }
+        all.extend(vec![node.steps * self.units; self.terms(node)]);
         all
     }
 
