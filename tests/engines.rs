@@ -16,8 +16,8 @@ use rand_chacha::ChaCha8Rng;
 use seqlab::base::rng::{Purpose, Stream};
 use seqlab::config::presets;
 use seqlab::config::{
-    CheckpointEvery, Config, DecoderStart, Dtype, EngineChoice, Family, Feedback, GateActivation,
-    LearningRateSchedule, LossKind,
+    Attention, CheckpointEvery, Config, DecoderStart, Dtype, EngineChoice, Family, Feedback,
+    GateActivation, LearningRateSchedule, LossKind,
 };
 use seqlab::data::batch::{Batch, Lengths, Sequences};
 use seqlab::data::loader::{Batches, Prefetch};
@@ -498,14 +498,15 @@ fn several_blocks() -> impl Iterator<Item = Case> {
 
 #[test]
 fn every_family_can_be_computed_in_parts() {
-    let mut families: Vec<_> =
-        several_blocks().filter(|case| case.parts > 1).map(|case| case.config.family).collect();
-    families.dedup();
-    assert!(
-        [Family::Lstm, Family::RepeatVector, Family::TeacherForced]
-            .iter()
-            .all(|family| families.contains(family))
-    );
+    let in_parts: Vec<_> = several_blocks().filter(|case| case.parts > 1).collect();
+    let has = |of: &dyn Fn(&Config) -> bool| in_parts.iter().any(|case| of(&case.config));
+    for family in [Family::Lstm, Family::RepeatVector, Family::TeacherForced] {
+        assert!(has(&|config| config.family == family), "{family}");
+    }
+    for attention in [Attention::Dot, Attention::General, Attention::Additive] {
+        assert!(has(&|config| config.attention == attention), "{attention}");
+    }
+    assert!(has(&|config| config.attention != Attention::None && config.n_in_min.is_some()));
 }
 
 fn assert_same_bits(got: &[Left], expected: &[Left], what: &str) {
@@ -583,7 +584,12 @@ fn a_replica_is_bit_for_bit_what_it_is_alone() {
 #[test]
 fn rows_with_lengths_of_their_own_have_the_same_masks_on_both_engines() {
     let models = with_more_layers(&base(5, [5, 4])).into_iter();
-    for config in models.filter(|config| config.dropout > 0.0) {
+    let models = models.filter(|config| config.dropout > 0.0);
+    let attentions = [Attention::None, Attention::Dot, Attention::General, Attention::Additive];
+    let models = models
+        .flat_map(|config| attentions.map(|attention| Config { attention, ..config.clone() }));
+    for (number, config) in models.enumerate() {
+        let parts = 1 + number % 3;
         let config = Config {
             n_in_min: Some(1),
             n_out_min: Some(2),
@@ -596,14 +602,14 @@ fn rows_with_lengths_of_their_own_have_the_same_masks_on_both_engines() {
         };
         let engines = [EngineChoice::Fused, EngineChoice::Libtorch];
         let [fused, libtorch] =
-            engines.map(|engine| train(&Config { engine, ..config.clone() }, 1));
+            engines.map(|engine| train(&Config { engine, ..config.clone() }, parts));
         for (k, (fused, libtorch)) in fused.iter().zip(&libtorch).enumerate() {
             assert_eq!(fused.len(), libtorch.len());
             let far = fused
                 .iter()
                 .zip(libtorch)
                 .position(|(a, b)| (a - b).abs().total_cmp(&1e-10).is_gt());
-            assert_eq!(far, None, "{}, replica {k}", layers_of(&config));
+            assert_eq!(far, None, "{}, {parts} parts, replica {k}", layers_of(&config));
         }
     }
 }

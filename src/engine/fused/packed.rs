@@ -176,3 +176,66 @@ impl<F: Real> Packed<F> {
         Memory::of(&mut self.theta, slots, &mut self.gradient)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Attention, Config, presets};
+
+    /// Of a model whose dense layer reads the contexts of an attention beside the queries.
+    fn model(parts: usize) -> Model {
+        let reverse = presets::find("reverse").unwrap().config;
+        let sizes = Config { units: 9, vocab: 10, embedding: 5, ..reverse };
+        let config = Config { attention: Attention::Additive, bidirectional: true, ..sizes };
+        Model::new(&config).in_parts(parts)
+    }
+
+    /// Where its weights lie one after the other, and how many numbers they have.
+    fn flat(model: &Model) -> (ReplicaLayout, usize) {
+        let mut numbers = 0;
+        let mut layout = |weight: &Weight| {
+            let first = numbers;
+            numbers += weight.count() as usize;
+            WeightLayout { range: first..numbers, columns: weight.columns() }
+        };
+        let nodes = model.nodes.iter();
+        let nodes = nodes.map(|node| node.layer.spec().weights().iter().map(&mut layout).collect());
+        let parts = vec![nodes.collect()];
+        (ReplicaLayout { parts }, numbers)
+    }
+
+    #[test]
+    fn every_number_is_in_one_part() {
+        for parts in [2, 3, 4] {
+            let model = model(parts);
+            assert_eq!(model.parts(), parts);
+            let (layout, numbers) = flat(&model);
+            let packed = Packed::<f32>::new(&model, &[layout]);
+            let (mut there, mut here) = (vec![0; numbers], vec![0; packed.numbers]);
+            for (from, to) in packed.pieces.iter().flat_map(Piece::stretches) {
+                assert_eq!(from.len(), to.len());
+                there[from].iter_mut().for_each(|count| *count += 1);
+                here[to].iter_mut().for_each(|count| *count += 1);
+            }
+            assert_eq!(there, vec![1; numbers], "{parts} parts");
+            assert!(here.iter().all(|count| *count <= 1), "{parts} parts");
+        }
+    }
+
+    #[test]
+    fn a_dense_layer_has_the_rows_of_what_each_part_has_of_contexts_and_of_queries() {
+        let model = model(2);
+        let dense = model.nodes.iter().position(|node| node.name == "attention_output").unwrap();
+        let read = read_by(&model, dense);
+        // Of 18 columns each: forward and backward LSTM, and a decoder of as many.
+        assert_eq!(
+            (0..2).map(|part| read.both(part)).collect::<Vec<_>>(),
+            [[0..9, 18..27], [9..18, 27..36]]
+        );
+        let whole = WeightLayout { range: 100..100 + 36 * 18, columns: 18 };
+        let kernel = &model.nodes[dense].layer.spec().weights()[0];
+        let piece = Piece::new(kernel, &whole, (1, read), 0);
+        let rows: Vec<_> = piece.stretches().map(|(from, _)| (from.start - 100) / 18).collect();
+        assert_eq!(rows, (9..18).chain(27..36).collect::<Vec<_>>());
+    }
+}

@@ -119,6 +119,19 @@ mod tests {
         assert_eq!(by_units, 4.0 * numbers + waits * WAIT);
     }
 
+    /// Of a score each has a term and gives half of the sums, there and back; of what kernels multiply, half is the
+    /// other's, and so is half of each term of its gradient; and so it is with the layer behind.
+    #[test]
+    fn what_attention_passes_is_what_was_counted() {
+        let mut model = Model::new(&config("padded-echo-attention"));
+        model.nodes.retain(|node| node.name.starts_with("attention"));
+        let Passing { by_units, .. } = Passing::new(&model, 3.0, 8.0).unwrap();
+        let scores = 2.0 * 5.0 * 5.0;
+        let (kernels, dense) = (5.0 * 150.0 + 5.0 * 150.0, 5.0 * 150.0);
+        let waits = (3.0 + 3.0 + 1.0) + (2.0 + 2.0) + 1.0;
+        assert_eq!(by_units, 8.0 * 3.0 * (scores + kernels + dense) + waits * WAIT);
+    }
+
     #[test]
     fn neither_threads_nor_replicas_decide() {
         let one = config("partial-echo-4");

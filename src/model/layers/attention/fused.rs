@@ -2,14 +2,14 @@
 //! multiplied by their kernels, then attention is computed sequence by sequence.
 
 use std::iter::once;
-use std::ops::Range;
 
 use super::additive::Pairs;
-use super::sequence::Sequence;
+use super::part::{KEY_KERNEL, Part, QUERY_KERNEL, SCALE};
+use super::place::Place;
 use super::{Attention, ScoreMode, Widths, step};
 use crate::kernels::blocks::{Blocks, Parts};
 use crate::kernels::float::Real;
-use crate::kernels::product::{Matrix, Onto, Order, multiply};
+use crate::kernels::product::{Onto, Order, multiply};
 use crate::kernels::softmax::{softmax, softmax_gradient};
 use crate::kernels::thread_pool::ThreadPool;
 use crate::model::layers::pass::{
@@ -18,11 +18,6 @@ use crate::model::layers::pass::{
 };
 use crate::model::layers::rows::Rows;
 use crate::model::{Node, Read};
-
-/// The weight of queries, of general and of additive scores.
-const QUERY_KERNEL: usize = 0;
-const KEY_KERNEL: usize = 1;
-const SCALE: usize = 2;
 
 /// An attention from Tout steps over Tin steps of N rows.
 ///
@@ -61,25 +56,6 @@ pub struct AttentionPass<F> {
     goes_on: bool,
 }
 
-/// What a part has of an attention.
-struct Part<F> {
-    score: ScoreMode,
-    widths: Widths,
-    /// `(Tout, N, C + Q)`: its columns of the contexts, and of the decoder's outputs.
-    outputs: Vec<F>,
-    /// `(Tout, N, W)`: queries as they are compared, after `backward` their gradient.
-    queries: Vec<F>,
-    /// `(Tin, N, W)`: keys of additive scores, after `backward` their gradient.
-    keys: Vec<F>,
-    /// `(N, W)`: the gradient of the scale of additive scores.
-    d_scale: Vec<F>,
-    /// `(N, Tin, C)`: its columns of the encoder's outputs, sequence by sequence.
-    values: Vec<F>,
-    /// `(Tout, N, Hd)` and `(Tin, N, He)`: of several parts, its terms of the gradients of what kernels multiply.
-    d_read: [Vec<F>; 2],
-    sequence: Sequence<F>,
-}
-
 /// The pass of `layer` for `rows` rows.
 pub fn pass<F: Real>(
     layer: &Attention,
@@ -94,20 +70,15 @@ pub fn pass<F: Real>(
         }
     };
     let (score, widths) = (layer.score, layer.widths(node.parts));
-    let (mut all, mut gradients) = (Vec::new(), Vec::new());
+    let (mut parts, mut gradients) = (Vec::new(), Vec::new());
     for &widths in &widths {
-        let [outputs, d_outputs, queries, keys, d_scale, values, d_decoder, d_encoder] =
-            [(); 8].map(|()| buffers.take());
-        let outputs_gradient = GradientSum::new(d_outputs);
-        gradients.push(Gradient { outputs: outputs_gradient, ..Gradient::default() });
-        all.push((widths, outputs, queries, keys, d_scale, values, [d_decoder, d_encoder]));
+        parts.push(Part::new(score, widths, buffers));
+        let outputs = GradientSum::new(buffers.take());
+        gradients.push(Gradient { outputs, ..Gradient::default() });
     }
     let (weights, d_scores) = (buffers.take(), buffers.take());
     let terms = (1..node.parts).map(|_| buffers.take()).collect();
-    let part = |(widths, outputs, queries, keys, d_scale, values, d_read)| {
-        let sequence = Sequence::new(score, widths, buffers);
-        Part { score, widths, outputs, queries, keys, d_scale, values, d_read, sequence }
-    };
+    parts.iter_mut().for_each(|part| part.sequence.take(buffers));
     AttentionPass {
         score,
         decoder: of(&node.reads[0]),
@@ -115,179 +86,13 @@ pub fn pass<F: Real>(
         widths: [layer.queries, layer.keys].map(|width| width as usize),
         most: [node.steps, layer.source_steps].map(|steps| steps as usize),
         totals: [0; 2],
-        parts: all.into_iter().map(part).collect(),
+        parts,
         gradients,
         weights,
         d_scores,
         terms,
         places: Vec::new(),
         goes_on: false,
-    }
-}
-
-/// A sequence of a block.
-#[derive(Clone, Copy)]
-struct At<'a> {
-    rows: &'a Rows,
-    /// Its row of the target.
-    row: usize,
-    /// Tout and Tin, of the longest sequences.
-    most: [usize; 2],
-    /// Its own.
-    steps: [usize; 2],
-}
-
-impl<'a> At<'a> {
-    fn new(rows: &'a Rows, row: usize, most: [usize; 2]) -> Self {
-        let steps = [rows.target.length(row), rows.source.length(rows.source_row[row])];
-        Self { rows, row, most, steps }
-    }
-
-    /// Every sequence of `rows`.
-    fn all(rows: &'a Rows, most: [usize; 2]) -> impl Iterator<Item = Self> {
-        (0..rows.target.rows()).map(move |row| Self::new(rows, row, most))
-    }
-
-    /// Where its steps are among those of the decoder.
-    fn target(self) -> impl Iterator<Item = usize> + use<'a> {
-        self.rows.target.places(self.row)
-    }
-
-    /// Where its steps are among those of the encoder.
-    fn source(self) -> impl Iterator<Item = usize> + use<'a> {
-        self.rows.source.places(self.rows.source_row[self.row])
-    }
-
-    /// Where its numbers are among those of all pairs of steps.
-    fn pairs(self) -> Range<usize> {
-        let ([steps, source_steps], first) = (self.steps, self.row * self.most[0] * self.most[1]);
-        first..first + steps * source_steps
-    }
-
-    /// Where its values are, of `width` numbers.
-    fn values(self, width: usize) -> Range<usize> {
-        let first = self.row * self.most[1] * width;
-        first..first + self.steps[1] * width
-    }
-}
-
-impl<F: Real> Part<F> {
-    /// Makes what is compared of the outputs of the decoder and, with `keys_too`, of the encoder, as part
-    /// `number`.
-    fn project(
-        &mut self,
-        number: usize,
-        [decoder, encoder]: [Blocks<'_, F>; 2],
-        weights: &Weights<'_, F>,
-        keys_too: bool,
-    ) {
-        let compared = self.widths.compared;
-        let kernel = |weight| weights.matrix(weight, compared);
-        let queries = &mut self.queries[..decoder.rows() * compared];
-        match self.score {
-            ScoreMode::Dot => queries.copy_from_slice(decoder.block(number).whole()),
-            ScoreMode::General | ScoreMode::Additive => {
-                decoder.multiply(kernel(QUERY_KERNEL), queries, Onto::Nothing, Order::Up);
-            }
-        }
-        if self.score == ScoreMode::Additive && keys_too {
-            let keys = &mut self.keys[..encoder.rows() * compared];
-            encoder.multiply(kernel(KEY_KERNEL), keys, Onto::Nothing, Order::Up);
-        }
-    }
-
-    /// Copies what the sequence compares side by side.
-    fn gather(&mut self, at: At<'_>) {
-        let (width, sequence) = (self.widths.compared, &mut self.sequence);
-        copy_rows(&self.queries, [width; 2], at.target(), &mut sequence.queries);
-        if self.score == ScoreMode::Additive {
-            copy_rows(&self.keys, [width; 2], at.source(), &mut sequence.keys);
-        }
-    }
-
-    /// Computes the term of the scores of a sequence, whose values are among the encoder's outputs `encoder`.
-    fn scores(&mut self, at: At<'_>, encoder: &[F], scale: &[F], scores: &mut [F]) {
-        self.gather(at);
-        let width = self.widths.context;
-        let values = &mut self.values[at.values(width)];
-        copy_rows(encoder, [width; 2], at.source(), values);
-        self.sequence.scores(values, scale, scores);
-    }
-
-    /// Computes the contexts of a sequence.
-    fn attend(&mut self, at: At<'_>, weights: &[F]) {
-        let (width, stride) = (self.widths.context, self.widths.outputs());
-        self.sequence.attend(&self.values[at.values(width)], weights);
-        for (place, context) in at.target().zip(self.sequence.contexts.chunks_exact(width)) {
-            self.outputs[place * stride..][..width].copy_from_slice(context);
-        }
-    }
-
-    /// Copies the outputs of the decoder to those behind the contexts.
-    fn put_queries(&mut self, decoder: &[F]) {
-        let (width, stride) = (self.widths.context, self.widths.outputs());
-        let outputs = self.outputs.chunks_exact_mut(stride);
-        for (output, query) in outputs.zip(decoder.chunks_exact(self.widths.query)) {
-            output[width..].copy_from_slice(query);
-        }
-    }
-
-    /// Computes the term of the gradient of a sequence's α from that of the outputs.
-    fn d_weights(&mut self, at: At<'_>, d_outputs: &[F], d_weights: &mut [F]) {
-        let (width, stride) = (self.widths.context, self.widths.outputs());
-        copy_rows(d_outputs, [stride, width], at.target(), &mut self.sequence.contexts);
-        self.sequence.d_weights(&self.values[at.values(width)], d_weights);
-    }
-
-    /// Computes the gradients of what a sequence compares and reads from that of the outputs and from
-    /// `scores`, α and the gradient of the scores; adds that of the encoder's outputs to `d_encoder`, or
-    /// overwrites it.
-    fn backward(
-        &mut self,
-        at: At<'_>,
-        d_outputs: &[F],
-        scores: [&[F]; 2],
-        scale: &[F],
-        (d_encoder, onto): (&mut [F], Onto),
-    ) {
-        self.gather(at);
-        let Widths { context, compared, .. } = self.widths;
-        let stride = self.widths.outputs();
-        let Self { sequence: own, d_scale, values, .. } = self;
-        copy_rows(d_outputs, [stride, context], at.target(), &mut own.contexts);
-        let d_scale = &mut d_scale[at.row * scale.len()..][..scale.len()];
-        let [weights, d_scores] = scores.map(|numbers| &numbers[at.pairs()]);
-        own.backward((&values[at.values(context)], scale), weights, d_scores, d_scale);
-        put_rows(&own.d_queries, compared, at.target(), &mut self.queries, Onto::Nothing);
-        if self.score == ScoreMode::Additive {
-            put_rows(&own.d_keys, compared, at.source(), &mut self.keys, Onto::Nothing);
-        }
-        put_rows(&own.d_values, context, at.source(), d_encoder, onto);
-    }
-
-    /// The gradient of what kernel number `kernel` makes of `total` rows, `(total, W)`.
-    fn d_compared(&self, kernel: usize, total: usize) -> Matrix<'_, F> {
-        let d_compared = if kernel == QUERY_KERNEL { &self.queries } else { &self.keys };
-        let compared = self.widths.compared;
-        Matrix::new(&d_compared[..total * compared], compared)
-    }
-
-    /// Computes the terms of the gradients of what kernels multiply: `totals` vectors of `widths` numbers.
-    fn differentiate_multiplied(
-        &mut self,
-        weights: &Weights<'_, F>,
-        widths: [usize; 2],
-        totals: [usize; 2],
-    ) {
-        for kernel in 0..self.score.kernels() {
-            let (width, total) = (widths[kernel], totals[kernel]);
-            let mut term = std::mem::take(&mut self.d_read[kernel]);
-            let (d_compared, transposed) =
-                (self.d_compared(kernel, total), weights.transposed(kernel, width));
-            let out = &mut term[..total * width];
-            multiply(d_compared, transposed, out, Onto::Nothing, Order::Up);
-            self.d_read[kernel] = term;
-        }
     }
 }
 
@@ -307,7 +112,7 @@ impl<F: Real> AttentionPass<F> {
             gradient.outputs.resize(decoder.rows() * part.widths.outputs());
             let (weights, values) = (weights(number), encoder.block(number).whole());
             part.project(number, reads, &weights, true);
-            for at in At::all(rows, most) {
+            for at in Place::all(rows, most) {
                 part.scores(at, values, weights.values[SCALE], &mut scores[at.pairs()]);
             }
             part.put_queries(decoder.block(number).whole());
@@ -315,7 +120,7 @@ impl<F: Real> AttentionPass<F> {
         add_terms(sums, terms, (rows, most), team, |at, scores| softmax(scores, at.steps[1]));
         let sums = &*sums;
         team.each_part(parts.iter_mut(), |_, part| {
-            At::all(rows, most).for_each(|at| part.attend(at, &sums[at.pairs()]));
+            Place::all(rows, most).for_each(|at| part.attend(at, &sums[at.pairs()]));
         });
     }
 
@@ -325,7 +130,7 @@ impl<F: Real> AttentionPass<F> {
         let ([decoder, encoder], scale) = (reads.map(|read| read.whole()), weights.values[SCALE]);
         part.project(0, reads, weights, false);
         let Widths { context, compared, .. } = part.widths;
-        for at in At::all(rows, most) {
+        for at in Place::all(rows, most) {
             let weights = &mut self.weights[at.pairs()];
             self.places.clear();
             self.places.extend(at.source());
@@ -355,7 +160,7 @@ impl<F: Real> AttentionPass<F> {
         let d_weights = each_term(d_scores, terms);
         team.each_part(own.zip(d_weights), |_, ((part, gradient), d_weights)| {
             let d_outputs = gradient.outputs.or_zeros();
-            for at in At::all(rows, most) {
+            for at in Place::all(rows, most) {
                 part.d_weights(at, d_outputs, &mut d_weights[at.pairs()]);
             }
         });
@@ -382,7 +187,7 @@ impl<F: Real> AttentionPass<F> {
             let (d_outputs, scale) = (&own.outputs.values[..], weights.values[SCALE]);
             part.d_scale.fill(F::default());
             let (d_encoder, onto) = encoder.onto();
-            for at in At::all(rows, most) {
+            for at in Place::all(rows, most) {
                 part.backward(at, d_outputs, [sums, d_scores], scale, (&mut *d_encoder, onto));
             }
             let Widths { context, query, .. } = part.widths;
@@ -452,13 +257,13 @@ fn add_terms<F: Real>(
     others: &[Vec<F>],
     (rows, most): (&Rows, [usize; 2]),
     team: &ThreadPool,
-    finish: impl Fn(At<'_>, &mut [F]) + Sync,
+    finish: impl Fn(Place<'_>, &mut [F]) + Sync,
 ) {
     let (all, pairs) = (rows.target.rows(), most[0] * most[1]);
     let each = all.div_ceil(1 + others.len()).max(1);
     team.each_part(sums[..all * pairs].chunks_mut(each * pairs), |share, sums| {
         for (number, sums) in sums.chunks_exact_mut(pairs).enumerate() {
-            let at = At::new(rows, share * each + number, most);
+            let at = Place::new(rows, share * each + number, most);
             let own = at.pairs();
             let sums = &mut sums[..own.len()];
             others.iter().for_each(|term| put(&term[own.clone()], sums, Onto::Sum));
@@ -519,30 +324,5 @@ impl<F: Real> Pass<F> for AttentionPass<F> {
 
     fn begin(&mut self, begin: Begin) {
         self.goes_on = begin == Begin::Carried;
-    }
-}
-
-/// Copies the rows at `places`, the first `width` of `stride` numbers each, to the beginning of `to`.
-fn copy_rows<F: Real>(
-    from: &[F],
-    [stride, width]: [usize; 2],
-    places: impl Iterator<Item = usize>,
-    to: &mut [F],
-) {
-    for (to, place) in to.chunks_exact_mut(width).zip(places) {
-        to.copy_from_slice(&from[place * stride..][..width]);
-    }
-}
-
-/// Writes or adds the rows of `from` to those at `places`, all of `width` numbers.
-fn put_rows<F: Real>(
-    from: &[F],
-    width: usize,
-    places: impl Iterator<Item = usize>,
-    to: &mut [F],
-    onto: Onto,
-) {
-    for (row, place) in from.chunks_exact(width).zip(places) {
-        put(row, &mut to[place * width..][..width], onto);
     }
 }

@@ -2,6 +2,8 @@
 
 mod additive;
 pub mod fused;
+mod part;
+mod place;
 mod sequence;
 mod step;
 pub mod torch;
@@ -165,10 +167,9 @@ impl Spec for Attention {
         for widths in self.widths(node.parts) {
             let keys_compared = widths.keys(self.score) as i64;
             let outputs = steps * widths.outputs() as i64;
-            all.extend([outputs, outputs]);
-            all.extend([steps * widths.compared as i64, source_steps * keys_compared]);
+            all.extend([outputs, steps * widths.compared as i64, source_steps * keys_compared]);
             all.extend([keys_compared, source_steps * widths.context as i64]);
-            all.extend([several * steps * queries, several * source_steps * keys]);
+            all.extend([several * steps * queries, several * source_steps * keys, outputs]);
         }
         all.extend(vec![steps * source_steps; 1 + node.parts]);
         all

@@ -33,10 +33,10 @@ pub struct Sequence<F> {
 }
 
 impl<F: Real> Sequence<F> {
-    /// Buffers for the longest sequence.
-    pub fn new(score: ScoreMode, widths: Widths, buffers: &mut Buffers) -> Self {
-        let [queries, d_queries, keys, d_keys] = [(); 4].map(|()| buffers.take());
-        let [d_values, transposed, contexts, term] = [(); 4].map(|()| buffers.take());
+    /// That of a part of so many columns, without its buffers.
+    pub fn new(score: ScoreMode, widths: Widths) -> Self {
+        let [queries, d_queries, keys, d_keys] = [const { Vec::new() }; 4];
+        let [d_values, transposed, contexts, term] = [const { Vec::new() }; 4];
         Self {
             score,
             widths,
@@ -49,6 +49,14 @@ impl<F: Real> Sequence<F> {
             contexts,
             term,
         }
+    }
+
+    /// Takes its buffers.
+    pub fn take(&mut self, buffers: &mut Buffers) {
+        let Self { queries, d_queries, keys, d_keys, .. } = self;
+        let Self { d_values, transposed, contexts, term, .. } = self;
+        let all = [queries, d_queries, keys, d_keys, d_values, transposed, contexts, term];
+        all.into_iter().for_each(|buffer| *buffer = buffers.take());
     }
 
     /// Computes the part's term of the scores `(Tout, Tin)`; `scale` is that of additive ones.
@@ -150,22 +158,18 @@ mod tests {
     /// One of that much room, with something in it.
     fn sequence(score: ScoreMode, widths: Widths) -> Sequence<f64> {
         let [steps, source_steps] = MOST;
+        let Widths { context, compared, .. } = widths;
         let stale = |len| vec![f64::NAN; len];
-        let [queries, d_queries] = [(); 2].map(|()| stale(steps * widths.compared));
-        let [keys, d_keys] = [(); 2].map(|()| stale(source_steps * widths.compared));
-        let [d_values, transposed] = [(); 2].map(|()| stale(source_steps * widths.context));
-        let (contexts, term) = (stale(steps * widths.context), stale(widths.compared));
         Sequence {
-            score,
-            widths,
-            queries,
-            d_queries,
-            keys,
-            d_keys,
-            d_values,
-            transposed,
-            contexts,
-            term,
+            queries: stale(steps * compared),
+            d_queries: stale(steps * compared),
+            keys: stale(source_steps * compared),
+            d_keys: stale(source_steps * compared),
+            d_values: stale(source_steps * context),
+            transposed: stale(source_steps * context),
+            contexts: stale(steps * context),
+            term: stale(compared),
+            ..Sequence::new(score, widths)
         }
     }
 
