@@ -18,6 +18,7 @@ pub const SCALE: usize = 2;
 /// What a part has of an attention.
 pub struct Part<F> {
     score: ScoreMode,
+    /// C, Q and W.
     pub widths: Widths,
     /// `(Tout, N, C + Q)`: its columns of the contexts, and of the decoder's outputs.
     pub outputs: Vec<F>,
@@ -31,6 +32,7 @@ pub struct Part<F> {
     values: Vec<F>,
     /// `(Tout, N, Hd)` and `(Tin, N, He)`: of several parts, its terms of the gradients of what kernels multiply.
     pub d_read: [Vec<F>; 2],
+    /// Of one sequence after the other.
     pub sequence: Sequence<F>,
 }
 
@@ -139,8 +141,7 @@ impl<F: Real> Part<F> {
     /// The gradient of what kernel number `kernel` makes of `total` rows, `(total, W)`.
     pub fn d_compared(&self, kernel: usize, total: usize) -> Matrix<'_, F> {
         let d_compared = if kernel == QUERY_KERNEL { &self.queries } else { &self.keys };
-        let compared = self.widths.compared;
-        Matrix::new(&d_compared[..total * compared], compared)
+        first_rows(d_compared, self.widths.compared, total)
     }
 
     /// Computes the terms of the gradients of what kernels multiply: `totals` vectors of `widths` numbers.
@@ -150,16 +151,21 @@ impl<F: Real> Part<F> {
         widths: [usize; 2],
         totals: [usize; 2],
     ) {
-        for kernel in 0..self.score.kernels() {
-            let (width, total) = (widths[kernel], totals[kernel]);
-            let mut term = std::mem::take(&mut self.d_read[kernel]);
-            let (d_compared, transposed) =
-                (self.d_compared(kernel, total), weights.transposed(kernel, width));
-            let out = &mut term[..total * width];
-            multiply(d_compared, transposed, out, Onto::Nothing, Order::Up);
-            self.d_read[kernel] = term;
+        let Self { score, widths: own, queries, keys, d_read, .. } = self;
+        let all = d_read.iter_mut().zip([queries, keys]).zip(widths).zip(totals);
+        for (kernel, (((term, d_compared), width), total)) in all.enumerate().take(score.kernels())
+        {
+            let d_compared = first_rows(d_compared, own.compared, total);
+            let (transposed, term) =
+                (weights.transposed(kernel, width), &mut term[..total * width]);
+            multiply(d_compared, transposed, term, Onto::Nothing, Order::Up);
         }
     }
+}
+
+/// The first `total` rows, of `width` numbers.
+fn first_rows<F>(numbers: &[F], width: usize, total: usize) -> Matrix<'_, F> {
+    Matrix::new(&numbers[..total * width], width)
 }
 
 /// Copies the rows at `places`, the first `width` of `stride` numbers each, to the beginning of `to`.
