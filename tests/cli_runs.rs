@@ -959,8 +959,24 @@ fn doctor_finds_this_machine_fit() {
     let libtorch = printed.lines().find(|line| line.starts_with("libtorch ")).unwrap();
     assert!(libtorch.contains(" 2.13.0, "), "{printed}");
     assert!(printed.contains("cpu       ok: ") && !printed.contains("FAILED"), "{printed}");
-    for line in ["threads ", "cuda "] {
+    for line in ["threads ", "cores ", "cuda "] {
         assert!(printed.contains(&format!("\n{line}")), "{printed}");
+    }
+    let several = seqlab::tensor::device::cores() > 1;
+    assert_eq!(printed.contains("a cache line passes in "), several, "{printed}");
+}
+
+#[test]
+fn doctor_s_json_has_what_two_threads_get() {
+    let found: Value = serde_json::from_str(&Lab::new().run("doctor --json")).unwrap();
+    let cores = seqlab::tensor::device::cores();
+    assert_eq!(found["cores"], cores);
+    if cores == 1 {
+        assert!(found["two_threads"].is_null(), "{found}");
+        return;
+    }
+    for number in ["slowdown", "cache_line_ns", "job_ns"] {
+        assert!(found["two_threads"][number].as_f64().unwrap() > 0.0, "{found}");
     }
 }
 

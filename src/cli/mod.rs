@@ -76,8 +76,8 @@ enum Action {
     Import(ImportArgs),
     /// Show a model's layers, Keras-layout shapes and parameter counts
     Summary(SummaryArgs),
-    /// Check libtorch, CUDA, cuDNN and threads; each failure comes with its fix
-    Doctor,
+    /// Check libtorch, CUDA, cuDNN, threads and cores; each failure comes with its fix
+    Doctor(DoctorArgs),
     /// Print what has a shell complete commands and flags
     Completions(CompletionsArgs),
     /// Write a manual page for each command
@@ -152,6 +152,13 @@ struct ManArgs {
     /// Directory to write, such as man1 in a folder of MANPATH
     #[arg(value_name = "DIR")]
     out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct DoctorArgs {
+    /// Measure what two threads get of the processor, print that as JSON, and check nothing
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -602,7 +609,8 @@ impl Action {
                 };
                 write!(out, "{text}")?
             }
-            Self::Doctor => return commands::doctor(out),
+            Self::Doctor(DoctorArgs { json: true }) => commands::doctor_json(out)?,
+            Self::Doctor(DoctorArgs { json: false }) => return commands::doctor(out),
             Self::Export(args) => commands::export(&args.what()?, out)?,
             Self::Import(args) => commands::import(&args.what()?, out)?,
             Self::Completions(CompletionsArgs { shell }) => {

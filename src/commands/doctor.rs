@@ -4,11 +4,13 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail, ensure};
+use serde_json::json;
 use tch::{Cuda, Tensor};
 
 use crate::base::error::FAILURE;
 use crate::base::versions;
 use crate::config::{DeviceChoice, GateActivation};
+use crate::kernels::two_threads::TwoThreads;
 use crate::model::layers::dropout::Dropout;
 use crate::model::layers::lstm::{InputKind, Lstm};
 use crate::model::layers::twin::Input;
@@ -33,8 +35,9 @@ pub fn doctor(out: &mut dyn Write) -> Result<ExitCode> {
         yes(device::has_cuda()),
         yes(device::tf32()),
     )?;
-    let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
+    let cores = device::cores();
     writeln!(out, "threads   {cores} usable, {} by libtorch's default", tch::get_num_threads())?;
+    writeln!(out, "cores     {}", told(TwoThreads::measure()))?;
 
     let mut healthy = true;
     let reference = lstm_gradient(DeviceChoice::Cpu);
@@ -80,6 +83,33 @@ pub fn doctor(out: &mut dyn Write) -> Result<ExitCode> {
     Ok(status(healthy))
 }
 
+/// Prints what two threads get of the processor to `out`, as JSON: `null` where there is one core.
+///
+/// # Errors
+/// If `out` cannot be written.
+pub fn doctor_json(out: &mut dyn Write) -> Result<()> {
+    let two_threads = TwoThreads::measure().map(|found| {
+        let TwoThreads { slowdown, cache_line_ns, job_ns } = found;
+        json!({"slowdown": slowdown, "cache_line_ns": cache_line_ns, "job_ns": job_ns})
+    });
+    let found = json!({"cores": device::cores(), "two_threads": two_threads});
+    writeln!(out, "{found:#}")?;
+    Ok(())
+}
+
+/// What two threads get of the processor, in words.
+fn told(found: Option<TwoThreads>) -> String {
+    let Some(TwoThreads { slowdown, cache_line_ns, job_ns }) = found else {
+        return "one, or no second thread allowed: nothing to measure between two".to_owned();
+    };
+    format!(
+        "two loops at once take {slowdown:.2} of the time of one (1: a core each, 2: one core for both)\n\
+         {:10}a cache line passes in {cache_line_ns:.0} ns (150 and more with a core each: no common cache), \
+         a job of an item each takes {job_ns:.0} ns",
+        ""
+    )
+}
+
 fn status(healthy: bool) -> ExitCode {
     if healthy { ExitCode::SUCCESS } else { ExitCode::from(FAILURE) }
 }
@@ -123,6 +153,17 @@ fn finite(gradient: Vec<f64>) -> Result<Vec<f64>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_two_threads_get_is_told_with_its_numbers() {
+        let found = TwoThreads { slowdown: 1.234, cache_line_ns: 61.7, job_ns: 852.4 };
+        let lines = told(Some(found));
+        for part in [" take 1.23 of the time of one ", " passes in 62 ns ", " each takes 852 ns"] {
+            assert!(lines.contains(part), "{lines}");
+        }
+        assert_eq!(lines.lines().count(), 2);
+        assert!(told(None).starts_with("one: "));
+    }
 
     #[test]
     fn a_gradient_that_is_no_number_is_no_good_health() {

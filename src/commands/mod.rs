@@ -27,7 +27,7 @@ mod workers;
 
 pub use data::data;
 pub use decoding::{Decoding, WIDEST};
-pub use doctor::doctor;
+pub use doctor::{doctor, doctor_json};
 pub use evaluate::{Evaluate, evaluate};
 pub use export::{Export, ExportFormat, ModelFormat, export};
 pub use html::{Html, html};
