@@ -12,6 +12,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 SEQLAB = "seqlab"
+MACHINE = "machine"  # what is measured of it stands beside the contestants
 KERAS = ["keras-tensorflow", "keras-jax"]
 PYTORCH = ["pytorch", "pytorch-compiled"]
 PEERS = [*KERAS, *PYTORCH, "jax"]
@@ -89,6 +90,11 @@ class Bench:
             raise self.died(process)
         scale = 1 << 20 if sys.platform == "darwin" else 1 << 10
         return output, wall, usage.ru_maxrss / scale
+
+    def two_threads(self):
+        """What two threads get of the processor, by `seqlab doctor`; None where there is one core."""
+        output, _, _ = self.finish(self.spawn([self.seqlab, "doctor", "--json"]))
+        return json.loads(output)["two_threads"]
 
     def died(self, process):
         process.log.seek(0)

@@ -4,12 +4,13 @@ import csv
 import json
 import statistics
 import sys
+import time
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
 import pairs as grown
-from contestants import HERE, KERAS, PAIRS_PEERS, PEERS, SEQLAB, Failure, Peer, Seqlab
+from contestants import HERE, KERAS, MACHINE, PAIRS_PEERS, PEERS, SEQLAB, Failure, Peer, Seqlab
 from experiments import ALL, ECHO, REVERSE_32
 from report import PIECES
 
@@ -17,6 +18,13 @@ TENTHS = range(10)
 CHECK_REPLICAS = 8
 REPLICAS = [1, 4, 16, 64]
 PAIRS_REPLICAS = 10
+SETTLED = 0.5  # s until the threads of a peer no longer spin for more work
+# What `seqlab doctor --json` has of two threads, by metric and unit.
+TWO_THREADS = {
+    ("slowdown", ""): "slowdown",
+    ("cache line", "ns"): "cache_line_ns",
+    ("an item each", "ns"): "job_ns",
+}
 GROWTH = {
     "B": ("--batch-size", [8, 16, 32, 64, 128, 256]),
     "T": ("--n-in", [6, 12, 24, 48, 96]),
@@ -58,14 +66,31 @@ def check(bench, experiment, peers, replicas=1):
                 )
 
 
-def alternate(bench, contestants, rounds, record):
-    """Warms everyone up, then gives each a block a round; who begins moves on every round."""
+def alternate(bench, contestants, rounds, record, observe=lambda round_: None):
+    """Warms everyone up, then gives each a block a round; who begins moves on every round.
+
+    Calls `observe` with 0 before the first round, and with its number after each."""
     for contestant in contestants:
         contestant.warm()
+    observe(0)
     for round_ in range(rounds):
         first = round_ % len(contestants)
         for contestant in contestants[first:] + contestants[:first]:
             record(contestant, round_ + 1, contestant.block())
+        observe(round_ + 1)
+
+
+def observer(bench, group, experiment, replicas=1):
+    """Adds what two threads get of the processor, from which the report has the state of each round."""
+
+    def observe(round_):
+        time.sleep(SETTLED)
+        found = bench.two_threads() or {}
+        for (metric, unit), key in TWO_THREADS.items():
+            if key in found:
+                bench.add(group, experiment.name, replicas, MACHINE, round_, metric, found[key], unit)
+
+    return observe
 
 
 def steps(bench):
@@ -77,7 +102,8 @@ def steps(bench):
         def record(contestant, round_, ms):
             bench.add("steps", experiment.name, 1, contestant.contestant, round_, "step", ms, "ms")
 
-        alternate(bench, [Seqlab(bench, experiment), *peers], bench.rounds, record)
+        observe = observer(bench, "steps", experiment)
+        alternate(bench, [Seqlab(bench, experiment), *peers], bench.rounds, record, observe)
         for peer in peers:
             peer.close()
 
@@ -94,7 +120,9 @@ def replicas(bench):
                 name, value = contestant.contestant, ms / count
                 bench.add("replicas", experiment.name, count, name, round_, "step", value, "ms")
 
-            alternate(bench, [Seqlab(bench, experiment, count), peer], bench.rounds, record)
+            observe = observer(bench, "replicas", experiment, count)
+            contestants = [Seqlab(bench, experiment, count), peer]
+            alternate(bench, contestants, bench.rounds, record, observe)
             peer.close()
 
 
@@ -114,7 +142,8 @@ def pairs(bench):
             name, count = contestant.contestant, contestant.replicas
             bench.add("pairs", experiment.name, count, name, round_, "step", ms / count, "ms")
 
-        alternate(bench, contestants, bench.rounds, record)
+        observe = observer(bench, "pairs", experiment)
+        alternate(bench, contestants, bench.rounds, record, observe)
         for peer in peers:
             peer.close()
 
@@ -193,7 +222,7 @@ def peak(bench):
     for round_ in range(1, bench.rounds + 1):
         command = [sys.executable, HERE / "peak.py", bench.threads, bench.device]
         output, _, _ = bench.finish(bench.spawn(command, bench.environment("pytorch")))
-        bench.add("peak", "product", 1, "machine", round_, "speed", float(output), "GFLOP/s")
+        bench.add("peak", "product", 1, MACHINE, round_, "speed", float(output), "GFLOP/s")
     for experiment in ALL:
         mflop = experiment.flops() / 1e6
         bench.add("peak", experiment.name, 1, SEQLAB, 1, "products of a step", mflop, "MFLOP")

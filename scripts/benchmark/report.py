@@ -8,11 +8,11 @@ import json
 import math
 import statistics
 import sys
-from collections import namedtuple
+from collections import Counter, namedtuple
 from pathlib import Path
 
 import pairs as grown
-from contestants import KERAS, PAIRS_PEERS, PEERS, PYTORCH, SEQLAB
+from contestants import KERAS, MACHINE, PAIRS_PEERS, PEERS, PYTORCH, SEQLAB
 from experiments import ALL
 
 COLUMNS = ["group", "experiment", "replicas", "contestant", "round", "metric", "value", "unit"]
@@ -41,6 +41,19 @@ TEAMS = [SEQLAB, "rayon"]
 # A fit to measured times is never exactly 1.
 EXPONENT = 1.05
 
+# Two loops at once take as long as one, give or take the clock, where each has a core, and 1.5 times as
+# long where they share two with a third: beyond this, much of a core is others'.
+BUSY = 1.2
+# ns in which a cache line passes from one thread to another. On an AMD EPYC it takes some tens where the
+# cores share a cache and 150 and more where they do not; on an Intel Xeon, which has one for all, 60 to 65.
+APART = 100
+STATES = {
+    "shared": "two cores with a common cache",
+    "apart": "two cores without",
+    "busy": "other programs had a part of the cores",
+    "changed": "one of these before the round, and another after it",
+}
+
 Bar = namedtuple("Bar", "text measured limit unit")
 
 
@@ -56,10 +69,11 @@ class Results:
     """The rows, by what they are about."""
 
     def __init__(self, rows):
-        self.values = {}
-        for group, experiment, replicas, contestant, _, metric, value, _ in rows:
+        self.values, self.rounds = {}, {}
+        for group, experiment, replicas, contestant, round_, metric, value, _ in rows:
             key = group, experiment, int(replicas), contestant, metric
             self.values.setdefault(key, []).append(float(value))
+            self.rounds.setdefault(key, []).append(int(round_))
 
     def all(self, group, experiment, contestant, metric, replicas=1):
         return self.values.get((group, experiment, replicas, contestant, metric), [])
@@ -67,6 +81,24 @@ class Results:
     def median(self, *key, **more):
         values = self.all(*key, **more)
         return statistics.median(values) if values else None
+
+    def by_round(self, *key):
+        """The rounds in which it was measured, each with its value."""
+        return dict(zip(self.rounds.get(key, []), self.values.get(key, [])))
+
+    def states(self, group, experiment, replicas=1):
+        """The rounds before and after which two threads were measured, each with its state."""
+        key = group, experiment, replicas, MACHINE
+        slowdowns, lines = (self.by_round(*key, metric) for metric in ("slowdown", "cache line"))
+        states = {round_: state_of(slowdowns[round_], lines[round_]) for round_ in slowdowns}
+        rounds = (round_ for round_ in states if round_ - 1 in states)
+        return {round_: of_round(states[round_ - 1], states[round_]) for round_ in rounds}
+
+    def in_state(self, state, experiment, contestant):
+        """ms a step in the rounds of that state."""
+        states = self.states("steps", experiment)
+        times = self.by_round("steps", experiment, 1, contestant, "step")
+        return [ms for round_, ms in times.items() if states.get(round_) == state]
 
     def has(self, group):
         return any(key[0] == group for key in self.values)
@@ -80,6 +112,17 @@ class Results:
         """`(value, ms a step)` of the growth in one size."""
         keys = [key for key in self.values if key[:2] == ("growth", size)]
         return sorted((int(key[4]), statistics.median(self.values[key])) for key in keys)
+
+
+def state_of(slowdown, cache_line):
+    """Of the machine, by what two threads get of it."""
+    if slowdown > BUSY:
+        return "busy"
+    return "apart" if cache_line > APART else "shared"
+
+
+def of_round(before, after):
+    return before if before == after else "changed"
 
 
 def number(value):
@@ -215,7 +258,50 @@ def bars(results):
     return table(["bar", "measured", ""], rows) if rows else ""
 
 
+def count_states(results, group):
+    """How many rounds of the group were in each state, in the order of STATES."""
+    measured = {key[1:3] for key in results.values if key[0] == group and key[3] == MACHINE}
+    rounds = (results.states(group, *of).values() for of in measured)
+    counts = Counter(state for states in rounds for state in states)
+    return {name: counts[name] for name in STATES if counts[name]}
+
+
+def with_states(results, group, section):
+    """The section, and behind it which states the rounds were in, where that was measured."""
+    counts = count_states(results, group)
+    if not counts:
+        return section
+    told = ", ".join(f"{count} {name} ({STATES[name]})" for name, count in counts.items())
+    text = f"Rounds by the state of the machine, as `seqlab doctor` measures it before and after: {told}."
+    return f"{section}\n{text}\n"
+
+
+def steps_by_state(results, states):
+    """Medians of the rounds of each state, and how many these are."""
+    rows = []
+    for experiment in EXPERIMENTS:
+        mine = [results.in_state(state, experiment, SEQLAB) for state in states]
+        for name in [SEQLAB, *PEERS]:
+            row = [experiment, NAMES[name]]
+            for state, own in zip(states, mine):
+                values = results.in_state(state, experiment, name)
+                median = number(statistics.median(values)) if values else ""
+                compared = own and values and name != SEQLAB
+                share = number(statistics.median(own) / statistics.median(values)) if compared else ""
+                row += [f"{median} ({len(values)})" if values else "", share]
+            if any(row[2:]):
+                rows.append(row)
+    columns = [(f"{state}: ms a step (rounds)", "seqlab's share of it") for state in states]
+    return table(["experiment", "contestant", *(name for pair in columns for name in pair)], rows)
+
+
 def steps(results):
+    section = with_states(results, "steps", all_steps(results))
+    states = list(count_states(results, "steps"))
+    return "\n".join([section, steps_by_state(results, states)]) if len(states) > 1 else section
+
+
+def all_steps(results):
     rows = []
     for experiment in EXPERIMENTS:
         mine = results.median("steps", experiment, SEQLAB, "step")
@@ -240,7 +326,7 @@ def replicas(results):
             share = ratio(statistics.median(mine), statistics.median(theirs))
             rows.append([experiment, count, spread(mine), spread(theirs), number(share)])
     header = ["experiment", "R", "seqlab, ms a replica-step", "JAX vmap", "seqlab's share of it"]
-    return table(header, rows)
+    return with_states(results, "replicas", table(header, rows))
 
 
 def pairs(results):
@@ -256,7 +342,7 @@ def pairs(results):
                     share = "" if name == SEQLAB else number(ratio(mine, statistics.median(values)))
                     rows.append([experiment, count, NAMES[name] + mark, spread(values), share])
     header = ["experiment", "R", "contestant", "ms a replica-step (range)", "seqlab's share of it"]
-    return table(header, rows)
+    return with_states(results, "pairs", table(header, rows))
 
 
 def walls(results, group, experiment, metric):
@@ -300,7 +386,7 @@ def growth(results):
 
 
 def peak(results):
-    speeds = results.all("peak", "product", "machine", "speed")
+    speeds = results.all("peak", "product", MACHINE, "speed")
     lines = [f"The machine's best product runs at {number(max(speeds))} GFLOP/s.\n"]
     rows = []
     for experiment in EXPERIMENTS:

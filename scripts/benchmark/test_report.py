@@ -84,6 +84,60 @@ class Bars(unittest.TestCase):
         self.assertEqual(report.bars(report.Results([])), "")
 
 
+def machine_rows(states, **where):
+    """Rows of two threads before the first round and after each, in the states with these letters."""
+    measured = {"s": (1.02, 60), "a": (1.02, 160), "b": (1.6, 60)}
+    rows = []
+    for round_, letter in enumerate(states):
+        for metric, value in zip(("slowdown", "cache line"), measured[letter]):
+            rows.append(row("machine", value, round_=round_, metric=metric, **where))
+    return rows
+
+
+class States(unittest.TestCase):
+    def test_two_threads_tell_the_state(self):
+        for slowdown, line, expected in (
+            (1.0, 30, "shared"),
+            (1.2, 100, "shared"),
+            (1.2, 101, "apart"),
+            (1.21, 30, "busy"),
+            (2.0, 900, "busy"),
+        ):
+            self.assertEqual(report.state_of(slowdown, line), expected)
+
+    def test_a_round_has_the_state_before_and_after_it(self):
+        states = report.Results(machine_rows("ssaab")).states("steps", "echo")
+        self.assertEqual(states, {1: "shared", 2: "changed", 3: "apart", 4: "changed"})
+
+    def test_a_round_that_nothing_was_measured_beside_has_no_state(self):
+        rows = [row("seqlab", 1), *machine_rows("s")]
+        self.assertEqual(report.Results(rows).states("steps", "echo"), {})
+        self.assertNotIn("State", report.markdown([row("seqlab", 1)], MACHINE))
+        self.assertEqual(report.markdown(rows, MACHINE), report.markdown([row("seqlab", 1)], MACHINE))
+
+    def test_each_state_has_medians_where_there_are_several(self):
+        times = {"seqlab": [1, 3, 9, 5], "jax": [2, 4, 9, 50]}
+        rows = [row(who, ms, round_=k) for who, all in times.items() for k, ms in enumerate(all, 1)]
+        text = report.markdown(rows + machine_rows("sssaa"), MACHINE)
+        self.assertIn(": 2 shared (two cores with a common cache), 1 apart (two cores without), 1 ch", text)
+        self.assertIn("| echo | seqlab | 2.00 (2) |  | 5.00 (1) |  | 9.00 (1) |  |", text)
+        line = "| echo | JAX, jitted loop | 3.00 (2) | 0.667 | 50.0 (1) | 0.100 | 9.00 (1) | 1.00 |"
+        self.assertIn(line, text)
+
+    def test_one_state_is_named_and_needs_no_medians_of_its_own(self):
+        rows = [row("seqlab", 1), row("jax", 2), *machine_rows("bb")]
+        text = report.markdown(rows, MACHINE)
+        self.assertIn("before and after: 1 busy (other programs had a part of the cores).", text)
+        self.assertNotIn("busy: ms a step", text)
+
+    def test_rounds_of_other_groups_are_counted_over_their_experiments(self):
+        rows = []
+        for count in (1, 4):
+            rows += [row(who, 1, "replicas", replicas=count) for who in ("seqlab", "jax")]
+            rows += machine_rows("sss", group="replicas", replicas=count)
+        self.assertIn("before and after: 4 shared (", report.markdown(rows, MACHINE))
+
+
 class Files(unittest.TestCase):
     def test_markdown_follows_from_the_files(self):
         rows = [row("seqlab", 1, round_=k) for k in (1, 2)] + [row("jax", 2)]
