@@ -44,9 +44,10 @@ EXPONENT = 1.05
 # Two loops at once take as long as one, give or take the clock, where each has a core, and 1.5 times as
 # long where they share two with a third: beyond this, much of a core is others'.
 BUSY = 1.2
-# ns in which a cache line passes from one thread to another. On an AMD EPYC it takes some tens where the
-# cores share a cache and 150 and more where they do not; on an Intel Xeon, which has one for all, 60 to 65.
-APART = 100
+# ns in which a cache line passes from one thread to another. On an Intel Xeon, which has one cache for all
+# cores, it takes 60 to 65; cores of an AMD EPYC with a common cache are nearer to each other, and those
+# without are farther. The limit is reasoned from that: no machine of the latter kind has been measured.
+APART = 80
 STATES = {
     "shared": "two cores with a common cache",
     "apart": "two cores without",

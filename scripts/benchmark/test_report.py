@@ -98,8 +98,8 @@ class States(unittest.TestCase):
     def test_two_threads_tell_the_state(self):
         for slowdown, line, expected in (
             (1.0, 30, "shared"),
-            (1.2, 100, "shared"),
-            (1.2, 101, "apart"),
+            (1.2, 80, "shared"),
+            (1.2, 81, "apart"),
             (1.21, 30, "busy"),
             (2.0, 900, "busy"),
         ):
