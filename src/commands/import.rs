@@ -7,10 +7,9 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
-use super::session::{Evaluated, evaluate, trainer_of, width};
+use super::session::{Evaluated, evaluate, summary_of, trainer_of, width};
 use crate::base::error::{UserError, describe};
 use crate::base::input::{self, shown};
-use crate::base::versions;
 use crate::config::{Config, DeviceChoice};
 use crate::data::task::Task;
 use crate::export::given::{Expected, Given};
@@ -81,8 +80,10 @@ pub fn import(what: &Import, out: &mut dyn Write) -> Result<()> {
         true => evaluated(&trainer, &mut predictions)?,
         false => (vec![not_evaluated(&config)], Vec::new()),
     };
-    let startup_seconds = begin.elapsed().as_secs_f64();
-    let summary = Summary { startup_seconds, ..summary(&trainer, imported, replicas) };
+    let (name, startup_seconds) = (device::name(device::host()), begin.elapsed().as_secs_f64());
+    // No step was trained here, and there is no curve.
+    let summary = summary_of(&trainer, name, startup_seconds, Checksum::of(b""), replicas);
+    let summary = Summary { imported: Some(imported), ..summary };
     // Everything comes before the directory counts as a run: one that is not finished could be trained on.
     RunDir::create(&what.out, &config, what.force, |run| {
         match &records {
@@ -188,28 +189,6 @@ fn not_evaluated(config: &Config) -> ReplicaSummary {
         train_loss: None,
         train_accuracy: None,
         evaluation: None,
-    }
-}
-
-/// The summary of a run of which no step was trained here.
-fn summary(trainer: &Trainer, imported: Imported, replicas: Vec<ReplicaSummary>) -> Summary {
-    let config = trainer.config();
-    Summary {
-        preset: config.preset.clone(),
-        steps: 0,
-        train_seconds: 0.0,
-        startup_seconds: 0.0,
-        device: device::name(device::host()),
-        engine: trainer.chosen.to_string(),
-        machine: device::machine(),
-        threads: trainer.pace().mostly() as i64,
-        versions: versions::all(),
-        git_commit: versions::GIT_COMMIT.to_owned(),
-        config: Some(config.clone()),
-        init_from: None,
-        imported: Some(imported),
-        curves: Some(Checksum::of(b"")),
-        replicas,
     }
 }
 

@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::data::task::Task;
 use crate::data::writing::Writing;
 use crate::engine::pace::Pace;
+use crate::files::checksum::Checksum;
 use crate::model::losses::Metric;
 use crate::reports::tables;
 use crate::reports::tensorboard::EventFiles;
@@ -147,23 +148,8 @@ impl Session {
             }
             evaluated => evaluated?,
         };
-        let summary = Summary {
-            preset: config.preset.clone(),
-            steps: trainer.step,
-            train_seconds: trainer.seconds(),
-            startup_seconds,
-            device: name,
-            engine: trainer.chosen.to_string(),
-            machine: device::machine(),
-            threads: trainer.pace().mostly() as i64,
-            versions: versions::all(),
-            git_commit: versions::GIT_COMMIT.to_owned(),
-            config: Some(config.clone()),
-            init_from: trainer.init_from.clone(),
-            imported: None,
-            curves: Some(recorder.curves.sync()?),
-            replicas,
-        };
+        let curves = recorder.curves.sync()?;
+        let summary = summary_of(&trainer, name, startup_seconds, curves, replicas);
         if let Some(events) = &mut recorder.events {
             events.sync()?;
         }
@@ -189,6 +175,35 @@ fn event_files<'a>(run: &'a RunDir, config: &Config) -> Result<Option<EventFiles
     }
     let (path, rows) = (run.events_path(), run.read_curves(None)?);
     EventFiles::begin(run.directory(), &path, config.replicas as usize, &rows).map(Some)
+}
+
+/// The summary of what `trainer` has done on the device called `device`, `startup_seconds` after it began; `curves`
+/// are its rows.
+pub(super) fn summary_of(
+    trainer: &Trainer,
+    device: String,
+    startup_seconds: f64,
+    curves: Checksum,
+    replicas: Vec<ReplicaSummary>,
+) -> Summary {
+    let config = trainer.config();
+    Summary {
+        preset: config.preset.clone(),
+        steps: trainer.step,
+        train_seconds: trainer.seconds(),
+        startup_seconds,
+        device,
+        engine: trainer.chosen.to_string(),
+        machine: device::machine(),
+        threads: trainer.pace().mostly() as i64,
+        versions: versions::all(),
+        git_commit: versions::GIT_COMMIT.to_owned(),
+        config: Some(config.clone()),
+        init_from: trainer.init_from.clone(),
+        imported: None,
+        curves: Some(curves),
+        replicas,
+    }
 }
 
 /// How many threads a training has, and what is odd about it.

@@ -119,44 +119,53 @@ impl RunDir {
 
     /// The directory of checkpoints, if it is there, in which nothing else is.
     fn checkpoints(&self) -> Result<Option<PathBuf>> {
-        let path = self.checkpoint_path();
+        let folder = Inside { is_known: manifest::is_checkpoint, else_it_is: "no checkpoint" };
+        let file = Inside { is_known: manifest::is_file, else_it_is: "no file of a checkpoint" };
+        self.own_folders(self.checkpoint_path(), &folder, &file)
+    }
+
+    /// The directory of event files, if it is there, in which nothing else is.
+    fn events(&self) -> Result<Option<PathBuf>> {
+        let is_events = |name: &OsStr| name.to_string_lossy().starts_with("events.");
+        let folder = Inside { is_known: |_| true, else_it_is: "no folder of event files" };
+        let file = Inside { is_known: is_events, else_it_is: "no event file" };
+        self.own_folders(self.events_path(), &folder, &file)
+    }
+
+    /// `path`, if it is there, in which is nothing but each `folder` with its files, and in these each `file`.
+    fn own_folders(
+        &self,
+        path: PathBuf,
+        folder: &Inside,
+        file: &Inside,
+    ) -> Result<Option<PathBuf>> {
         if !self.directory.has(&path)? {
             return Ok(None);
         }
-        for name in self.directory.names(&path).map_err(|e| foreign(&path, e))? {
-            let inside = path.join(&name);
-            if !manifest::is_checkpoint(&name) {
-                return Err(foreign(&inside, "no checkpoint").into());
-            }
-            for name in self.directory.names(&inside).map_err(|e| foreign(&inside, e))? {
-                let file = inside.join(&name);
-                if !manifest::is_file(&name) {
-                    return Err(foreign(&file, "no file of a checkpoint").into());
-                }
+        for inside in self.known(&path, folder)? {
+            for file in self.known(&inside, file)? {
                 self.own(file, "")?;
             }
         }
         Ok(Some(path))
     }
 
-    /// The directory of event files, if it is there, in which nothing else is.
-    fn events(&self) -> Result<Option<PathBuf>> {
-        let path = self.events_path();
-        if !self.directory.has(&path)? {
-            return Ok(None);
-        }
-        for name in self.directory.names(&path).map_err(|e| foreign(&path, e))? {
-            let inside = path.join(&name);
-            for name in self.directory.names(&inside).map_err(|e| foreign(&inside, e))? {
-                let file = inside.join(&name);
-                if !name.to_string_lossy().starts_with("events.") {
-                    return Err(foreign(&file, "no event file").into());
-                }
-                self.own(file, "")?;
-            }
-        }
-        Ok(Some(path))
+    /// The paths of all that is in `path`, whose names are `inside`'s.
+    fn known(&self, path: &Path, inside: &Inside) -> Result<Vec<PathBuf>> {
+        let names = self.directory.names(path).map_err(|e| foreign(path, e))?;
+        let known = names.into_iter().map(|name| match (inside.is_known)(&name) {
+            true => Ok(path.join(&name)),
+            false => Err(foreign(&path.join(&name), inside.else_it_is).into()),
+        });
+        known.collect()
     }
+}
+
+/// What may be in a directory of a run.
+struct Inside {
+    is_known: fn(&OsStr) -> bool,
+    /// What something of another name is.
+    else_it_is: &'static str,
 }
 
 /// The error for what prevents removing a run.
