@@ -6,6 +6,8 @@
 //! side or by panels of some; weights that it would go through column by column are copied first
 //! (`crate::kernels::transpose`).
 
+use std::ops::Range;
+
 use crate::kernels::float::Real;
 use crate::kernels::simd::{Four, Vector};
 #[cfg(target_arch = "x86_64")]
@@ -191,26 +193,54 @@ impl<F: Real> Product<'_, F> {
         unsafe { self.sweep::<F::Avx2, 6>() }
     }
 
-    /// The product, two registers' columns by two and, among these, tile by tile of at most `MOST`
-    /// rows.
+    /// The product, by tiles of at most `MOST` rows and two registers of columns. Few rows have few sums, and
+    /// these wait for themselves: as long as there are columns enough, their tiles are wider.
     ///
     /// # Safety
     /// The processor has the registers `V`, and the sizes fit.
     #[inline(always)]
     unsafe fn sweep<V: Vector<F>, const MOST: usize>(&mut self) {
-        let width = 2 * V::LANES;
-        let panels = self.b.columns.div_ceil(width);
+        let (rows, columns) = (self.a.rows, self.b.columns);
+        let wide = widest(rows.min(MOST), MOST);
+        let whole = columns - columns % (wide * V::LANES);
+        let mut turns = [(0..whole, wide), (whole..columns, 2)];
+        if self.order == Order::Down {
+            turns.reverse();
+        }
+        for (columns, wide) in turns {
+            // SAFETY: the caller's promise.
+            unsafe {
+                match wide {
+                    8 => self.tiles::<V, 8, MOST>(columns),
+                    4 => self.tiles::<V, 4, MOST>(columns),
+                    _ => self.tiles::<V, 2, MOST>(columns),
+                }
+            }
+        }
+    }
+
+    /// Some columns of the product, `C` registers' by `C` and, among these, tile by tile of at most `MOST` rows.
+    ///
+    /// # Safety
+    /// The processor has the registers `V`, and the sizes fit. More than two registers are full.
+    #[inline(always)]
+    unsafe fn tiles<V: Vector<F>, const C: usize, const MOST: usize>(
+        &mut self,
+        range: Range<usize>,
+    ) {
+        let width = C * V::LANES;
+        let groups = range.len().div_ceil(width);
         let tiles = self.a.rows.div_ceil(MOST);
-        for p in 0..panels {
-            let p = if self.order == Order::Up { p } else { panels - 1 - p };
-            let columns = self.columns_from(p * width);
+        for group in 0..groups {
+            let group = if self.order == Order::Up { group } else { groups - 1 - group };
+            let columns = self.columns_from(range.start + group * width);
             for tile in 0..tiles {
                 // As even as can be: a tile of few rows waits for its own sums.
                 let first = tile * self.a.rows / tiles;
                 let rows = (tile + 1) * self.a.rows / tiles - first;
                 // SAFETY: the caller's promise; the tile lies within the product.
                 unsafe {
-                    self.tile(first, rows, columns).sum_in::<V, MOST>();
+                    self.tile(first, rows, columns).sum_in::<V, C, MOST>();
                 }
             }
         }
@@ -223,7 +253,9 @@ impl<F: Real> Product<'_, F> {
         let before = first / b.panel * b.panel;
         // Panels before this one are full.
         let start = b.data.as_ptr().wrapping_add(before * b.rows + first - before);
-        Columns { first, start, stride: b.panel.min(b.columns - before) }
+        // A tile of many registers has whole panels.
+        let next = if b.panel == panel::<F>() { b.panel * b.rows } else { panel::<F>() };
+        Columns { first, start, stride: b.panel.min(b.columns - before), next }
     }
 
     /// The tile of `rows` rows from `row` on and `columns`.
@@ -241,6 +273,7 @@ impl<F: Real> Product<'_, F> {
                 rows,
                 b: columns.start,
                 b_stride: columns.stride,
+                b_panel: columns.next,
                 k: b.rows,
                 columns: b.columns - columns.first,
                 out: self.out.as_mut_ptr().add(row * b.columns + columns.first),
@@ -251,21 +284,36 @@ impl<F: Real> Product<'_, F> {
     }
 }
 
+/// The registers of columns that a tile of so many rows has at most, of a product whose tiles have at most
+/// `most` rows: as many as the processor's registers hold together with the operands, 0 if none.
+const fn widest(rows: usize, most: usize) -> usize {
+    match (most, rows) {
+        (12, 1..=2) => 8,
+        (12, 3..=6) | (6, 1..=2) => 4,
+        _ if rows <= most => 2,
+        _ => 0,
+    }
+}
+
 /// Some columns of a product's right operand, as far as they are stored side by side.
 #[derive(Clone, Copy)]
 struct Columns<F> {
     first: usize,
     start: *const F,
+    /// From one row to the next.
     stride: usize,
+    /// From a panel's columns, or as many, to the next.
+    next: usize,
 }
 
-/// Some rows of a product × the columns of one or two registers.
+/// Some rows of a product × the columns of some registers.
 struct Tile<F> {
     a: *const F,
     strides: (usize, usize),
     rows: usize,
     b: *const F,
     b_stride: usize,
+    b_panel: usize,
     k: usize,
     /// Columns of the product from the tile's first on, more or fewer than the tile takes.
     columns: usize,
@@ -280,84 +328,91 @@ struct Tile<F> {
 const AHEAD: usize = 4;
 
 impl<F: Real> Tile<F> {
-    /// Computes the tile.
+    /// Computes the tile, of `C` registers or, where these are two, of as many as it has columns for.
     ///
     /// # Safety
     /// The processor has the registers `V`, the pointers reach as far as the sizes say, and there
-    /// are 1 to `MOST` rows and at least one column.
+    /// are 1 to `MOST` rows and at least one column, or enough for `C` > 2 registers.
     #[inline(always)]
-    unsafe fn sum_in<V: Vector<F>, const MOST: usize>(&self) {
+    unsafe fn sum_in<V: Vector<F>, const C: usize, const MOST: usize>(&self) {
         // SAFETY: the caller's promise.
         unsafe {
-            if self.columns > V::LANES {
-                self.sum_rows::<V, 2, MOST>();
+            if C > 2 || self.columns >= 2 * V::LANES {
+                self.sum_rows::<V, C, true, MOST>();
+            } else if self.columns > V::LANES {
+                self.sum_rows::<V, 2, false, MOST>();
             } else {
-                self.sum_rows::<V, 1, MOST>();
+                self.sum_rows::<V, 1, false, MOST>();
             }
         }
     }
 
-    /// [`Tile::sum`] for a number of rows that has been compiled.
+    /// [`Tile::sum`] for its number of rows.
     ///
     /// # Safety
     /// As [`Tile::sum_in`].
     #[inline(always)]
-    unsafe fn sum_rows<V: Vector<F>, const C: usize, const MOST: usize>(&self) {
+    unsafe fn sum_rows<V: Vector<F>, const C: usize, const FULL: bool, const MOST: usize>(&self) {
         // SAFETY: the caller's promise.
         unsafe {
             match self.rows {
-                1 | 2 => self.sum::<V, 2, C>(),
-                3 | 4 => self.sum::<V, 4, C>(),
-                5 if MOST >= 6 => self.sum::<V, 5, C>(),
-                6 if MOST >= 6 => self.sum::<V, 6, C>(),
-                7 if MOST >= 12 => self.sum::<V, 7, C>(),
-                8 if MOST >= 12 => self.sum::<V, 8, C>(),
-                9 | 10 if MOST >= 12 => self.sum::<V, 10, C>(),
-                11 if MOST >= 12 => self.sum::<V, 11, C>(),
-                12 if MOST >= 12 => self.sum::<V, 12, C>(),
+                1 if C <= widest(1, MOST) => self.sum::<V, 1, C, FULL>(),
+                2 if C <= widest(2, MOST) => self.sum::<V, 2, C, FULL>(),
+                3 if C <= widest(3, MOST) => self.sum::<V, 3, C, FULL>(),
+                4 if C <= widest(4, MOST) => self.sum::<V, 4, C, FULL>(),
+                5 if C <= widest(5, MOST) => self.sum::<V, 5, C, FULL>(),
+                6 if C <= widest(6, MOST) => self.sum::<V, 6, C, FULL>(),
+                7 if C <= widest(7, MOST) => self.sum::<V, 7, C, FULL>(),
+                8 if C <= widest(8, MOST) => self.sum::<V, 8, C, FULL>(),
+                9 if C <= widest(9, MOST) => self.sum::<V, 9, C, FULL>(),
+                10 if C <= widest(10, MOST) => self.sum::<V, 10, C, FULL>(),
+                11 if C <= widest(11, MOST) => self.sum::<V, 11, C, FULL>(),
+                12 if C <= widest(12, MOST) => self.sum::<V, 12, C, FULL>(),
                 rows => unreachable!("a tile of {rows} rows"),
             }
         }
     }
 
-    /// Computes the tile in registers for `M` rows, the last row standing in for those beyond it,
-    /// and `C` registers of columns.
+    /// Computes the tile of `M` rows in `C` registers of columns, all of them `FULL` or not.
     ///
     /// # Safety
-    /// As [`Tile::sum_in`], and 0 < rows ≤ M.
+    /// As [`Tile::sum_in`], and there are `M` rows.
     #[inline(always)]
-    unsafe fn sum<V: Vector<F>, const M: usize, const C: usize>(&self) {
-        let offsets: [usize; M] = std::array::from_fn(|i| i.min(self.rows - 1) * self.strides.0);
+    unsafe fn sum<V: Vector<F>, const M: usize, const C: usize, const FULL: bool>(&self) {
         // Columns in the tile's last register.
         let last = (self.columns - (C - 1) * V::LANES).min(V::LANES);
-        let whole = last == V::LANES;
+        // Where the columns of register `c` lie in a row.
+        let at = |c: usize| {
+            let column = c * V::LANES;
+            column / panel::<F>() * self.b_panel + column % panel::<F>()
+        };
         // SAFETY: the caller's promise. Pointers that leave the operands are only asked for.
         unsafe {
             let zero = V::splat(F::default());
-            let mut sums: [[V; C]; M] = std::array::from_fn(|_| [zero; C]);
-            let (mut a, mut b) = (self.a, self.b);
+            let mut sums: [[V; C]; M] = [[zero; C]; M];
+            // Four rows from a pointer: its stride by one, two and three fits into few addresses.
+            let mut a: [*const F; 3] =
+                std::array::from_fn(|i| self.a.wrapping_add(4 * i * self.strides.0));
+            let mut b = self.b;
             for _ in 0..self.k {
                 let row: [V; C] = std::array::from_fn(|c| {
-                    let from = b.add(c * V::LANES);
+                    let from = b.wrapping_add(at(c));
                     V::prefetch(from.wrapping_add(AHEAD * self.b_stride));
-                    if c + 1 < C || whole { V::load(from) } else { V::load_part(from, last) }
+                    if FULL || c + 1 < C { V::load(from) } else { V::load_part(from, last) }
                 });
-                for i in 0..M {
-                    let x = V::splat(*a.add(offsets[i]));
-                    for c in 0..C {
-                        sums[i][c] = x.mul_add(row[c], sums[i][c]);
+                for (i, sums) in sums.iter_mut().enumerate() {
+                    let x = V::splat(*a[i / 4].add(i % 4 * self.strides.0));
+                    for (sum, row) in sums.iter_mut().zip(row) {
+                        *sum = x.mul_add(row, *sum);
                     }
                 }
-                a = a.wrapping_add(self.strides.1);
+                a = a.map(|a| a.wrapping_add(self.strides.1));
                 b = b.wrapping_add(self.b_stride);
             }
-            // Up to M with a condition, not up to rows: so the sums stay in registers.
             for (i, sums) in sums.into_iter().enumerate() {
-                if i < self.rows {
-                    for (c, sum) in sums.into_iter().enumerate() {
-                        let columns = if c + 1 < C { V::LANES } else { last };
-                        self.write(sum, self.out.add(i * self.n + c * V::LANES), columns);
-                    }
+                for (c, sum) in sums.into_iter().enumerate() {
+                    let columns = if FULL || c + 1 < C { V::LANES } else { last };
+                    self.write(sum, self.out.add(i * self.n + c * V::LANES), columns);
                 }
             }
         }
@@ -393,6 +448,9 @@ mod tests {
 
     /// Around the edges of tiles and panels.
     const SIZES: [usize; 15] = [0, 1, 2, 5, 6, 7, 8, 11, 12, 13, 16, 17, 31, 32, 33];
+
+    /// Products of more rows have tiles of at most two registers.
+    const MOST_ROWS_OF_WIDE_TILES: usize = 6;
 
     /// All that this processor has.
     fn registers() -> Vec<Registers> {
@@ -470,6 +528,11 @@ mod tests {
                     }
                 }
             }
+            for rows in 1..=MOST_ROWS_OF_WIDE_TILES + 1 {
+                for n in [63, 64, 65, 127, 128, 129, 200, 257] {
+                    check::<F>(registers, [rows, 3, n]);
+                }
+            }
         }
     }
 
@@ -512,9 +575,10 @@ mod tests {
     fn panels_are_the_same_matrix<F: Real>() {
         let width = panel::<F>();
         for registers in registers() {
-            for rows in [1, 11, 13, 25] {
+            for rows in [1, 2, 3, 6, 7, 11, 13, 25] {
                 for k in [0, 1, 5] {
-                    for n in [1, width - 1, width, width + 1, 3 * width + width / 2 + 1] {
+                    for n in [1, width - 1, width, width + 1, 4 * width, 9 * width + width / 2 + 1]
+                    {
                         let a: Vec<F> =
                             (0..rows * k).map(|at| F::from_f64(number(at / k, at % k))).collect();
                         let b: Vec<F> =
