@@ -188,6 +188,9 @@ fn a_replica_that_has_diverged_stays_so() {
         lab.same_run("run", "whole");
         fs::remove_dir_all(lab.path("run")).unwrap();
     }
+    // When that is noted does not depend on when states were saved.
+    lab.train(&format!("{training} --epochs 20 --checkpoint-every 1"), "often");
+    lab.same_run("often", "whole");
 }
 
 #[test]

@@ -300,6 +300,7 @@ fn unsafe_code_is_where_it_has_to_be() {
         "main.rs",
         "optim/memory.rs",
         "optim/optimizer.rs",
+        "tensor/cpp/adam.rs",
         "tensor/cpp/graph.rs",
         "tensor/cpp/lstm.rs",
         "tensor/cpp/mod.rs",

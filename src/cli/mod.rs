@@ -64,7 +64,7 @@ enum Action {
     Report(ReportArgs),
     /// Train many configurations, on one machine or a cluster, and compare them
     Sweep(SweepArgs),
-    /// Evaluate a run on fresh sequences, free-running: fed what it said itself, never the target
+    /// Evaluate a run on fresh or held-out sequences, free-running: fed what it said itself, never the target
     Evaluate(EvaluateArgs),
     /// Predict targets with a trained run, a line for each source, as it comes
     Predict(PredictArgs),

@@ -31,6 +31,10 @@ const FILES: &str = "report.md report.json";
 /// If there is no finished run, one is damaged, or the report cannot be written.
 pub fn report(what: &Report, out: &mut dyn Write) -> Result<()> {
     let Report { runs, published_curves, .. } = what;
+    if runs.is_file() {
+        let error = UserError::usage(format!("{}: is a file", shown(runs)));
+        return Err(error.hint("give the directory of the runs").into());
+    }
     if let Some((recipe, _)) = recipe_in(runs)? {
         what.check_curves("a recipe's")?;
         let study = Study::read(runs, &recipe)?;

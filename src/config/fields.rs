@@ -225,7 +225,7 @@ configuration! {
             left_out: Some("0");
         /// Samples in a batch of one replica.
         batch_size: i64;
-        /// Passes over fresh data, or over the same in a new order (addition).
+        /// Passes over fresh data, or over the same in a new order (addition, pairs, series).
         epochs: i64 => takes: Whole(1, COUNT);
         /// What moves the weights along the gradient, as Keras writes it.
         optimizer: OptimizerKind = OptimizerKind::Adam => silent: true, left_out: Some("adam");

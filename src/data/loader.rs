@@ -196,8 +196,6 @@ pub struct Step {
     pub ids: Ids,
     /// Whether it is its epoch's first.
     pub starts_epoch: bool,
-    /// Whether it is its epoch's last.
-    pub ends_epoch: bool,
 }
 
 /// How batches reach the model.
@@ -263,16 +261,11 @@ impl Batches {
             let firsts = (0..samples).step_by(self.batch_size).skip(skipped);
             firsts.map(move |first| {
                 let last = samples.min(first + self.batch_size);
-                (Ids::Host(data.batch(first..last)), first == 0, last == samples)
+                (Ids::Host(data.batch(first..last)), first == 0)
             })
         });
         let numbered = (self.first..).zip(batches);
-        numbered.map(|(number, (ids, starts_epoch, ends_epoch))| Step {
-            number,
-            ids,
-            starts_epoch,
-            ends_epoch,
-        })
+        numbered.map(|(number, (ids, starts_epoch))| Step { number, ids, starts_epoch })
     }
 }
 
@@ -377,6 +370,8 @@ fn upload(steps: Vec<Step>, device: Device, kind: Kind) -> Result<Vec<Step>, Tch
         steps.iter().map(|step| step.ids.on_host()).collect::<Result<_, _>>()?;
     let ids: Vec<Cow<'_, [i64]>> = batches.iter().flat_map(|batch| parts(batch)).collect();
     let all = device::upload_ahead(&ids.concat(), device)?;
+    // What is computed of them is queued to the same stream.
+    let _queue = device::not_recording();
     let mut used = 0;
     let mut view = |ids: &[i64]| {
         let first = used;
@@ -402,13 +397,13 @@ mod tests {
         Config { replicas: 2, epochs: 2, ..presets::find(name).unwrap().config }
     }
 
-    /// Its parts' ids, its shape, whether it is its epoch's first or last, and its number.
-    fn told(step: Step) -> (Vec<Vec<i64>>, Vec<i64>, [bool; 2], u64) {
+    /// Its parts' ids, its shape, whether it is its epoch's first, and its number.
+    fn told(step: Step) -> (Vec<Vec<i64>>, Vec<i64>, bool, u64) {
         let batch = step.ids.on_device(device::host(), Kind::Float).unwrap();
         let tensors = [Some(batch.source), Some(batch.target), batch.decoder_input];
         let ids = tensors.iter().flatten().map(|part| device::download_ids(part).unwrap());
         let shapes = tensors.iter().flatten().flat_map(Tensor::size).collect();
-        (ids.collect(), shapes, [step.starts_epoch, step.ends_epoch], step.number)
+        (ids.collect(), shapes, step.starts_epoch, step.number)
     }
 
     #[test]
@@ -434,8 +429,8 @@ mod tests {
                 assert_eq!(direct.len() as i64, epochs.steps() - first);
                 let numbers = direct.iter().map(|step| step.3 as i64);
                 assert!(numbers.eq(first..epochs.steps()));
-                let [starts, ends] = [0, 1].map(|flag| direct.iter().map(move |step| step.2[flag]));
-                assert!(starts.skip(1).chain([true]).take(direct.len()).eq(ends));
+                let starts = (first..epochs.steps()).map(|number| number % per_epoch == 0);
+                assert!(direct.iter().map(|step| step.2).eq(starts));
             }
         }
     }

@@ -108,7 +108,7 @@ pub trait Inference {
 pub struct Scored {
     /// The batch's scores, before the update.
     pub scores: Scores,
-    /// Each replica's norm of the gradient, `(R)`, where it is clipped.
+    /// Each replica's norm of the gradient, `(R)` of the weights' dtype, where it is clipped.
     pub grad_norm: Option<Tensor>,
 }
 

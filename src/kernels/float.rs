@@ -23,6 +23,9 @@ pub trait Real:
     + Mul<Output = Self>
     + Div<Output = Self>
 {
+    /// The smallest positive number that has all its digits.
+    const LEAST_NORMAL: Self;
+
     /// Hyperbolic tangent.
     fn tanh(self) -> Self;
     /// 1 / (1 + e⁻ˣ).
@@ -38,6 +41,8 @@ pub trait Real:
 }
 
 impl Real for f64 {
+    const LEAST_NORMAL: Self = Self::MIN_POSITIVE;
+
     fn tanh(self) -> Self {
         self.tanh()
     }
@@ -62,6 +67,8 @@ impl Real for f64 {
 }
 
 impl Real for f32 {
+    const LEAST_NORMAL: Self = Self::MIN_POSITIVE;
+
     /// The quotient of polynomials that Eigen uses, of degrees 13 and 6: within 5 units in the last
     /// place, and made of operations that the compiler turns into vector instructions.
     #[inline(always)]

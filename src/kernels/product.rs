@@ -1,6 +1,6 @@
 //! Matrix products of few rows.
 //!
-//! A tile of up to 12 rows × two vector registers is summed in registers over the whole inner
+//! A tile of up to 12 rows × some vector registers is summed in registers over the whole inner
 //! dimension in order, so that a sum depends neither on the rows beside it nor on the number of
 //! threads. Both operands are read where they lie, the right one row by row, all its columns side by
 //! side or by panels of some; weights that it would go through column by column are copied first
@@ -201,7 +201,7 @@ impl<F: Real> Product<'_, F> {
     #[inline(always)]
     unsafe fn sweep<V: Vector<F>, const MOST: usize>(&mut self) {
         let (rows, columns) = (self.a.rows, self.b.columns);
-        let wide = widest(rows.min(MOST), MOST);
+        let wide = tile_width(rows.min(MOST), MOST);
         let whole = columns - columns % (wide * V::LANES);
         let mut turns = [(0..whole, wide), (whole..columns, 2)];
         if self.order == Order::Down {
@@ -219,7 +219,8 @@ impl<F: Real> Product<'_, F> {
         }
     }
 
-    /// Some columns of the product, `C` registers' by `C` and, among these, tile by tile of at most `MOST` rows.
+    /// Some columns of the product, by tiles of at most `MOST` rows and `C` registers of columns; the tiles of the
+    /// same columns one after the other.
     ///
     /// # Safety
     /// The processor has the registers `V`, and the sizes fit. More than two registers are full.
@@ -286,7 +287,7 @@ impl<F: Real> Product<'_, F> {
 
 /// The registers of columns that a tile of so many rows has at most, of a product whose tiles have at most
 /// `most` rows: as many as the processor's registers hold together with the operands, 0 if none.
-const fn widest(rows: usize, most: usize) -> usize {
+const fn tile_width(rows: usize, most: usize) -> usize {
     match (most, rows) {
         (12, 1..=2) => 8,
         (12, 3..=6) | (6, 1..=2) => 4,
@@ -356,18 +357,18 @@ impl<F: Real> Tile<F> {
         // SAFETY: the caller's promise.
         unsafe {
             match self.rows {
-                1 if C <= widest(1, MOST) => self.sum::<V, 1, C, FULL>(),
-                2 if C <= widest(2, MOST) => self.sum::<V, 2, C, FULL>(),
-                3 if C <= widest(3, MOST) => self.sum::<V, 3, C, FULL>(),
-                4 if C <= widest(4, MOST) => self.sum::<V, 4, C, FULL>(),
-                5 if C <= widest(5, MOST) => self.sum::<V, 5, C, FULL>(),
-                6 if C <= widest(6, MOST) => self.sum::<V, 6, C, FULL>(),
-                7 if C <= widest(7, MOST) => self.sum::<V, 7, C, FULL>(),
-                8 if C <= widest(8, MOST) => self.sum::<V, 8, C, FULL>(),
-                9 if C <= widest(9, MOST) => self.sum::<V, 9, C, FULL>(),
-                10 if C <= widest(10, MOST) => self.sum::<V, 10, C, FULL>(),
-                11 if C <= widest(11, MOST) => self.sum::<V, 11, C, FULL>(),
-                12 if C <= widest(12, MOST) => self.sum::<V, 12, C, FULL>(),
+                1 if C <= tile_width(1, MOST) => self.sum::<V, 1, C, FULL>(),
+                2 if C <= tile_width(2, MOST) => self.sum::<V, 2, C, FULL>(),
+                3 if C <= tile_width(3, MOST) => self.sum::<V, 3, C, FULL>(),
+                4 if C <= tile_width(4, MOST) => self.sum::<V, 4, C, FULL>(),
+                5 if C <= tile_width(5, MOST) => self.sum::<V, 5, C, FULL>(),
+                6 if C <= tile_width(6, MOST) => self.sum::<V, 6, C, FULL>(),
+                7 if C <= tile_width(7, MOST) => self.sum::<V, 7, C, FULL>(),
+                8 if C <= tile_width(8, MOST) => self.sum::<V, 8, C, FULL>(),
+                9 if C <= tile_width(9, MOST) => self.sum::<V, 9, C, FULL>(),
+                10 if C <= tile_width(10, MOST) => self.sum::<V, 10, C, FULL>(),
+                11 if C <= tile_width(11, MOST) => self.sum::<V, 11, C, FULL>(),
+                12 if C <= tile_width(12, MOST) => self.sum::<V, 12, C, FULL>(),
                 rows => unreachable!("a tile of {rows} rows"),
             }
         }

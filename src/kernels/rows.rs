@@ -66,7 +66,7 @@ widest! {
 #[inline(always)]
 fn largest_body<F: Real>(rows: &[F], columns: usize, places: &mut [usize]) {
     for (row, place) in rows.chunks_exact(columns).zip(places) {
-        let most = reduce(row, row[0], |a, b| if b > a { b } else { a });
+        let most = most(row);
         *place = row.iter().position(|&x| x == most).unwrap_or(0);
     }
 }
@@ -101,6 +101,12 @@ widest! {
 #[inline(always)]
 fn scale_body<F: Real>(numbers: &mut [F], scale: F) {
     numbers.iter_mut().for_each(|x| *x = *x * scale);
+}
+
+/// The largest number of a row that has one.
+#[inline(always)]
+pub fn most<F: Real>(row: &[F]) -> F {
+    reduce(row, row[0], |a, b| if b > a { b } else { a })
 }
 
 /// `f` over all numbers, in 16 interleaved runs that fit into vector registers.

@@ -1,7 +1,7 @@
 //! Softmax of rows, and its gradient.
 
 use crate::kernels::float::{Real, widest};
-use crate::kernels::rows::reduce;
+use crate::kernels::rows::{most, reduce};
 
 widest! {
     /// Replaces every row of `columns` numbers by its softmax.
@@ -12,7 +12,7 @@ widest! {
 fn softmax_body<F: Real>(rows: &mut [F], columns: usize) {
     for row in rows.chunks_exact_mut(columns) {
         // No exponential of what is left is above 1.
-        let most = reduce(row, row[0], |a, b| if b > a { b } else { a });
+        let most = most(row);
         row.iter_mut().for_each(|x| *x = (*x - most).exp());
         let factor = F::from(1.0) / reduce(row, F::from(0.0), |a, b| a + b);
         row.iter_mut().for_each(|x| *x = *x * factor);

@@ -40,42 +40,51 @@ struct Apart<T>(T);
 
 /// What is dealt out to a thread.
 struct Hand {
-    /// Which of the items nobody has taken yet: the first in the lowest 24 bits, the one behind the last in
-    /// the next, and above them the number of the job.
+    /// Which of the items nobody has taken yet: the first in the lowest [`ITEM_BITS`], the one behind the last
+    /// in as many, and above them the number of the job.
     left: AtomicU64,
     /// Points at the caller's reference to the job.
     work: AtomicPtr<&'static Job<'static>>,
 }
 
+/// Bits of an item's number in a hand. What they leave to a job's is so much that none comes round again while a
+/// thread, which the system may put aside, is taking an item.
+const ITEM_BITS: u32 = 18;
+
 /// The most items of a job that are dealt out.
-const MOST: usize = (1 << 24) - 1;
+const MOST: usize = (1 << ITEM_BITS) - 1;
+
+/// The last number of a job.
+const LAST_JOB: u32 = u32::MAX >> (2 * ITEM_BITS - 32);
 
 impl Hand {
     fn new() -> Self {
         Self { left: AtomicU64::new(0), work: AtomicPtr::new(std::ptr::null_mut()) }
     }
 
-    fn deal(&self, job: u16, items: usize, work: &&'static Job<'static>) {
+    fn deal(&self, job: u32, items: usize, work: &&'static Job<'static>) {
         self.work.store(std::ptr::from_ref(work).cast_mut(), Ordering::Relaxed);
         // Release: whoever sees the items sees the work, and what the caller wrote before.
-        self.left.store(u64::from(job) << 48 | (items as u64) << 24, Ordering::Release);
+        let left = u64::from(job) << (2 * ITEM_BITS) | (items as u64) << ITEM_BITS;
+        self.left.store(left, Ordering::Release);
     }
 
     /// The job, the first item left and the one behind the last.
-    fn read(left: u64) -> (u16, usize, usize) {
-        ((left >> 48) as u16, left as usize & MOST, (left >> 24) as usize & MOST)
+    fn read(left: u64) -> (u32, usize, usize) {
+        let (first, end) = (left as usize & MOST, (left >> ITEM_BITS) as usize & MOST);
+        ((left >> (2 * ITEM_BITS)) as u32, first, end)
     }
 
-    fn job(&self) -> u16 {
+    fn job(&self) -> u32 {
         // Acquire: how many threads the job has is seen.
         Self::read(self.left.load(Ordering::Acquire)).0
     }
 
     /// Takes the first or, as another thread, the last, if they are of `job`.
-    fn take(&self, job: u16, own: bool) -> Option<usize> {
+    fn take(&self, job: u32, own: bool) -> Option<usize> {
         let rest = |left: u64| {
             let (of, first, end) = Self::read(left);
-            let after = if own { left + 1 } else { left.wrapping_sub(1 << 24) };
+            let after = if own { left + 1 } else { left.wrapping_sub(1 << ITEM_BITS) };
             (of == job && first < end).then_some(after)
         };
         // Acquire: what the caller wrote before the items is seen.
@@ -99,7 +108,7 @@ struct Shared {
 }
 
 impl ThreadPool {
-    /// A pool of `threads` threads; of one where more cannot be had.
+    /// A pool of `threads` threads, or of as many as can be had.
     pub fn new(threads: usize) -> Self {
         let helpers = threads.saturating_sub(1);
         let shared = Arc::new(Shared {
@@ -197,7 +206,7 @@ impl ThreadPool {
         let shared = &*self.shared;
         // SAFETY: it is followed only for an item of this job, and this call outlasts them all.
         let job: &'static Job<'static> = unsafe { std::mem::transmute(job) };
-        let (threads, number) = (self.threads(), shared.hands[0].0.job().wrapping_add(1));
+        let (threads, number) = (self.threads(), (shared.hands[0].0.job() + 1) & LAST_JOB);
         // No job is under way: nobody else changes it.
         let before = shared.finished.0.load(Ordering::Relaxed);
         for (thread, Apart(hand)) in shared.hands.iter().enumerate() {
@@ -280,7 +289,7 @@ fn spin_until(done: impl Fn() -> bool) -> bool {
 
 impl Shared {
     /// The job that thread `thread` has items of, unless it is `seen`.
-    fn waiting(&self, thread: usize, seen: u16) -> Option<u16> {
+    fn waiting(&self, thread: usize, seen: u32) -> Option<u32> {
         // All items of a job are dealt out when it begins: no other hand has to be watched.
         let job = self.hands[thread].0.job();
         (job != seen && thread < self.active.load(Ordering::Relaxed)).then_some(job)
@@ -332,7 +341,7 @@ impl Shared {
     }
 
     /// Sleeps until a job comes that is not `seen`.
-    fn sleep(&self, index: usize, seen: u16) {
+    fn sleep(&self, index: usize, seen: u32) {
         let Apart(asleep) = &self.asleep[index];
         asleep.store(true, Ordering::Relaxed);
         // With that of `run`.

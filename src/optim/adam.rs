@@ -3,8 +3,10 @@
 use tch::{TchError, Tensor};
 
 use super::memory::{CHUNK, MOST_SLOTS, ask_ahead};
+use super::moment::{kept, least};
 use crate::config::Config;
 use crate::kernels::float::{Real, widest};
+use crate::tensor::cpp::adam as fused;
 
 /// Adam (Kingma and Ba, 2015) as Keras writes it, with ε outside the bias correction:
 ///
@@ -46,8 +48,9 @@ impl Adam {
         gradient: &[F],
     ) {
         let [m, v] = slots;
-        let weights = [1.0 - self.beta_1, 1.0 - self.beta_2].map(F::from_f64);
-        adam(theta, m, v, gradient, weights, [self.epsilon, rate].map(F::from_f64));
+        let shares = [1.0 - self.beta_1, 1.0 - self.beta_2];
+        let (weights, least) = (shares.map(F::from_f64), shares.map(least));
+        adam(theta, m, v, gradient, weights, least, [self.epsilon, rate].map(F::from_f64));
     }
 
     /// The same as libtorch operations, on any device; `rate` has no axis.
@@ -62,6 +65,10 @@ impl Adam {
         gradient: &Tensor,
     ) -> Result<(), TchError> {
         let [m, v] = slots else { return Ok(()) };
+        if fused::serves(theta) {
+            let betas = [self.beta_1, self.beta_2];
+            return fused::adam(theta, [m, v], gradient, rate, betas, self.epsilon);
+        }
         let _ = m.f_lerp_(gradient, 1.0 - self.beta_1)?;
         let _ = v.f_lerp_(&gradient.f_square()?, 1.0 - self.beta_2)?;
         let change = m.f_div(&v.f_sqrt()?.f_add_scalar_(self.epsilon)?)?;
@@ -74,7 +81,7 @@ widest! {
     /// Adam's update of every number.
     adam<F: Real>(
         theta: &mut [F], m: &mut [F], v: &mut [F], gradient: &[F],
-        weights: [F; 2], epsilon_and_rate: [F; 2],
+        weights: [F; 2], least: [F; 2], epsilon_and_rate: [F; 2],
     ) by adam_body
 }
 
@@ -85,6 +92,7 @@ fn adam_body<F: Real>(
     v: &mut [F],
     gradient: &[F],
     [weight_1, weight_2]: [F; 2],
+    [least_1, least_2]: [F; 2],
     [epsilon, rate]: [F; 2],
 ) {
     for first in (0..theta.len()).step_by(CHUNK) {
@@ -93,8 +101,8 @@ fn adam_body<F: Real>(
             (&mut theta[chunk.clone()], &mut m[chunk.clone()], &mut v[chunk.clone()]);
         ask_ahead([theta.as_ptr(), m.as_ptr(), v.as_ptr()]);
         for (((theta, m), v), &g) in theta.iter_mut().zip(m).zip(v).zip(&gradient[chunk]) {
-            *m = *m + (g - *m) * weight_1;
-            *v = *v + (g * g - *v) * weight_2;
+            *m = kept(*m + (g - *m) * weight_1, least_1);
+            *v = kept(*v + (g * g - *v) * weight_2, least_2);
             *theta = *theta - rate * *m / (v.sqrt() + epsilon);
         }
     }

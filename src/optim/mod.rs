@@ -13,5 +13,6 @@ mod sgd;
 
 mod decay;
 pub mod memory;
+mod moment;
 
 pub mod learning_rate;

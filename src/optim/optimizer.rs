@@ -264,4 +264,24 @@ mod tests {
             }
         }
     }
+
+    /// Processors take many times as long over subnormal numbers.
+    #[test]
+    fn moments_without_a_gradient_end_at_zero() {
+        for config in rules() {
+            let config = Config { beta_2: 0.9, momentum: config.momentum.map(|_| 0.9), ..config };
+            let (pool, specs) = (ThreadPool::new(1), Model::new(&config).parameters());
+            let parameters = Parameters::zeros(specs, 2, Kind::Float, device::host()).unwrap();
+            let _ = parameters.gradient().shallow_clone().fill_(1e-3);
+            let mut optimizer = Optimizer::new(&config, 1000, &parameters).unwrap();
+            for _ in 0..1000 {
+                optimizer.update_in_one_pass::<f32>(&parameters, &pool).unwrap();
+                let _ = parameters.gradient().shallow_clone().zero_();
+            }
+            for (slot, name) in optimizer.slots.iter().zip(optimizer.slot_names()) {
+                let largest = slot.abs().max().double_value(&[]);
+                assert_eq!(largest, 0.0, "{name} of {}", config.optimizer);
+            }
+        }
+    }
 }

@@ -3,6 +3,7 @@
 use tch::{TchError, Tensor};
 
 use super::memory::{CHUNK, MOST_SLOTS, ask_ahead};
+use super::moment::{kept, least};
 use crate::config::Config;
 use crate::kernels::float::{Real, widest};
 
@@ -44,9 +45,12 @@ impl RmsProp {
         gradient: &[F],
     ) {
         let [v, m] = slots;
-        let settings = [1.0 - self.rho, self.epsilon, rate].map(F::from_f64);
+        let share = 1.0 - self.rho;
+        let [weight, epsilon, rate] = [share, self.epsilon, rate].map(F::from_f64);
+        let settings = [weight, least(share), epsilon, rate];
         if self.momentum > 0.0 {
-            rmsprop_with_momentum(theta, v, m, gradient, settings, F::from_f64(self.momentum));
+            let momentum = [F::from_f64(self.momentum), least(1.0 - self.momentum)];
+            rmsprop_with_momentum(theta, v, m, gradient, settings, momentum);
         } else {
             rmsprop(theta, v, gradient, settings);
         }
@@ -78,7 +82,7 @@ impl RmsProp {
 widest! {
     /// RMSprop's update of every number.
     rmsprop<F: Real>(
-        theta: &mut [F], v: &mut [F], gradient: &[F], settings: [F; 3],
+        theta: &mut [F], v: &mut [F], gradient: &[F], settings: [F; 4],
     ) by rmsprop_body
 }
 
@@ -87,14 +91,14 @@ fn rmsprop_body<F: Real>(
     theta: &mut [F],
     v: &mut [F],
     gradient: &[F],
-    [weight, epsilon, rate]: [F; 3],
+    [weight, least, epsilon, rate]: [F; 4],
 ) {
     for first in (0..theta.len()).step_by(CHUNK) {
         let chunk = first..theta.len().min(first + CHUNK);
         let (theta, v) = (&mut theta[chunk.clone()], &mut v[chunk.clone()]);
         ask_ahead([theta.as_ptr(), v.as_ptr()]);
         for ((theta, v), &g) in theta.iter_mut().zip(v).zip(&gradient[chunk]) {
-            *v = *v + (g * g - *v) * weight;
+            *v = kept(*v + (g * g - *v) * weight, least);
             *theta = *theta - rate * g / (*v + epsilon).sqrt();
         }
     }
@@ -103,7 +107,7 @@ fn rmsprop_body<F: Real>(
 widest! {
     /// RMSprop's update of every number, with momentum.
     rmsprop_with_momentum<F: Real>(
-        theta: &mut [F], v: &mut [F], m: &mut [F], gradient: &[F], settings: [F; 3], momentum: F,
+        theta: &mut [F], v: &mut [F], m: &mut [F], gradient: &[F], settings: [F; 4], momentum: [F; 2],
     ) by rmsprop_with_momentum_body
 }
 
@@ -113,8 +117,8 @@ fn rmsprop_with_momentum_body<F: Real>(
     v: &mut [F],
     m: &mut [F],
     gradient: &[F],
-    [weight, epsilon, rate]: [F; 3],
-    momentum: F,
+    [weight, least, epsilon, rate]: [F; 4],
+    [momentum, least_m]: [F; 2],
 ) {
     for first in (0..theta.len()).step_by(CHUNK) {
         let chunk = first..theta.len().min(first + CHUNK);
@@ -122,8 +126,8 @@ fn rmsprop_with_momentum_body<F: Real>(
             (&mut theta[chunk.clone()], &mut v[chunk.clone()], &mut m[chunk.clone()]);
         ask_ahead([theta.as_ptr(), v.as_ptr(), m.as_ptr()]);
         for (((theta, v), m), &g) in theta.iter_mut().zip(v).zip(m).zip(&gradient[chunk]) {
-            *v = *v + (g * g - *v) * weight;
-            *m = momentum * *m + rate * g / (*v + epsilon).sqrt();
+            *v = kept(*v + (g * g - *v) * weight, least);
+            *m = kept(momentum * *m + rate * g / (*v + epsilon).sqrt(), least_m);
             *theta = *theta - *m;
         }
     }

@@ -40,9 +40,8 @@ impl Rule {
         }
     }
 
-    /// The step size of update t, from 1, which has this learning rate.
-    /// Updates some parameters θ and their slots, as many as the rule has, by their gradient, as libtorch
-    /// operations on any device; `rate`, the step size, has no axis.
+    /// Updates some parameters θ and their slots, as many as the rule has, by their gradient, all of one axis
+    /// and dtype, as libtorch operations on any device; `rate`, the step size, has no axis.
     ///
     /// # Errors
     /// libtorch's.
@@ -60,6 +59,7 @@ impl Rule {
         }
     }
 
+    /// The step size of update t, from 1, which has this learning rate.
     fn rate(self, learning_rate: f64, t: f64) -> f64 {
         match self {
             Self::Adam(adam) => adam.rate(learning_rate, t),

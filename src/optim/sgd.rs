@@ -3,6 +3,7 @@
 use tch::{TchError, Tensor};
 
 use super::memory::{CHUNK, MOST_SLOTS, ask_ahead};
+use super::moment::{kept, least};
 use crate::config::Config;
 use crate::kernels::float::{Real, widest};
 
@@ -44,8 +45,9 @@ impl Sgd {
         gradient: &[F],
     ) {
         let [m, _] = slots;
-        let [momentum, rate] = [self.momentum, rate].map(F::from_f64);
+        let rate = F::from_f64(rate);
         if self.momentum > 0.0 {
+            let momentum = [F::from_f64(self.momentum), least(1.0 - self.momentum)];
             sgd_with_momentum(theta, m, gradient, momentum, rate, self.nesterov);
         } else {
             sgd(theta, gradient, rate);
@@ -97,7 +99,7 @@ fn sgd_body<F: Real>(theta: &mut [F], gradient: &[F], rate: F) {
 widest! {
     /// Gradient descent's update of every number, with momentum.
     sgd_with_momentum<F: Real>(
-        theta: &mut [F], m: &mut [F], gradient: &[F], momentum: F, rate: F, nesterov: bool,
+        theta: &mut [F], m: &mut [F], gradient: &[F], momentum: [F; 2], rate: F, nesterov: bool,
     ) by sgd_with_momentum_body
 }
 
@@ -106,7 +108,7 @@ fn sgd_with_momentum_body<F: Real>(
     theta: &mut [F],
     m: &mut [F],
     gradient: &[F],
-    momentum: F,
+    [momentum, least]: [F; 2],
     rate: F,
     nesterov: bool,
 ) {
@@ -115,7 +117,7 @@ fn sgd_with_momentum_body<F: Real>(
         let (theta, m) = (&mut theta[chunk.clone()], &mut m[chunk.clone()]);
         ask_ahead([theta.as_ptr(), m.as_ptr()]);
         for ((theta, m), &g) in theta.iter_mut().zip(m).zip(&gradient[chunk]) {
-            *m = momentum * *m - rate * g;
+            *m = kept(momentum * *m - rate * g, least);
             *theta += if nesterov { momentum * *m - rate * g } else { *m };
         }
     }

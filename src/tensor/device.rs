@@ -227,20 +227,6 @@ pub fn upload(ids: &[i64], shape: &[i64], device: Device) -> Result<Tensor, TchE
     Tensor::f_from_slice(ids)?.f_view(shape)?.f_to_device(device)
 }
 
-/// Numbers from the host, in `shape` on `device`, of `kind`. Waits for it.
-///
-/// # Errors
-/// If `device` is short of memory.
-pub fn upload_numbers(
-    numbers: &[f64],
-    shape: &[i64],
-    kind: Kind,
-    device: Device,
-) -> Result<Tensor, TchError> {
-    BLOCKING.fetch_add(1, Ordering::Relaxed);
-    Tensor::f_from_slice(numbers)?.f_view(shape)?.f_to_kind(kind)?.f_to_device(device)
-}
-
 /// Ids from the host, as a flat int64 tensor on `device`. The transfer is queued: work queued after
 /// it, by any thread, finds the ids there. Does not wait for the device.
 ///

@@ -8,7 +8,7 @@ use tch::Device;
 use crate::base::error::UserError;
 use crate::base::rng::Purpose;
 use crate::config::{Config, DeviceChoice, EngineChoice, GateActivation};
-use crate::engine::fused::BLOCK_ROWS;
+use crate::engine::fused::{BLOCK_ROWS, split};
 use crate::model::Model;
 use crate::tensor::cpp::graph;
 use crate::tensor::cpp::lstm::MOST_UNITS;
@@ -72,13 +72,16 @@ impl StepSeconds {
     /// The same for a build that has kernels of its own and records steps as CUDA graphs, or has not. How many
     /// kernels a time step launches was counted for every preset.
     fn estimate_for(config: &Config, cores: usize, recorded: bool) -> Self {
-        let model = Model::new(config);
+        let model = split::model(config);
         let (replicas, rows) = (config.replicas as f64, config.batch_size as f64);
         let (forward, time_steps) = forward(&model);
         // The backward pass has a product for what is read and one for the weights.
         let work = 3.0 * forward * rows;
-        let parts = replicas * (rows / BLOCK_ROWS as f64).ceil();
-        let helpers = parts.min(cores as f64) - 1.0;
+        let shares = match model.parts() {
+            1 => (rows / BLOCK_ROWS as f64).ceil(),
+            parts => parts as f64,
+        };
+        let helpers = (replicas * shares).min(cores as f64) - 1.0;
         let layers = model.costs().filter(|costs| costs.sequential_steps > 0.0).count() as f64;
         let sigmoid = config.gate_activation == GateActivation::Sigmoid;
         let launches = match (sigmoid, config.replicas) {
@@ -144,17 +147,21 @@ pub fn estimated(config: &Config, choice: DeviceChoice) -> Result<Chosen, UserEr
 /// some steps on both.
 ///
 /// # Errors
-/// As [`estimated`], and those of [`step_seconds`] on the GPU.
+/// As [`estimated`], and those of [`step_seconds`] where neither can do a step.
 pub fn measured(config: &Config, choice: DeviceChoice) -> Result<Chosen> {
     let estimate = StepSeconds::estimate(config, device::cores());
     if open(config, choice).is_some() || estimate.is_clear() {
         return Ok(estimated(config, choice)?);
     }
     let seconds = |choice| step_seconds(config, device::choose(choice)?.device);
-    // What does not fit into the host's memory may fit into the GPU's.
-    let cpu = seconds(DeviceChoice::Cpu).unwrap_or(f64::INFINITY);
-    let gpu = seconds(DeviceChoice::Cuda(0))?;
-    Ok(StepSeconds { cpu, gpu }.faster("measured")?)
+    // What does not fit into the memory of the one may fit into that of the other.
+    match [DeviceChoice::Cpu, DeviceChoice::Cuda(0)].map(seconds) {
+        [Err(_), Err(error)] => Err(error),
+        both => {
+            let [cpu, gpu] = both.map(|seconds| seconds.unwrap_or(f64::INFINITY));
+            Ok(StepSeconds { cpu, gpu }.faster("measured")?)
+        }
+    }
 }
 
 /// What `choice` comes to for the evaluation of `samples` samples a replica: where it is `auto`, the CPU

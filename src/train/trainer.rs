@@ -118,13 +118,13 @@ pub struct Trainer {
     pub step: i64,
     /// Samples seen by each replica.
     pub samples: i64,
-    /// Where the mean validation loss was lowest, and a copy of all weights there.
+    /// Where the mean validation loss was lowest, and a copy of all weights there, `(R · P)` of their dtype.
     pub best: Option<(Best, Tensor)>,
     /// Whose weights the training began with; `None` if they were drawn.
     pub init_from: Option<InitFrom>,
     /// Which replicas have stopped, if they may.
     pub early_stopping: Option<EarlyStopping>,
-    /// Each replica's weights at its best row, laid out as all are, where they are to be restored and
+    /// Each replica's weights at its best row, `(R · P)` of their dtype, where they are to be restored and
     /// there was a row.
     pub to_restore: Option<Tensor>,
     /// Where learning rates stand, if they go by a metric.
@@ -300,8 +300,8 @@ impl Trainer {
             }
         }
         self.checkpoint(observer)?;
+        self.check_weights()?;
         let means = self.meter.epoch()?;
-        self.settle()?;
         if let Some(weights) = &self.to_restore {
             device::fill(&mut self.parameters.flat().shallow_clone(), weights)?;
         }
@@ -352,12 +352,17 @@ impl Trainer {
         Ok(Outcome::Interrupted)
     }
 
-    /// Has the state saved, unless that was just done. What diverged is not.
+    /// Has the state saved, unless that was just done or every replica has diverged. That one has is noted where
+    /// models are looked at and at the end, which does not depend on when checkpoints are due.
     fn checkpoint(&mut self, observer: &mut dyn Observer) -> Result<()> {
         self.hand_on(observer)?;
         let here = Some((self.step, self.rows_ended));
         if self.saved != here {
-            self.check_weights()?;
+            self.settle()?;
+            let finite = self.parameters.finite()?;
+            if !finite.contains(&true) {
+                self.meter.check(&finite)?;
+            }
             observer.checkpoint(self)?;
             self.saved = here;
         }
@@ -485,7 +490,7 @@ impl Trainer {
     /// A step within an epoch, `more` steps from now.
     fn step_from(&self, batch: &Batch, more: usize) -> Step {
         let number = self.step as u64 + more as u64;
-        Step { number, ids: Ids::Host(batch.clone()), starts_epoch: false, ends_epoch: false }
+        Step { number, ids: Ids::Host(batch.clone()), starts_epoch: false }
     }
 
     /// Learns from `steps`, at least one and as many as the engine takes, all of one size.

@@ -1,5 +1,5 @@
 //! What the model has to learn: batches of integer ids or of numbers, drawn anew for every epoch, or
-//! once (addition).
+//! once (addition, and what is in files).
 //!
 //! A batch is a pure function of (seeds, purpose, epoch, sample range). Ids stay ids from here to
 //! the loss; nothing is ever one-hot encoded.

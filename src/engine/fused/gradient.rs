@@ -37,8 +37,8 @@ pub fn weight_rows<'a, F: Real>(
             // update, and no two shares overlap.
             let slice = unsafe { memory.share(first..last) };
             let (first, columns) = (number * panel::<F>(), layout.columns);
-            let rows = Rows { part, node, weight, first, columns };
-            WeightRows { blocks, rows, slice, copy: copies.next(), squares: 0.0 }
+            let share = Share { part, node, weight, first, columns };
+            WeightRows { blocks, share, slice, copy: copies.next(), squares: 0.0 }
         })
     })
 }
@@ -47,7 +47,7 @@ pub fn weight_rows<'a, F: Real>(
 pub struct WeightRows<'a, F> {
     /// Those of the replica's batch.
     blocks: &'a [Block<F>],
-    rows: Rows,
+    share: Share,
     /// The weights of these rows with their slots and gradient.
     slice: ParameterSlice<'a, F>,
     /// The panel of the transposed copy that has these rows, if a copy is kept.
@@ -64,18 +64,18 @@ impl<F: Real> WeightRows<'_, F> {
 
     /// Of which part they are.
     pub fn part(&self) -> usize {
-        self.rows.part
+        self.share.part
     }
 
     /// Whether both are weights of the same part of a replica.
     pub fn same_part(&self, other: &Self) -> bool {
-        (self.replica(), self.rows.part) == (other.replica(), other.rows.part)
+        (self.replica(), self.share.part) == (other.replica(), other.share.part)
     }
 
     /// Copies the weights for the backward pass.
     pub fn copy(&mut self) {
         if let Some(copy) = &mut self.copy {
-            transpose(self.slice.theta, self.rows.columns, copy);
+            transpose(self.slice.theta, self.share.columns, copy);
         }
     }
 
@@ -91,7 +91,7 @@ impl<F: Real> WeightRows<'_, F> {
             }
             None => gradient,
         };
-        self.rows.sum(self.blocks, gradient);
+        self.share.sum(self.blocks, gradient);
         if let Some(update) = update {
             update.apply(theta, slots, gradient);
         }
@@ -102,7 +102,7 @@ impl<F: Real> WeightRows<'_, F> {
 
     /// Sums the gradient over the blocks into its buffer, and its squares.
     pub fn differentiate(&mut self) {
-        self.rows.sum(self.blocks, self.slice.gradient);
+        self.share.sum(self.blocks, self.slice.gradient);
         self.squares = 0.0;
         add_squares(&mut self.squares, self.slice.gradient);
     }
@@ -123,9 +123,9 @@ impl<F: Real> WeightRows<'_, F> {
     }
 }
 
-/// Some rows of a weight.
+/// Some rows of a weight of a node's layer.
 #[derive(Debug, Clone, Copy)]
-struct Rows {
+struct Share {
     part: usize,
     node: usize,
     weight: usize,
@@ -133,23 +133,23 @@ struct Rows {
     columns: usize,
 }
 
-impl Rows {
+impl Share {
     /// Sums the rows' gradient over a replica's blocks.
     fn sum<F: Real>(self, blocks: &[Block<F>], out: &mut [F]) {
         for (i, block) in blocks.iter().enumerate() {
-            let Block { nodes, inputs: read, lengths: rows, .. } = block;
-            let inputs = Inputs { nodes: &nodes[..self.node], read, rows };
+            let Block { nodes, inputs: read, lengths, .. } = block;
+            let inputs = Inputs { nodes: &nodes[..self.node], read, rows: lengths };
             match block.nodes[self.node].factors(self.weight, self.part, inputs) {
                 Factors::Product(x, dy) => {
                     let onto = if i == 0 { Onto::Nothing } else { Onto::Sum };
                     let rows = self.first..self.first + out.len() / self.columns;
                     x.multiply_transposed(rows, Matrix::new(dy, self.columns), out, onto);
                 }
-                rows => {
+                factors => {
                     if i == 0 {
                         out.fill(F::default());
                     }
-                    self.add(rows, out);
+                    self.add(factors, out);
                 }
             }
         }

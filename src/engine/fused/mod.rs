@@ -17,10 +17,11 @@ mod block;
 mod gradient;
 pub mod inference;
 pub mod packed;
+mod rows;
 pub mod split;
+mod step;
 pub mod transposed;
 
-use std::cmp::Reverse;
 use std::ops::Range;
 use std::rc::Rc;
 use std::slice::from_mut;
@@ -40,25 +41,21 @@ use crate::kernels::thread_pool::ThreadPool;
 use crate::model::layers::Weight;
 use crate::model::layers::dropout::{Masks, StepMasks};
 use crate::model::layers::pass::{Pass, WEIGHTS, Weights};
-use crate::model::losses::{Score, Scores};
+use crate::model::losses::Scores;
 use crate::model::network::State;
 use crate::model::{Model, Node, Read};
-use crate::optim::clipping;
 use crate::optim::memory::Memory;
 use crate::optim::optimizer::Optimizer;
-use crate::optim::rule::Update;
 use crate::tensor::device;
 use crate::tensor::parameters::Parameters;
 use crate::tensor::slices::{slice, slice_mut};
 use block::Block;
-use gradient::{WeightRows, weight_rows};
 use inference::FusedInference;
 use packed::Packed;
+pub use rows::{BLOCK_ROWS, block_ranges};
+use rows::{block_count, orders};
+use step::{Learnt, StepInput, learn_steps};
 use transposed::Transposed;
-
-/// Rows of a block: enough for products to be fast, and few enough for the activations of its
-/// forward pass to be in the cache still on the backward pass.
-pub const BLOCK_ROWS: usize = 16;
 
 /// The engine for numbers of type `F`.
 pub struct Fused<F> {
@@ -310,95 +307,6 @@ impl<F: Real> PartState<'_, F> {
     }
 }
 
-/// What a step told, replica by replica.
-#[derive(Debug, Default)]
-struct Learnt {
-    scores: Vec<Score>,
-    /// Norms of the gradients before they were clipped; none where they are not.
-    norms: Vec<f64>,
-}
-
-/// Does all steps of the replicas of `blocks`, the threads of `pool` sharing each step; `transposed` has the
-/// copies of each of the replicas' parts. Returns what each told.
-fn learn_steps<F: Real>(
-    pool: &ThreadPool,
-    scratch: &mut [Vec<F>],
-    blocks: &mut [Block<F>],
-    transposed: &mut [Transposed<F>],
-    inputs: &[StepInput<'_, F>],
-) -> Vec<Learnt> {
-    let parts = inputs[0].context.model.parts();
-    let (each, first) = (blocks.len() * parts / transposed.len(), blocks[0].replica);
-    let alone = ThreadPool::new(1);
-    let step = |(number, input): (usize, &StepInput<'_, F>)| {
-        if input.copies_before {
-            let mut shares = input.weight_rows(blocks, transposed);
-            each_share(pool, &mut vec![(); pool.threads()], &mut shares, |(), rows| rows.copy());
-        }
-        if number > 0 {
-            blocks.iter_mut().for_each(|block| block.carry(input.context.model, input.from_zeros));
-        }
-        let learn = |block: &mut Block<F>, team: &ThreadPool| {
-            if !input.stopped[block.replica] {
-                let copies = &transposed[(block.replica - first) * parts..][..parts];
-                block.learn(&input.context, copies, team);
-            }
-        };
-        match parts {
-            1 => pool.each(blocks, |block| learn(block, &alone)),
-            _ => blocks.iter_mut().for_each(|block| learn(block, pool)),
-        }
-        let mut shares = input.weight_rows(blocks, transposed);
-        let norms = match input.clipnorm {
-            Some(most) => {
-                let norms = norms(pool, &mut shares, first..first + blocks.len() / each);
-                each_share(pool, scratch, &mut shares, |_, rows| {
-                    let factor = clipping::factor(norms[rows.replica() - first], most);
-                    rows.learn_clipped(input.update(rows.replica()), factor, input.copies_after);
-                });
-                norms
-            }
-            None => {
-                each_share(pool, scratch, &mut shares, |scratch, rows| {
-                    let scratch = (!input.keeps_gradient).then_some(scratch);
-                    rows.learn(input.update(rows.replica()), scratch, input.copies_after);
-                });
-                Vec::new()
-            }
-        };
-        Learnt { scores: blocks.chunks_exact(each).map(score).collect(), norms }
-    };
-    inputs.iter().enumerate().map(step).collect()
-}
-
-/// Calls `work` with each of `shares` and something of the thread's own. The shares of a part are its thread's,
-/// as long as it has the time.
-fn each_share<O: Send, F: Real>(
-    pool: &ThreadPool,
-    own: &mut [O],
-    shares: &mut [WeightRows<'_, F>],
-    work: impl Fn(&mut O, &mut WeightRows<'_, F>) + Sync,
-) {
-    if shares.iter().all(|rows| rows.part() == 0) {
-        return pool.each_with(own, shares, work);
-    }
-    let mut parts: Vec<_> = shares.chunk_by_mut(WeightRows::same_part).collect();
-    pool.each_with(own, &mut parts, |own, part| part.iter_mut().for_each(|rows| work(own, rows)));
-}
-
-/// Leaves the gradient of all `shares` in its buffer. Returns the norm of each of the `replicas`, added up in
-/// the order of the shares; 0 for one that learns no more.
-fn norms<F: Real>(
-    pool: &ThreadPool,
-    shares: &mut [WeightRows<'_, F>],
-    replicas: Range<usize>,
-) -> Vec<f64> {
-    each_share(pool, &mut vec![(); pool.threads()], shares, |(), rows| rows.differentiate());
-    let mut sums = vec![0.0; replicas.len()];
-    shares.iter().for_each(|rows| sums[rows.replica() - replicas.start] += rows.squares);
-    sums.into_iter().map(f64::sqrt).collect()
-}
-
 impl<F: Real> Engine for Fused<F> {
     fn steps_at_a_time(&self) -> usize {
         self.pace.steps().min(most_steps(&self.config))
@@ -460,14 +368,9 @@ impl<F: Real> Engine for Fused<F> {
         // Of a replica that has stopped nothing is left of when the steps of a call began.
         self.for_each_state(&state, |replica, part, state| part.end_in(state, stopped[replica]))?;
         self.pace.took(steps.len(), begin.elapsed());
-        let clips = optimizer.clipnorm().is_some();
-        let scored = |Learnt { scores, norms }| {
-            let norms = clips.then(|| Tensor::f_from_slice::<f64>(&norms)).transpose()?;
-            let grad_norm = norms.map(|of| of.f_to_kind(parameters.flat().kind())).transpose()?;
-            Ok(Scored { scores: Scores::Host(scores), grad_norm })
-        };
-        let scored = learnt.into_iter().map(scored).collect::<Result<_, TchError>>()?;
-        Ok(StepResults { scored, state })
+        let (clips, kind) = (optimizer.clipnorm().is_some(), parameters.flat().kind());
+        let scored = learnt.into_iter().map(|learnt| scored(learnt, clips.then_some(kind)));
+        Ok(StepResults { scored: scored.collect::<Result<_, _>>()?, state })
     }
 
     fn settle(
@@ -489,47 +392,10 @@ impl<F: Real> Engine for Fused<F> {
     }
 }
 
-/// What one optimiser step needs.
-struct StepInput<'a, F> {
-    context: Context<'a, F>,
-    /// Whether the state starts from zeros instead of being carried.
-    from_zeros: bool,
-    /// How each replica's weights are updated, as soon as their gradient is known or, where it is clipped,
-    /// its norm.
-    updates: Vec<Option<Update>>,
-    /// The most that a gradient's norm may be, where it is clipped.
-    clipnorm: Option<f64>,
-    /// Which replicas learn no more.
-    stopped: &'a [bool],
-    /// Whether the weights have yet to be copied for the backward pass.
-    copies_before: bool,
-    /// Whether they are copied for the next step's.
-    copies_after: bool,
-    /// Whether the gradient is left in its buffer.
-    keeps_gradient: bool,
-}
-
-impl<'a, F: Real> StepInput<'a, F> {
-    /// That of a replica, if it learns.
-    fn update(&self, replica: usize) -> Option<&Update> {
-        self.updates.get(replica)?.as_ref()
-    }
-
-    /// The weights of those replicas of `blocks` that learn, in shares of some rows.
-    fn weight_rows<'b>(
-        &self,
-        blocks: &'b [Block<F>],
-        transposed: &'b mut [Transposed<F>],
-    ) -> Vec<WeightRows<'b, F>>
-    where
-        'a: 'b,
-    {
-        let parts = self.context.model.parts();
-        let each = blocks.len() * parts / transposed.len();
-        let replicas = blocks.chunks_exact(each).zip(transposed.chunks_exact_mut(parts));
-        let replicas = replicas.filter(|(blocks, _)| !self.stopped[blocks[0].replica]);
-        replicas.flat_map(|(blocks, copies)| weight_rows(&self.context, blocks, copies)).collect()
-    }
+/// What a step told, with the norms `(R)` of the gradients as a tensor where there is a `kind` for them.
+fn scored(Learnt { scores, norms }: Learnt, kind: Option<Kind>) -> Result<Scored, TchError> {
+    let tensor = |kind| Tensor::f_from_slice::<f64>(&norms)?.f_to_kind(kind);
+    Ok(Scored { scores: Scores::Host(scores), grad_norm: kind.map(tensor).transpose()? })
 }
 
 /// Whether `threads` threads had better train each a replica by itself than share every step of a model in
@@ -587,55 +453,6 @@ pub fn scratch_bytes(model: &Model) -> f64 {
     columns as f64 * (panel::<f64>() * size_of::<f64>()) as f64
 }
 
-/// How many blocks a replica's batch of `rows` rows is split into.
-fn block_count(model: &Model, rows: usize) -> usize {
-    match rows.div_ceil(BLOCK_ROWS) {
-        0 | 1 => 1,
-        // Threads share parts instead.
-        _ if model.parts() > 1 => 1,
-        // Even, so that two threads have equally many.
-        n => n.next_multiple_of(2),
-    }
-}
-
-/// The rows of a replica's batch, the longest first, so that those of a block are of similar lengths.
-fn by_length(batch: &Batch, replica: usize) -> Vec<usize> {
-    let mut rows: Vec<usize> = (0..batch.size).collect();
-    if let Some(lengths) = &batch.lengths {
-        let first = replica * batch.size;
-        let length = |row: &usize| (lengths.source[first + row], lengths.target[first + row]);
-        rows.sort_by_key(|row| Reverse(length(row)));
-    }
-    rows
-}
-
-/// Replica by replica, the rows of `batch` in the order in which `blocks` blocks have them; none where rows
-/// have no lengths of their own.
-///
-/// Rows of similar lengths come together, so that few steps of a block have few rows; and either
-/// half of the blocks has every other length, so that two threads have equally much to do.
-fn orders(batch: &Batch, blocks: usize) -> Vec<Vec<usize>> {
-    if batch.lengths.is_none() {
-        return Vec::new();
-    }
-    let order = |replica: usize| {
-        let rows = by_length(batch, replica);
-        if blocks == 1 {
-            return rows;
-        }
-        let half = |which: usize| rows.iter().skip(which).step_by(2).copied();
-        // The first half of the blocks has the fewer rows, if any has.
-        half(1).chain(half(0)).collect()
-    };
-    (0..batch.replicas).map(order).collect()
-}
-
-/// The rows of each block of a replica's batch of `rows` rows.
-pub fn block_ranges(model: &Model, rows: usize) -> impl Iterator<Item = Range<usize>> + use<> {
-    let blocks = block_count(model, rows);
-    (0..blocks).map(move |block| block * rows / blocks..(block + 1) * rows / blocks)
-}
-
 /// The numbers of threads, ascending, to choose among for a training: what `config` says, or else
 /// powers of two up to as many as have work in a step that is long enough to share. Where each
 /// thread has a replica to itself, there is one choice.
@@ -662,16 +479,6 @@ pub fn threads(config: &Config) -> Vec<usize> {
     }
     let powers = std::iter::successors(Some(1), |n| Some(2 * n)).take_while(|n| *n < most);
     powers.chain([most]).collect()
-}
-
-/// The means over one replica's blocks.
-fn score<F: Real>(blocks: &[Block<F>]) -> Score {
-    let (mut sums, mut rows) = (Score::default(), 0);
-    for block in blocks {
-        sums.add(&block.tally, 1.0);
-        rows += block.scored;
-    }
-    sums.over(rows as f64)
 }
 
 /// The engine for the dtype of `parameters`.
@@ -751,14 +558,5 @@ mod tests {
         assert_eq!(most_steps(&long), 1);
         let huge = Config { replicas: i64::MAX, n_in: i64::MAX, ..reverse };
         assert_eq!(most_steps(&huge), 1);
-    }
-
-    #[test]
-    fn rows_are_split_into_one_or_an_even_number_of_blocks() {
-        let model = Model::new(&presets::find("reverse").unwrap().config);
-        let numbers =
-            |model: &Model| [1, 16, 17, 32, 33, 64, 65, 256].map(|n| block_count(model, n));
-        assert_eq!(numbers(&model), [1, 1, 2, 2, 4, 4, 6, 16]);
-        assert_eq!(numbers(&model.in_parts(2)), [1; 8]);
     }
 }

@@ -46,7 +46,7 @@ struct Recording {
 
 #[derive(Debug)]
 struct Recorded {
-    /// With the scores that it writes; `None`: computed again.
+    /// With the scores that it writes, `(k, R)`; `None`: computed again.
     graph: Option<(Graph, Tensor)>,
     /// Where it reads.
     inputs: Inputs,

@@ -37,7 +37,7 @@ pub trait Twin: Debug {
     }
 }
 
-/// The dropout masks of a layer for a batch, the same at every time step; `None`: none.
+/// The dropout masks of a layer for a batch, of the weights' dtype, the same at every time step; `None`: none.
 #[derive(Debug, Default)]
 pub struct DropoutMasks {
     /// `(R, B, I)`: of what it reads; for ids of their one-hot vectors.
@@ -46,7 +46,7 @@ pub struct DropoutMasks {
     pub recurrent: Option<Tensor>,
 }
 
-/// The state of an LSTM: output h and cell c, each `(R, B, H)`.
+/// The state of an LSTM: output h and cell c, each `(R, B, H)` of the weights' dtype.
 ///
 /// A layer holds no state. It takes one and returns one; the caller decides whether to carry it to
 /// the next batch, to reset it or to detach it.
@@ -186,7 +186,7 @@ pub struct Output {
     pub mask: Option<Mask>,
     /// Of an attention, the weights α, `(Tout, R, B, Tin)`.
     pub weights: Option<Tensor>,
-    /// What an attention over these outputs makes of them, once for all steps of a decoder.
+    /// What an attention over these outputs makes of them, `(R · B, Tin, H)`, once for all steps of a decoder.
     pub keys: OnceCell<Tensor>,
 }
 

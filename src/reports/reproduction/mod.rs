@@ -22,7 +22,7 @@ use crate::reports::files;
 use crate::reports::reference::{self, Seed};
 use crate::resolve;
 use crate::run::curves::CurveRow;
-use crate::run::run_dir::RunDir;
+use crate::run::run_dir::{Place, RunDir};
 use crate::run::summary::{Evaluation, ReplicaSummary, Summary};
 pub use verdict::{Good, Judged, Verdict, judge};
 
@@ -198,9 +198,12 @@ impl Reproduction {
         }
         if found.experiments.is_empty() {
             let error = UserError::usage(format!("{}: holds no finished run", path.display()));
-            let hint = match found.imported.is_empty() {
-                true => "give a directory that seqlab reproduce --out wrote",
-                false => "report --html shows imported runs, too",
+            let hint = match (RunDir::place(path)?, found.imported.is_empty()) {
+                (Place::Run, _) => {
+                    "it is a run: report --html shows one, report the directory around it"
+                }
+                (_, true) => "give a directory of runs, as reproduce --out writes it",
+                (_, false) => "report --html shows imported runs, too",
             };
             return Err(error.hint(hint).into());
         }

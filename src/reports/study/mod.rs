@@ -148,7 +148,7 @@ impl Study {
         }
         if found.iter().all(|run| run.summary.is_none()) {
             let error = UserError::usage(format!("{}: holds no finished run", path.display()));
-            let hint = "`seqlab reproduce --recipe` with it as --out trains those of its recipe";
+            let hint = "reproduce --recipe with it as --out trains those of its recipe";
             return Err(error.hint(hint).into());
         }
         let of_another = |e| UserError::usage(format!("{}: {e:#}", path.display()));

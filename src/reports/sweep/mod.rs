@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::base::error::UserError;
 use crate::base::input::{self, if_there};
+use crate::base::shell;
 use crate::base::statistics::Distribution;
 use crate::config::{Config, CurveMetric, Direction};
 use crate::files::directory::Directory;
@@ -123,7 +124,8 @@ impl Sweep {
         let runs = runs?;
         if runs.iter().all(|run| run.status != Status::Finished) {
             let error = UserError::usage(format!("{}: no run is finished", input::shown(path)));
-            return Err(error.hint("`seqlab sweep run` trains them").into());
+            let words = ["sweep".as_ref(), "run".as_ref(), path.as_os_str(), "--all".as_ref()];
+            return Err(error.hint(format!("`{}` trains them", shell::command(&words))).into());
         }
         Ok(Self::new(plan, runs))
     }

@@ -71,9 +71,7 @@ impl Plan {
     pub fn parse(file: &str, bytes: &[u8]) -> Result<Self> {
         let damaged = |what: &str| {
             let error = UserError::failure(format!("{file} is damaged: {what}"));
-            anyhow!(
-                error.hint("`seqlab sweep plan` writes the list of a sweep, into a new directory")
-            )
+            anyhow!(error.hint("sweep plan writes the list of a sweep, into a new directory"))
         };
         let text = str::from_utf8(bytes).map_err(|_| damaged("it is no UTF-8"))?;
         let (crc32, body) = text

@@ -41,7 +41,8 @@ pub struct Hypothesis {
 }
 
 impl Search {
-    /// Searches what `network` says to `source`. Returns that, and the state after the batch. A decoder is fed a zero vector first and then the ids of its hypothesis.
+    /// Searches what `network` says to `source`. Returns that, and the state after the batch. A decoder is fed a
+    /// zero vector first, or the model's start id, and then the ids of its hypothesis.
     ///
     /// # Errors
     /// If `state` is not the network's, shapes do not match, or memory is short.

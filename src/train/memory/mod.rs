@@ -101,7 +101,7 @@ impl Estimate {
         let moments = match on_host {
             true => vec![
                 vec![sizes.moments(2), sizes.drawing()],
-                vec![learning(), sizes.gradients(), step],
+                vec![learning(), sizes.gradients(engine), step],
                 vec![learning(), sizes.checkpoint()].into_iter().chain(kept.clone()).collect(),
                 vec![learning(), evaluation].into_iter().chain(kept).collect(),
             ],
@@ -246,10 +246,11 @@ impl<'a> Sizes<'a> {
         }
     }
 
-    /// What clipping and a graph need beside the gradient.
-    fn gradients(&self) -> Share {
+    /// What clipping by libtorch's operations needs beside the gradient.
+    fn gradients(&self, engine: EngineChoice) -> Share {
         let what = "a weight's gradient";
-        let copies = if self.config.global_clipnorm.is_some() { 1.0 } else { 0.0 };
+        let squares = self.config.global_clipnorm.is_some() && engine != EngineChoice::Fused;
+        let copies = if squares { 1.0 } else { 0.0 };
         let bytes = copies * self.largest * self.replicas * self.number;
         Share { what, bytes, fields: &["units", "vocab", "replicas", "layers", "embedding"] }
     }

@@ -11,7 +11,8 @@ mod passes;
 
 use anyhow::{Result, ensure};
 
-use super::{ReplicaLayout, by_length};
+use super::ReplicaLayout;
+use super::rows::by_length;
 use crate::config::Config;
 use crate::data::batch::{Batch, Sequences};
 use crate::engine::{Answers, Inference};

@@ -38,13 +38,19 @@ fn scores_body<F: Real>(pairs: Pairs<'_, F>, term: &mut [F], scores: &mut [F]) {
     let of_query = queries.chunks_exact(units).zip(scores.chunks_exact_mut(keys.len() / units));
     for (query, scores) in of_query {
         for (key, score) in keys.chunks_exact(units).zip(scores) {
-            let numbers = query.iter().zip(key).zip(scale);
-            for (term, ((&q, &k), &v)) in term.iter_mut().zip(numbers) {
-                *term = v * (q + k).tanh();
-            }
-            *score = reduce(term, F::from(0.0), |a, b| a + b);
+            *score = score_of(query, key, scale, term);
         }
     }
+}
+
+/// The score of a query with a key, each `(H)`; `term` has room for H numbers.
+#[inline(always)]
+pub fn score_of<F: Real>(query: &[F], key: &[F], scale: &[F], term: &mut [F]) -> F {
+    let numbers = query.iter().zip(key).zip(scale);
+    for (term, ((&q, &k), &v)) in term.iter_mut().zip(numbers) {
+        *term = v * (q + k).tanh();
+    }
+    reduce(term, F::from(0.0), |a, b| a + b)
 }
 
 widest! {

@@ -1,7 +1,7 @@
 //! Attention of one query over the outputs of an encoder where they lie: for a decoder that runs step by
 //! step, and would gather them for every step anew.
 
-use super::additive::Pairs;
+use super::additive::{Pairs, score_of};
 use crate::kernels::float::{Real, widest};
 use crate::kernels::rows::reduce;
 
@@ -49,11 +49,7 @@ fn sums_body<F: Real>(pairs: Pairs<'_, F>, places: &[usize], term: &mut [F], sco
     let Pairs { queries: query, keys, scale } = pairs;
     let width = query.len();
     for (place, score) in places.iter().zip(scores) {
-        let numbers = query.iter().zip(&keys[place * width..][..width]).zip(scale);
-        for (term, ((&q, &k), &v)) in term.iter_mut().zip(numbers) {
-            *term = v * (q + k).tanh();
-        }
-        *score = reduce(term, F::from(0.0), |a, b| a + b);
+        *score = score_of(query, &keys[place * width..][..width], scale, term);
     }
 }
 

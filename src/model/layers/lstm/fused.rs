@@ -172,6 +172,52 @@ impl<F: Real> LstmPass<F> {
     fn read<'a>(&'a self, inputs: Inputs<'a, F>) -> Blocks<'a, F> {
         self.mask.of(inputs.vectors(self.read, self.inputs))
     }
+
+    /// Adds the gradient of its initial state to that of the layer's which the state is.
+    fn give_state(&self, gradients: &mut InputGradients<'_, F>, team: &ThreadPool) {
+        let Start::From(other) = self.start else { return };
+        let (units, rows) = (self.steps.units(), gradients.rows);
+        let to = gradients.nodes[other].gradients().iter_mut();
+        team.each_part(to.zip(&self.steps.gradients), |part, (to, from)| {
+            let width = units.range(part).len();
+            to.h.add_to_rows(width, &rows.source_row, &from.h.values);
+            to.c.add_to_rows(width, &rows.source_row, &from.c.values);
+        });
+    }
+
+    /// Adds the gradient of the vectors that it reads to that of the layer below: each part has a term of it, and
+    /// then each part of that layer sums its columns of all terms.
+    fn give_inputs(
+        &mut self,
+        mut gradients: InputGradients<'_, F>,
+        weights: &PartWeights<'_, F>,
+        team: &ThreadPool,
+    ) {
+        let (rows, reads, along, inputs) = (gradients.rows, self.reads, self.along, self.inputs);
+        let axis = self.input_axis(rows);
+        let Self { steps, projections, mask, .. } = self;
+        team.each_part(steps.parts.iter().zip(projections.iter_mut()), |part, (steps, own)| {
+            let (weights, Projection { repeated, d_inputs }) = (weights(part), own);
+            let width = weights.values[BIAS].len();
+            let d_projected = match reads {
+                InputKind::OneVector => {
+                    sum_repeated(&steps.gates, width, source_rows(rows, along), repeated);
+                    &*repeated
+                }
+                InputKind::Ids | InputKind::Vectors => &steps.gates,
+            };
+            let term = &mut d_inputs[..d_projected.len() / width * inputs];
+            let (d_projected, kernel) =
+                (Matrix::new(d_projected, width), weights.transposed(KERNEL, inputs));
+            multiply(d_projected, kernel, term, Onto::Nothing, Order::Up);
+        });
+        let parts = Parts::new(inputs, gradients.of(self.read).count());
+        team.each_part(gradients.of(self.read), |part, gradient| {
+            let (columns, to) = (parts.range(part), gradient.onto());
+            let len = to.0.len() / columns.len() * inputs;
+            mask.backward(axis, projections.iter().map(|own| &own.d_inputs[..len]), columns, to);
+        });
+    }
 }
 
 impl<F: Real> Pass<F> for LstmPass<F> {
@@ -216,45 +262,14 @@ impl<F: Real> Pass<F> for LstmPass<F> {
         weights: &PartWeights<'_, F>,
         team: &ThreadPool,
     ) {
-        let (rows, reads, along, inputs) = (gradients.rows, self.reads, self.along, self.inputs);
-        let units = self.steps.units();
-        let recurrent = |part: usize| weights(part).transposed(RECURRENT, units.columns());
+        let columns = self.steps.units().columns();
+        let recurrent = |part: usize| weights(part).transposed(RECURRENT, columns);
         let wants_state = matches!(self.start, Start::From(_));
-        self.steps.backward(rows.along(along), recurrent, wants_state, team);
-        if let Start::From(other) = self.start {
-            let to = gradients.nodes[other].gradients().iter_mut();
-            team.each_part(to.zip(&self.steps.gradients), |number, (to, from)| {
-                let width = units.range(number).len();
-                to.h.add_to_rows(width, &rows.source_row, &from.h.values);
-                to.c.add_to_rows(width, &rows.source_row, &from.c.values);
-            });
+        self.steps.backward(gradients.rows.along(self.along), recurrent, wants_state, team);
+        self.give_state(&mut gradients, team);
+        if !matches!(self.read, Read::Source | Read::DecoderInput) {
+            self.give_inputs(gradients, weights, team);
         }
-        if matches!(self.read, Read::Source | Read::DecoderInput) {
-            return;
-        }
-        let axis = self.input_axis(rows);
-        let Self { steps, projections, mask, .. } = self;
-        team.each_part(steps.parts.iter().zip(projections.iter_mut()), |number, (steps, own)| {
-            let (weights, Projection { repeated, d_inputs }) = (weights(number), own);
-            let width = weights.values[BIAS].len();
-            let d_projected = match reads {
-                InputKind::OneVector => {
-                    sum_repeated(&steps.gates, width, source_rows(rows, along), repeated);
-                    &*repeated
-                }
-                InputKind::Ids | InputKind::Vectors => &steps.gates,
-            };
-            let term = &mut d_inputs[..d_projected.len() / width * inputs];
-            let (d_projected, kernel) =
-                (Matrix::new(d_projected, width), weights.transposed(KERNEL, inputs));
-            multiply(d_projected, kernel, term, Onto::Nothing, Order::Up);
-        });
-        let parts = Parts::new(inputs, gradients.of(self.read).count());
-        team.each_part(gradients.of(self.read), |number, gradient| {
-            let (columns, to) = (parts.range(number), gradient.onto());
-            let len = to.0.len() / columns.len() * inputs;
-            mask.backward(axis, projections.iter().map(|own| &own.d_inputs[..len]), columns, to);
-        });
     }
 
     fn factors<'a>(&'a self, weight: usize, part: usize, inputs: Inputs<'a, F>) -> Factors<'a, F> {

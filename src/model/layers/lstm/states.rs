@@ -1,4 +1,4 @@
-//! h or c of an LSTM before, between and after its time steps.
+//! h or c of an LSTM, or of a part of its units, before, between and after its time steps.
 
 use std::ops::Range;
 
@@ -9,18 +9,19 @@ use crate::model::layers::rows::Axis;
 /// The states of N rows over T steps.
 #[derive(Debug)]
 pub struct States<F> {
+    /// U: those of the layer, or of the part.
     units: usize,
-    /// N · H: the numbers of a state of all rows.
+    /// N · U: the numbers of a state of all rows.
     n: usize,
     backwards: bool,
-    /// `(T + 1, N, H)`: the initial state, set by the caller, then that after each step; for a layer
+    /// `(T + 1, N, U)`: the initial state, set by the caller, then that after each step; for a layer
     /// that reads backwards that after each step in the order of the source, and at the very end the
     /// initial state.
     values: Vec<F>,
-    /// `(T, N, H)`: the state before each step where rows have lengths of their own, for there
+    /// `(T, N, U)`: the state before each step where rows have lengths of their own, for there
     /// `values` has other rows beside it; empty where they have not.
     before: Vec<F>,
-    /// `(N, H)`: each row's state after its last step, where rows have lengths of their own and end
+    /// `(N, U)`: each row's state after its last step, where rows have lengths of their own and end
     /// at different steps.
     last: Vec<F>,
 }
@@ -48,7 +49,7 @@ impl<F: Real> States<F> {
         if self.backwards { self.values.len() - self.n } else { 0 }
     }
 
-    /// The initial state, `(N, H)`.
+    /// The initial state, `(N, U)`.
     pub fn initial(&mut self) -> &mut [F] {
         let start = self.start();
         &mut self.values[start..start + self.n]
@@ -111,7 +112,7 @@ impl<F: Real> States<F> {
         }
     }
 
-    /// The state after the last step, `(N, H)`.
+    /// The state after the last step, `(N, U)`.
     pub fn last(&self) -> &[F] {
         match (self.backwards, self.last.is_empty()) {
             (true, _) => &self.values[..self.n],

@@ -2,7 +2,7 @@
 
 use super::LEAST;
 use crate::kernels::float::{Real, widest};
-use crate::kernels::rows::reduce;
+use crate::kernels::rows::{most, reduce};
 use crate::model::losses::Score;
 
 widest! {
@@ -28,7 +28,7 @@ fn cross_entropy_body<F: Real>(
     let smooths = smoothing > zero;
     for (row, &target) in logits.chunks_exact_mut(vocab).zip(targets) {
         let target = target as usize;
-        let most = reduce(row, row[0], |a, b| if b > a { b } else { a });
+        let most = most(row);
         let of_target = row[target];
         // Of equal logits the first counts, as in argmax.
         let right = of_target == most && row[..target].iter().all(|&x| x < most);
