@@ -4,8 +4,9 @@
 use std::fmt;
 use std::time::Duration;
 
-/// What is done at a time takes about so long at the most, so that a training asked to end does.
-const AT_A_TIME: Duration = Duration::from_millis(80);
+/// What is done at a time takes about so long at the most, so that a training asked to end does; and as long as that,
+/// for of many replicas each has to come into a core's cache first.
+const AT_A_TIME: Duration = Duration::from_millis(400);
 
 /// The most steps at a time: more gain nothing.
 pub const MOST_STEPS: usize = 64;

@@ -299,8 +299,8 @@ impl Trainer {
                 saved = Instant::now();
             }
         }
-        self.checkpoint(observer)?;
-        self.check_weights()?;
+        let finite = self.checkpoint(observer)?;
+        self.meter.check(&finite)?;
         let means = self.meter.epoch()?;
         if let Some(weights) = &self.to_restore {
             device::fill(&mut self.parameters.flat().shallow_clone(), weights)?;
@@ -352,21 +352,22 @@ impl Trainer {
         Ok(Outcome::Interrupted)
     }
 
-    /// Has the state saved, unless that was just done or every replica has diverged. That one has is noted where
-    /// models are looked at and at the end, which does not depend on when checkpoints are due.
-    fn checkpoint(&mut self, observer: &mut dyn Observer) -> Result<()> {
+    /// Has the state saved, unless that was just done or every replica has diverged. Returns whose weights are
+    /// finite: who has diverged is noted where models are looked at and at the end, which does not depend on when
+    /// checkpoints are due.
+    fn checkpoint(&mut self, observer: &mut dyn Observer) -> Result<Vec<bool>> {
         self.hand_on(observer)?;
+        self.settle()?;
+        let finite = self.parameters.finite()?;
+        if !finite.contains(&true) {
+            self.meter.check(&finite)?;
+        }
         let here = Some((self.step, self.rows_ended));
         if self.saved != here {
-            self.settle()?;
-            let finite = self.parameters.finite()?;
-            if !finite.contains(&true) {
-                self.meter.check(&finite)?;
-            }
             observer.checkpoint(self)?;
             self.saved = here;
         }
-        Ok(())
+        Ok(finite)
     }
 
     /// Where the training stands.

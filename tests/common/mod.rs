@@ -230,9 +230,10 @@ pub fn timeless(curves: &str) -> Vec<u8> {
     lines.collect::<Vec<_>>().join("\n").into_bytes()
 }
 
-/// A summary or a manifest without times and what follows from them.
+/// A summary or a manifest without times and what follows from them, as the threads do that most steps had.
 fn essence(text: &str) -> Vec<u8> {
     let mut value = json(text);
+    value.as_object_mut().map(|fields| fields.remove("threads"));
     for path in ["", "/position", "/config"] {
         let Some(serde_json::Value::Object(fields)) = value.pointer_mut(path) else { continue };
         for field in ["startup_seconds", "train_seconds", "seconds", "crc32"] {
