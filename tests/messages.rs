@@ -302,6 +302,83 @@ fn a_flag_that_changes_nothing_is_refused() {
 }
 
 #[test]
+fn a_file_of_data_goes_with_its_task_and_is_named_once() {
+    let lab = Lab::new();
+    lab.write("c.toml", "task = 'pairs'\n");
+    lab.write("both.toml", "task = 'lag'\nseries = 's.csv'\n");
+    let pairs = "--train w.tsv: expected nothing: it applies to task pairs only\n";
+    each_says(
+        &lab,
+        &[
+            ("train --train w.tsv --task series", pairs),
+            (
+                "train --series s.csv --task pairs",
+                "--series s.csv: expected nothing: it applies to task series only\n",
+            ),
+            (
+                "train --train w.tsv --series s.csv",
+                "--series s.csv: expected nothing: it applies to task series only\n",
+            ),
+            (
+                "train --config c.toml",
+                "c.toml: --train (not given): expected a file: task pairs needs it\nhint: give --train\n",
+            ),
+            (
+                "train --config both.toml",
+                "both.toml, line 2, column 1: series = 's.csv': expected nothing: it applies to task",
+            ),
+            (
+                "data w.tsv --task echo",
+                "--task echo: expected pairs or series, which read a file\n",
+            ),
+            (
+                "data w.tsv --train b.tsv",
+                "--train b.tsv: expected nothing: the file that is read is FILE, w.tsv\n",
+            ),
+            (
+                "data w.tsv --series b.csv --task series",
+                "--series b.csv: expected nothing: the file that is read is FILE, w.tsv\n",
+            ),
+            (
+                "data w.csv --task pairs --inputs a",
+                "--inputs a: expected nothing: it applies to task series only\n",
+            ),
+        ],
+    );
+    let help = lab.run("data --help");
+    assert!(!help.contains("\n      --train <") && !help.contains("\n      --series <"), "{help}");
+    assert!(help.contains("\n      --test <FILE>"), "{help}");
+}
+
+#[test]
+fn an_unknown_word_of_a_file_is_told_with_those_that_there_are() {
+    let lab = Lab::new();
+    lab.write("s.toml", "method = 'random'\nsample = 3\n[base]\n[fields]\n");
+    lab.write("grid.toml", "method = 'gird'\n");
+    lab.write("r.toml", "titel = 'a'\n");
+    each_says(
+        &lab,
+        &[
+            (
+                "sweep plan s.toml --out all",
+                "s.toml, line 2, column 1: unknown field `sample`, expected one of `method`, `samples`, \
+                 `seed`, `metric`, `base`, `fields`: sample = 3\nhint: did you mean `samples`?\n",
+            ),
+            (
+                "sweep plan grid.toml --out all",
+                "grid.toml, line 1, column 10: unknown variant `gird`, expected `grid` or `random`: method \
+                 = 'gird'\nhint: did you mean `grid`?\n",
+            ),
+            (
+                "reproduce --recipe r.toml --data . --out all",
+                "r.toml, line 1, column 1: unknown field `titel`, expected one of `title`, `data`, \
+                 `notes`, `runs`, `files`, `config`, `published`: titel = 'a'\nhint: did you mean `title`?",
+            ),
+        ],
+    );
+}
+
+#[test]
 fn an_output_that_cannot_be_written_is_named() {
     let lab = Lab::with_run(ECHO);
     for command in [

@@ -241,3 +241,171 @@ fn a_file_that_is_no_file_of_pairs_is_refused_before_anything_is_written() {
     let shown = lab.run("data some.tsv --bad-lines skip");
     assert!(shown.contains("2 lines left out"), "{shown}");
 }
+
+/// Ten pairs, of which one is held out where nothing is said.
+fn ten() -> Lab {
+    let lab = Lab::new();
+    lab.write("w.tsv", (0..10).map(|n| format!("a{n}\tb{n}\n")).collect::<String>());
+    lab.write("three.tsv", "a0\tb\na1\tb\nnew\tb\n");
+    lab
+}
+
+/// What a command that succeeds says on standard error.
+fn said(lab: &Lab, arguments: &str) -> String {
+    let output = lab.command(arguments).output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(0), "seqlab {arguments}\n{stderr}");
+    stderr
+}
+
+#[test]
+fn no_more_pairs_are_validated_and_evaluated_on_than_there_are() {
+    let lab = ten();
+    for (flags, says) in [
+        (
+            "--evaluation-samples 2",
+            "--evaluation-samples 2: expected 1 to 1, the pairs to evaluate",
+        ),
+        ("--validation-samples 50", "--validation-samples 50: expected 1 to 1, the pairs to valid"),
+        (
+            "--test three.tsv --evaluation-samples 4",
+            "--evaluation-samples 4: expected 1 to 3, the pairs to evaluate on\nhint: leave it out",
+        ),
+    ] {
+        for command in ["train --dry-run --train", "data"] {
+            lab.refuses(2, &format!("{command} w.tsv {flags}"), &["error: ", says]);
+        }
+    }
+    lab.run("train --train w.tsv --test three.tsv --evaluation-samples 3 --dry-run");
+}
+
+#[test]
+fn a_value_of_a_file_that_the_pairs_refute_is_named_with_its_place() {
+    let lab = ten();
+    lab.write("c.toml", "train = 'w.tsv'\nsamples = 8\n");
+    let says =
+        "error: c.toml, line 2, column 1: samples = 8: expected 9, as w.tsv has\nhint: leave it";
+    lab.refuses(2, "train --config c.toml --dry-run", &[says]);
+    lab.refuses(2, "train --config c.toml --units 4 --dry-run", &[says]);
+    let says = "error: --samples 7: expected 9, as w.tsv has\nhint: leave it";
+    lab.refuses(2, "train --config c.toml --samples 7 --dry-run", &[says]);
+
+    // A whole configuration is what it was, also where it has what nobody would have chosen.
+    let whole = lab.run("train --train w.tsv --dropout 0 --attention none --dry-run");
+    lab.write("whole.toml", &whole);
+    assert_eq!(lab.run("train --config whole.toml --dry-run"), whole);
+    lab.write("w.tsv", lab.read("w.tsv") + "another\tc\n");
+    let line = 1 + whole.lines().position(|line| line == "samples = 9").unwrap();
+    let says =
+        format!("error: whole.toml, line {line}, column 1: samples = 9: expected 10, as w.tsv");
+    lab.refuses(2, "train --config whole.toml --dry-run", &[&says, "or the file was changed"]);
+    lab.run("summary --config whole.toml");
+}
+
+#[test]
+fn shares_that_cannot_be_are_refused_before_a_file_is_read() {
+    let lab = ten();
+    for (flags, says) in [
+        (
+            "--validation-fraction 0",
+            "--validation-fraction 0: expected a number above 0: some pairs",
+        ),
+        (
+            "--validation-fraction 0.5 --test-fraction 0.5",
+            "--test-fraction 0.5: expected less than 1 together with --validation-fraction 0.5, so",
+        ),
+        ("--test-fraction 0.95", "expected less than 1 together with --validation-fraction 0.1"),
+    ] {
+        lab.refuses(2, &format!("train --train none.tsv {flags}"), &["error: ", says]);
+        lab.refuses(2, &format!("data none.tsv {flags}"), &["error: ", says]);
+    }
+}
+
+#[test]
+fn a_share_that_comes_to_no_pair_is_not_left_out() {
+    let lab = ten();
+    let says =
+        "w.tsv: no pair is left to evaluate on: --test-fraction 0.04 of 10 pairs comes to none";
+    lab.refuses(2, "data w.tsv --test-fraction 0.04", &[says, "\nhint: give more pairs, a larger"]);
+    lab.refuses(2, "train --train w.tsv --test-fraction 0.04 --dry-run", &[says]);
+    let says = "to validate on: --validation-fraction 0.04 of 10 pairs comes to none";
+    lab.refuses(2, "data w.tsv --validation-fraction 0.04", &[says]);
+    let same = "to evaluate on: the same, as";
+    let shown = lab.run("data w.tsv");
+    assert!(
+        shown.contains(&format!("{same} no --test and no --test-fraction is given\n")),
+        "{shown}"
+    );
+    let shown = lab.run("data w.tsv --test-fraction 0");
+    assert!(shown.contains(&format!("{same} --test-fraction is 0\n")), "{shown}");
+}
+
+#[test]
+fn a_seed_of_what_is_held_out_is_refused_where_nothing_is() {
+    let lab = ten();
+    let files = "train --train w.tsv --validation three.tsv --dry-run";
+    let says = "--split-seed 3: expected nothing: no pair of --train is held out";
+    lab.refuses(2, &format!("{files} --split-seed 3"), &[says]);
+    lab.run(&format!("{files} --split-seed 3 --test-fraction 0.2"));
+    lab.run("train --train w.tsv --split-seed 3 --dry-run");
+}
+
+#[test]
+fn a_training_warns_of_what_is_held_out_and_trained_on_as_well() {
+    let lab = ten();
+    let warning = |pairs: usize, verb: &str| {
+        format!("\nwarning: the sources of {pairs} pairs to {verb} on are trained on as well\n")
+    };
+    let both = "--train w.tsv --validation w.tsv --test three.tsv --units 4 --epochs 1";
+    for command in [format!("train {both} --dry-run"), format!("train {both} --out run")] {
+        let said = said(&lab, &command);
+        for warning in [warning(10, "validate"), warning(2, "evaluate")] {
+            assert!(said.contains(&warning), "{said}");
+        }
+    }
+    let shown = lab.run("data w.tsv --validation three.tsv");
+    assert!(shown.contains(&warning(2, "validate and evaluate")), "{shown}");
+    let said = said(&lab, "train --train w.tsv --test-fraction 0.2 --dry-run");
+    assert!(!said.contains("warning"), "{said}");
+}
+
+#[test]
+fn a_series_that_is_read_as_pairs_is_told() {
+    let lab = Lab::new();
+    lab.write("three.csv", "day,a,b\n1.1.,2,3\n2.1.,4,5\n");
+    lab.write("words.txt", "do re mi fa\nsol la\n");
+    let numbers = "; if it is a series of numbers: --series three.csv (with data: --task series)\n";
+    let tokens =
+        "; if it is a series of words: --series words.txt --series-tokens words (with data";
+    for (file, hint) in [("three.csv", numbers), ("words.txt", tokens)] {
+        for command in ["data", "train --train"] {
+            lab.refuses(2, &format!("{command} {file}"), &[hint]);
+            // Whoever says that they are pairs is told what is wrong with them.
+            for pairs in ["--task pairs", "--source-tokens words"] {
+                let output = lab.command(&format!("{command} {file} {pairs}")).output().unwrap();
+                let told = String::from_utf8(output.stderr).unwrap();
+                assert!(told.contains("\nhint: ") && !told.contains("if it is a series"), "{told}");
+            }
+        }
+    }
+
+    let lines = |names: &str, separator: char| {
+        let line = |n: usize| format!("{n}{separator}{}\n", n * n);
+        names.to_owned() + &(2..40).map(line).collect::<String>()
+    };
+    lab.write("xy.csv", lines("x,y\n", ','));
+    let note = "note: xy.csv is read as pairs, its first line too, but looks like columns of numbers \
+                below their names\nhint: --series xy.csv";
+    for command in ["data xy.csv", "train --train xy.csv --dry-run"] {
+        assert!(said(&lab, command).contains(note), "{command}");
+        assert!(!said(&lab, &format!("{command} --task pairs")).contains("note: "), "{command}");
+        assert!(!said(&lab, &format!("{command} --header true")).contains("note: "), "{command}");
+    }
+    assert_eq!(said(&lab, "train --train xy.csv --units 4 --epochs 5 --quiet"), "");
+    // Pairs of digits are pairs.
+    lab.write("squares.tsv", lines("", '\t'));
+    lab.write("sums.tsv", "sum\ttotal\n".to_owned() + &"12+3\t15\n4+5\t9\n1+1\t2\n".repeat(9));
+    for file in ["squares.tsv", "sums.tsv"] {
+        assert_eq!(said(&lab, &format!("data {file}")), "", "{file}");
+    }
+}

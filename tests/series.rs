@@ -209,3 +209,72 @@ fn a_bad_file_is_refused_before_anything_is_written() {
         assert!(!printed.contains("NaN"), "{printed}");
     }
 }
+
+#[test]
+fn what_is_given_of_a_series_is_checked_before_it_is_read() {
+    let lab = lab(100);
+    for (flags, says) in [
+        (
+            "--loss cross_entropy",
+            "error: --loss cross_entropy: expected mse or mae: the sequences of",
+        ),
+        (
+            "--validation-fraction 0",
+            "error: --validation-fraction 0: expected a number above 0: some",
+        ),
+        (
+            "--validation-fraction 0.6 --test-fraction 0.5",
+            "error: --test-fraction 0.5: expected less than 1 together with --validation-fraction 0.6",
+        ),
+        (
+            "--validation-fraction 0.95",
+            "error: test_fraction 0.1, the default: expected less than 1 together with",
+        ),
+    ] {
+        lab.refuses(2, &format!("train --series none.csv {flags}"), &[says]);
+        lab.refuses(2, &format!("data none.csv --task series {flags}"), &[says]);
+    }
+    let says = "no window of 8 + 2 rows (--n-in, --n-out) is in the test part, 0 of its 100 rows";
+    lab.refuses(2, &format!("{SMALL} --test-fraction 0.001 --out run"), &[says]);
+    let shown = lab.run("data waves.csv --task series --n-in 8 --test-fraction 0");
+    assert!(shown.contains("10 to validate on, 10 to evaluate on"), "{shown}");
+}
+
+#[test]
+fn a_value_of_a_file_that_the_series_refutes_is_named_with_its_place() {
+    let lab = lab(100);
+    lab.write("c.toml", "series = 'waves.csv'\nn_in = 8\nevaluation_samples = 50\n");
+    let says = "error: c.toml, line 3, column 1: evaluation_samples = 50: expected 1 to 10, the windows \
+                of the test part\nhint: leave it out";
+    lab.refuses(2, "train --config c.toml --dry-run", &[says]);
+    let whole = lab.run(&format!("{SMALL} --dry-run"));
+    lab.write("whole.toml", &whole);
+    assert_eq!(lab.run("train --config whole.toml --dry-run"), whole);
+    lab.write("waves.csv", waves(99));
+    let line = 1 + whole.lines().position(|line| line == "samples = 71").unwrap();
+    let says =
+        format!("error: whole.toml, line {line}, column 1: samples = 71: expected 70, the win");
+    lab.refuses(2, "train --config whole.toml --dry-run", &[&says]);
+}
+
+#[test]
+fn a_series_of_tokens_that_is_read_as_numbers_is_told() {
+    let lab = Lab::new();
+    lab.write("notes.txt", "do re mi\nfa sol la\n");
+    lab.write("notes.csv", "day,note\n1,do\n2,re\n".to_owned() + &"3,mi\n".repeat(98));
+    lab.write("ids.txt", "7\n100\n12\n".repeat(60));
+    let text = "if it is a text, a series of words or ids: --series-tokens words or ids\n";
+    let column = "; if the column is a series of words: --series-tokens words --targets note\n";
+    for (flags, hint) in [("notes.txt", text), ("notes.csv --targets note", column)] {
+        lab.refuses(2, &format!("train --series {flags}"), &["\nhint: ", hint]);
+        lab.refuses(2, &format!("data {flags} --task series"), &["\nhint: ", hint]);
+    }
+    let output = lab.command("train --series ids.txt --dry-run").output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    let note = "note: the first line of ids.txt, which is to name the columns, holds numbers\nhint: put \
+                a line with the columns' names above it; if the numbers are ids: --series-tokens ids\n";
+    assert!(said.contains(note) && output.status.success(), "{said}");
+    let output =
+        lab.command("train --series ids.txt --series-tokens ids --dry-run").output().unwrap();
+    assert!(!String::from_utf8(output.stderr).unwrap().contains("note: "));
+}

@@ -281,7 +281,11 @@ fn what_is_no_recipe_or_not_for_it_is_refused() {
         ("units = 12", "units = -1", "bad.toml, line 14, column 1: units = -1: expected"),
         ("title", "titel", "bad.toml, line 1, column 1: unknown field `titel`"),
         ("two = 0.0", "tow = 0.0", "bad.toml, line 32, column 1: wer: tow is none of the runs"),
-        ("epochs = 25", "epochs = 25\nsamples = 7", "run one: --samples 7: expected 100"),
+        (
+            "epochs = 25",
+            "epochs = 25\nsamples = 7",
+            "run one: bad.toml, line 18, column 1: samples = 7: expected 100, as data/train/one.tsv",
+        ),
         ("epochs = 25", "task = 'echo'", "bad.toml, line 17, column 1: task: expected pairs"),
     ] {
         assert!(RECIPE.contains(from), "{from}");
@@ -343,4 +347,22 @@ fn the_recipes_of_the_project_train() {
     lab.run("reproduce --recipe short.toml --data data --out all kor --replicas 2 --quiet");
     let vocabulary = lab.read("all/kor/source-vocabulary.txt");
     assert_eq!(vocabulary.lines().count(), 4 + 4, "{vocabulary}");
+}
+
+#[test]
+fn weights_that_were_imported_are_no_run_of_a_study() {
+    let lab = lab();
+    let short = RECIPE.replace("epochs = 25", "epochs = 2").replace("replicas = 2", "replicas = 1");
+    lab.write(
+        "two.toml",
+        short.replace("early_stopping_patience = 25", "early_stopping_patience = 2"),
+    );
+    lab.run(&format!("{REPRODUCE} all one --quiet"));
+    lab.run("export all/one --format pytorch --out model");
+    fs::rename(lab.path("all/one"), lab.path("run")).unwrap();
+    lab.run("import run --format pytorch --weights model/model.safetensors --out all/one --quiet");
+    let says =
+        "all/one: its weights were imported from model/model.safetensors, not trained\nhint: ";
+    lab.refuses(2, &format!("{REPRODUCE} all one"), &[says]);
+    lab.refuses(2, "report all", &[says]);
 }

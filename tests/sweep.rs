@@ -543,3 +543,36 @@ fn optuna_asks_and_is_told() {
     assert_eq!(search(), Some(printed));
     assert!(lab.bytes("trials/2/curves.csv") == before);
 }
+
+#[test]
+fn a_run_is_chosen_by_its_number_or_with_all_others() {
+    let lab = planned(GRID);
+    let says = "error: the following required arguments were not provided: <--task <N>|--all>\n";
+    lab.refuses(2, "sweep run all", &[says]);
+    lab.refuses(2, "sweep run all --all --task 1", &["cannot be used with"]);
+    lab.refuses(2, "sweep run all --task 1 --jobs 2", &["cannot be used with"]);
+    let help = lab.run("sweep run --help");
+    assert!(help.contains("--all") && !help.contains("--worker"), "{help}");
+}
+
+#[test]
+fn weights_that_were_imported_are_no_run_of_a_sweep() {
+    let lab = planned(&GRID.replace("replicas = 2", "replicas = 1"));
+    lab.run("sweep run all --task 0 --quiet");
+    lab.run("export all/0000 --format pytorch --out model");
+    fs::rename(lab.path("all/0000"), lab.path("run")).unwrap();
+    lab.run("import run --format pytorch --weights model/model.safetensors --out all/0000 --quiet");
+    let says =
+        "all/0000: its weights were imported from model/model.safetensors, not trained\nhint: ";
+    lab.refuses(2, "sweep run all --task 0", &[says]);
+    lab.fails(2, "sweep report all", &[says]);
+    // The others are trained all the same.
+    let output = lab.command("sweep run all --all --quiet").output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("error: 1 of 6 runs failed: 0000\n"), "{stderr}");
+    assert!(lab.path("all/0005/summary.json").exists());
+    fs::remove_dir_all(lab.path("all/0000")).unwrap();
+    fs::rename(lab.path("run"), lab.path("all/0000")).unwrap();
+    lab.run("sweep report all");
+}

@@ -34,6 +34,15 @@ impl UserError {
     pub fn hint(self, hint: impl fmt::Display) -> Self {
         Self { hint: Some(hint.to_string()), ..self }
     }
+
+    /// The same with something else that may be done.
+    pub fn or_hint(self, other: impl fmt::Display) -> Self {
+        let hint = match &self.hint {
+            Some(hint) => format!("{hint}; {other}"),
+            None => other.to_string(),
+        };
+        self.hint(hint)
+    }
 }
 
 impl fmt::Display for UserError {
@@ -119,6 +128,12 @@ mod tests {
         let error = UserError::usage(format!("{name}: no run")).hint(name).into();
         let shown = "\\u{1b}[2Ja\n  error: b\\rhint: c\\u{202e}";
         assert_eq!(describe(&error), format!("error: {shown}: no run\nhint: {shown}"));
+    }
+
+    #[test]
+    fn several_hints_stand_beside_each_other() {
+        let error = UserError::usage("no run").or_hint("give one").or_hint("or none");
+        assert_eq!(describe(&error.into()), "error: no run\nhint: give one; or none");
     }
 
     #[test]

@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::builder::PossibleValuesParser;
 use clap::error::ErrorKind;
-use clap::{ArgGroup, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Arg, ArgGroup, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::base::error::{USAGE, UserError};
@@ -24,7 +24,7 @@ use crate::base::spelling::nearest;
 use crate::base::versions;
 use crate::commands::{self, Decoding, ExportFormat, Format, ModelFormat, WIDEST};
 use crate::config::presets;
-use crate::config::{self, Config, DeviceChoice, Invalid, MANY, within};
+use crate::config::{self, Config, DeviceChoice, Invalid, MANY, TaskKind, within};
 use crate::engine;
 use crate::files::directory::Directory;
 use crate::reports::tables;
@@ -205,6 +205,7 @@ struct TrainArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(mut_args(without_files))]
 struct DataArgs {
     /// File of pairs to train on; with --task series, --inputs, --targets or --series-tokens, a series
     #[arg(value_name = "FILE")]
@@ -441,27 +442,61 @@ struct SummaryArgs {
 }
 
 impl TrainArgs {
-    fn config(&self) -> Result<Config> {
+    fn given(&self) -> Result<Given> {
         let from = match (&self.preset, &self.config) {
             (Some(name), _) => Given::preset(name),
             (None, Some(path)) => run_dir::read_given(path)?,
             (None, None) => Given::default(),
         };
-        resolve::resolve(from.with_flags(&self.fields.0)?)
+        from.with_flags(&self.fields.0)
     }
 }
 
+/// The fields that name the file of data, which `data` is given as an operand.
+const FILES: [&str; 2] = ["train", "series"];
+
+/// The fields that tell that a file holds a series.
+const OF_SERIES: [&str; 5] = ["inputs", "targets", "series_tokens", "decimal", "missing"];
+
+/// A flag of `data`, which knows those of [`FILES`] only to refuse them.
+fn without_files(flag: Arg) -> Arg {
+    let names_file = FILES.contains(&flag.get_id().as_str());
+    flag.hide(names_file)
+}
+
 impl DataArgs {
-    fn config(&self) -> Result<Config> {
+    fn given(&self) -> Result<Given> {
         let mut flags = self.fields.0.clone();
-        let series = flags.get("task").and_then(toml::Value::as_str) == Some("series")
-            || ["inputs", "targets", "series_tokens", "decimal", "missing"]
-                .iter()
-                .any(|of| flags.contains_key(*of));
-        let field = if series { "series" } else { "train" };
+        let text = |field: &str| flags.get(field).and_then(toml::Value::as_str);
+        if let Some((field, path)) = FILES.into_iter().find_map(|of| Some((of, text(of)?))) {
+            let why = format!(": the file that is read is FILE, {}", quoted(&self.file));
+            let invalid = Invalid::new(field, quoted(path), "nothing").because(why);
+            return Err(UserError::usage(invalid).into());
+        }
+        let [pairs, series] = [TaskKind::Pairs, TaskKind::Series].map(|task| task.to_string());
+        let is_series = match text("task") {
+            Some(task) if task == series => true,
+            Some(task) if task == pairs => false,
+            Some(task) => {
+                let expected = format!("{pairs} or {series}");
+                let invalid = Invalid::new("task", task, expected).because(", which read a file");
+                return Err(UserError::usage(invalid).into());
+            }
+            None => OF_SERIES.iter().any(|of| flags.contains_key(*of)),
+        };
+        let field = FILES[usize::from(is_series)];
         flags.insert(field.to_owned(), self.file.clone().into());
-        resolve::resolve(Given::default().with_flags(&flags)?)
+        Given::default().with_flags(&flags)
     }
+}
+
+/// The configuration of a training that begins, or that `data` shows, of what is `given`. What its files
+/// may be instead is said, unless it is to be `quiet`.
+fn of_training(given: Given, quiet: bool) -> Result<Config> {
+    let note = resolve::note(&given).filter(|_| !quiet);
+    let config = resolve::resolve_for_training(given)?;
+    note.into_iter().flatten().for_each(say);
+    Ok(config)
 }
 
 impl ReproduceArgs {
@@ -620,7 +655,7 @@ impl Action {
             }
             Self::Man(ManArgs { out: folder }) => manual(&folder)?,
             Self::Train(what) => {
-                let config = what.config()?;
+                let config = of_training(what.given()?, what.quiet)?;
                 let TrainArgs { init_from, init_best, out: path, force, .. } = what;
                 let TrainArgs { dry_run, tensorboard, quiet, .. } = what;
                 let which = which(init_best);
@@ -636,7 +671,7 @@ impl Action {
                 };
                 return commands::train(what, out);
             }
-            Self::Data(what) => commands::data(&what.config()?, out)?,
+            Self::Data(what) => commands::data(&of_training(what.given()?, false)?, out)?,
             Self::Resume(ResumeArgs { run, epochs, device, quiet }) => {
                 return commands::resume(&commands::Resume { run, epochs, device, quiet }, out);
             }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 
 use super::{number, whole};
 use crate::base::error::UserError;
@@ -42,6 +42,7 @@ struct PlanArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("which").required(true).args(["task", "all"])))]
 struct RunArgs {
     /// Directory of the sweep
     #[arg(value_name = "DIR")]
@@ -50,13 +51,12 @@ struct RunArgs {
     #[arg(
         long,
         value_name = "N",
-        required_unless_present_any = ["all", "worker"],
         allow_negative_numbers = true,
         value_parser = whole("task", 0, RUNS as i64 - 1)
     )]
     task: Option<i64>,
     /// All runs that are not finished
-    #[arg(long, conflicts_with = "task")]
+    #[arg(long)]
     all: bool,
     /// Runs at a time, each in a process of its own [default: 1]
     #[arg(
@@ -68,8 +68,8 @@ struct RunArgs {
         value_parser = whole("jobs", 1, MOST_JOBS)
     )]
     jobs: Option<i64>,
-    /// Read numbers of runs from standard input, answer each with a line, and end with the input
-    #[arg(long, hide = true, conflicts_with_all = ["task", "all"])]
+    /// Not all, but those whose numbers standard input gives: answer each with a line, and end with the input
+    #[arg(long, hide = true, requires = "all", conflicts_with = "jobs")]
     worker: bool,
     /// CPU threads of a run, at most [default: all cores, with --jobs a J-th of them]
     #[arg(

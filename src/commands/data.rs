@@ -9,7 +9,7 @@ use anyhow::Result;
 use crate::base::input::printable;
 use crate::base::rng::Purpose;
 use crate::config::{Config, SeriesTokens, TaskKind, Tokens};
-use crate::data::files::corpus::{Corpus, Language, Part};
+use crate::data::files::corpus::{Corpus, Language};
 use crate::data::files::scaling::Scale;
 use crate::data::files::series::Series;
 use crate::data::files::token_series::TokenSeries;
@@ -119,7 +119,7 @@ fn pairs(config: &Config, text: &mut String) -> Result<()> {
         let (path, bytes) = (printable(&file.path.display().to_string()), file.checksum.bytes);
         writeln!(text, "{path}: {} pairs, {bytes} bytes{skipped}", file.pairs)?;
     }
-    parts(&corpus, text)?;
+    parts(config, &corpus, text)?;
     language("source", &corpus.languages.source, config.source_tokens, text)?;
     language("target", &corpus.languages.target, config.target_tokens, text)?;
     repeated(&corpus, text)?;
@@ -127,17 +127,19 @@ fn pairs(config: &Config, text: &mut String) -> Result<()> {
 }
 
 /// The three parts, with their lengths and what they have that the training has not.
-fn parts(corpus: &Corpus, text: &mut String) -> Result<()> {
+fn parts(config: &Config, corpus: &Corpus, text: &mut String) -> Result<()> {
     let parts = [
         ("to train on", Purpose::Training),
         ("to validate on", Purpose::Validation),
         ("to evaluate on", Purpose::Evaluation),
     ];
-    let own_test =
-        !std::ptr::eq(corpus.part(Purpose::Evaluation), corpus.part(Purpose::Validation));
     for (name, purpose) in parts {
-        if purpose == Purpose::Evaluation && !own_test {
-            writeln!(text, "{name}: the same, as no --test and no --test-fraction is given")?;
+        if purpose == Purpose::Evaluation && !corpus.has_test() {
+            let why = match config.test_fraction {
+                Some(fraction) => format!("--test-fraction is {fraction}"),
+                None => "no --test and no --test-fraction is given".to_owned(),
+            };
+            writeln!(text, "{name}: the same, as {why}")?;
             continue;
         }
         let part = corpus.part(purpose);
@@ -187,7 +189,7 @@ fn shown_token(token: &str) -> String {
     if token.chars().all(char::is_whitespace) { format!("{token:?}") } else { printable(token) }
 }
 
-/// Pairs that are there twice, and sources of two parts.
+/// Pairs that are there twice, sources with several targets, and those of two parts.
 fn repeated(corpus: &Corpus, text: &mut String) -> Result<()> {
     let part = corpus.part(Purpose::Training);
     let mut targets: HashMap<Vec<i64>, HashSet<Vec<i64>>> = HashMap::new();
@@ -201,18 +203,8 @@ fn repeated(corpus: &Corpus, text: &mut String) -> Result<()> {
         text,
         "of those to train on: {twice} are there before, {several} sources have several targets"
     )?;
-    let known = |part: &Part| {
-        let known = |pair: &usize| targets.contains_key(&part.source(*pair).collect::<Vec<_>>());
-        (0..part.len()).filter(known).count()
-    };
-    for (name, purpose) in [("validate", Purpose::Validation), ("evaluate", Purpose::Evaluation)] {
-        let known = known(corpus.part(purpose));
-        if known > 0 {
-            writeln!(
-                text,
-                "warning: the sources of {known} pairs to {name} on are trained on as well"
-            )?;
-        }
+    for warning in corpus.warnings() {
+        writeln!(text, "{warning}")?;
     }
     Ok(())
 }

@@ -109,9 +109,7 @@ impl Session {
         let Chosen { device, note } = device;
         let name = device::name(device);
         if !quiet {
-            if let Some(about) = trainer.task().about() {
-                say(about);
-            }
+            trainer.task().about().into_iter().for_each(say);
             let note = note.map(|note| format!(" ({note})")).unwrap_or_default();
             let (preset, engine) = (&config.preset, trainer.chosen);
             let threads = threads_in_words(&config, trainer.pace());

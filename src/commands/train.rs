@@ -87,9 +87,7 @@ pub(super) fn train_until(stop: &AtomicBool, what: Train, out: &mut dyn Write) -
 
 /// Tells what would be trained, and prints its configuration.
 fn dry_run(trainer: &Trainer, device: &Chosen, out: &mut dyn Write) -> Result<()> {
-    if let Some(about) = trainer.task().about() {
-        say(about);
-    }
+    trainer.task().about().into_iter().for_each(say);
     let (config, steps) = (trainer.config(), trainer.epochs().steps());
     let (name, engine) = (device::name(device.device), trainer.chosen);
     let note = device.note.as_ref().map(|note| format!(" ({note})")).unwrap_or_default();

@@ -138,7 +138,7 @@ impl Pool<'_> {
         let mut command = Command::new(program);
         // It gives advice in the words that this process was called by.
         let name = std::env::args_os().next().unwrap_or_else(|| OsString::from("seqlab"));
-        command.arg0(name).args(["sweep", "run", "--worker", "--threads"]);
+        command.arg0(name).args(["sweep", "run", "--all", "--worker", "--threads"]);
         command.arg(self.threads.to_string()).arg("--").arg(self.path);
         // In a group of its own Ctrl-C does not reach it: the end of its input does.
         command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped());

@@ -6,17 +6,21 @@ use anyhow::Result;
 use toml::Value;
 
 use super::given::{Given, Origin};
-use super::{batch_size, check_ranges, word};
-use crate::config::{Attention, DecoderStart, Family, Feedback, GateActivation, TaskKind};
+use super::mistaken::instead_of_pairs;
+use super::training::Training;
+use super::{Reading, check_files, unlike_files, word};
+use crate::base::error::UserError;
+use crate::config::{Attention, Config, DecoderStart, Family, Feedback, GateActivation, TaskKind};
 use crate::data::files::corpus::{Corpus, format};
 use crate::data::files::pairs;
 use crate::data::files::vocabulary::FIRST;
-use crate::data::task::Sizes;
+use crate::data::task::{Sizes, check_corpus};
 
 /// Optimiser steps that a small set of pairs is trained for, if nobody says for how many epochs.
 const STEPS: i64 = 6_000;
 
-/// Every field that is found here.
+/// Every field that is found here; the first [`NEEDED`] are those that a configuration of pairs cannot do
+/// without.
 pub(super) const FOUND: [&str; 32] = [
     "source_tokens",
     "target_tokens",
@@ -52,41 +56,62 @@ pub(super) const FOUND: [&str; 32] = [
     "restore_best_weights",
 ];
 
+/// How many of [`FOUND`] are needed.
+const NEEDED: usize = 16;
+
 /// Adds to `given` what follows from the files that it names: what their tokens are, their sizes, and a
-/// model and a training that suit them. Fields that are given stay as they are.
+/// model and a training that suit them. Fields that are given stay as they are, if the files have them
+/// so.
 ///
 /// # Errors
-/// A file that cannot be read.
-pub(super) fn complete(given: &mut Given) -> Result<()> {
-    if given.has("train") {
-        given.set_open("task", "pairs".into(), Origin::Follows("--train"));
-    }
-    let is_pairs = word(&given.fields, "task") == Some(TaskKind::Pairs);
+/// A file that cannot be read, and a value that is not as the files are.
+pub(super) fn complete(given: &mut Given, reading: Reading) -> Result<()> {
     // A run's own configuration has them all; its files are read when it is trained.
-    if !is_pairs || !given.has("train") || FOUND[..16].iter().all(|field| given.has(field)) {
+    let is_whole = FOUND[..NEEDED].iter().all(|field| given.has(field));
+    let is_pairs = word(&given.fields, "task") == Some(TaskKind::Pairs);
+    if !is_pairs || is_whole && reading == Reading::IfNeeded {
         return Ok(());
     }
     let config = given.partial()?;
-    check_ranges(given, &config)?;
-    let train = Path::new(config.train.as_deref().unwrap_or_default());
-    if config.source_tokens.is_none() || config.target_tokens.is_none() {
-        let (source, target) = pairs::guess(train, &format(&config, train))?;
-        let tokens = [("source_tokens", source), ("target_tokens", target)];
-        add(given, tokens.map(|(field, tokens)| (field, tokens.to_string().into())));
+    check_files(given, &config)?;
+    find_tokens(given, &config).map_err(|error| instead_of_pairs(given, &config, error))?;
+    let corpus = Corpus::read(&given.partial()?);
+    let corpus = corpus.map_err(|error| instead_of_pairs(given, &config, error))?;
+    if !is_whole {
+        find(given, &corpus);
     }
-    let corpus = Corpus::read(&given.partial()?)?;
-    let tokens = Sizes::of(&corpus, false).n_out;
+    Ok(check_corpus(&given.partial()?, &corpus).map_err(|invalid| unlike_files(given, invalid))?)
+}
+
+/// Adds what the tokens of the files most likely are.
+fn find_tokens(given: &mut Given, config: &Config) -> Result<(), UserError> {
+    if config.source_tokens.is_some() && config.target_tokens.is_some() {
+        return Ok(());
+    }
+    let train = Path::new(config.train.as_deref().unwrap_or_default());
+    let (source, target) = pairs::guess(train, &format(config, train))?;
+    let tokens = [("source_tokens", source), ("target_tokens", target)];
+    add(given, tokens.map(|(field, tokens)| (field, tokens.to_string().into())));
+    Ok(())
+}
+
+/// Adds what follows from the pairs of `corpus`.
+fn find(given: &mut Given, corpus: &Corpus) {
+    let tokens = Sizes::of(corpus, false).n_out;
     let classes = tokens == 1
         && word(&given.fields, "family").is_none_or(|family: Family| family == Family::Lstm);
     let family = if classes { Family::Lstm } else { Family::TeacherForced };
     add(given, [("family", family.to_string().into())]);
     let family = word(&given.fields, "family").unwrap_or(family);
-    let sizes = Sizes::of(&corpus, family != Family::Lstm);
+    let sizes = Sizes::of(corpus, family != Family::Lstm);
     add(given, of_files(&sizes));
     add(given, model(family, &sizes));
-    let batch_size = batch_size(given, sizes.samples);
-    add(given, training(family, &sizes, batch_size));
-    Ok(())
+    // It keeps the model that says most tokens of the validation part right.
+    let (metric, mode) = ("val_accuracy", "max");
+    let training = Training { samples: sizes.samples, steps: STEPS, metric, mode };
+    add(given, training.fields(given));
+    let smoothing = [("label_smoothing", 0.1.into())];
+    add(given, smoothing.into_iter().filter(|_| family != Family::Lstm));
 }
 
 fn add(given: &mut Given, fields: impl IntoIterator<Item = (&'static str, Value)>) {
@@ -134,29 +159,6 @@ fn model(family: Family, sizes: &Sizes) -> Vec<(&'static str, Value)> {
             ("feedback", Feedback::Argmax.to_string().into()),
             ("decoder_start", DecoderStart::Id.to_string().into()),
         ]),
-    }
-    fields
-}
-
-/// A training for so many pairs, which ends early and keeps the model that says most tokens of the
-/// validation part right.
-fn training(family: Family, sizes: &Sizes, batch_size: i64) -> Vec<(&'static str, Value)> {
-    let steps = (sizes.samples / batch_size.max(1)).max(1);
-    let epochs = (STEPS / steps).clamp(5, 200);
-    let mut fields = vec![
-        ("batch_size", batch_size.into()),
-        ("epochs", epochs.into()),
-        ("learning_rate", 2e-3.into()),
-        ("learning_rate_schedule", "cosine".into()),
-        ("global_clipnorm", 1.0.into()),
-        ("validate_every", 1.into()),
-        ("early_stopping", "val_accuracy".into()),
-        ("early_stopping_mode", "max".into()),
-        ("early_stopping_patience", (epochs / 4).max(3).into()),
-        ("restore_best_weights", true.into()),
-    ];
-    if family != Family::Lstm {
-        fields.push(("label_smoothing", 0.1.into()));
     }
     fields
 }

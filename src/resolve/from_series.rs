@@ -6,16 +6,19 @@ use anyhow::Result;
 use toml::Value;
 
 use super::given::{Given, Origin};
-use super::{batch_size, check_ranges, word};
+use super::mistaken::instead_of_numbers;
+use super::training::Training;
+use super::{Reading, check_files, unlike_files, word};
 use crate::base::rng::Purpose;
 use crate::config::{
     Attention, Config, DecoderStart, Family, Feedback, GateActivation, LossKind, TaskKind,
 };
 use crate::data::files::series::{Series, columns};
 use crate::data::files::table::list;
-use crate::data::files::token_series::{self, TokenSeries};
+use crate::data::files::token_series::TokenSeries;
 use crate::data::files::vocabulary::FIRST;
 use crate::data::files::windows::Windows;
+use crate::data::task::{check_token_series, check_windows};
 
 /// Time steps of a source and of a target where nobody says.
 const WIDTH: [(&str, i64); 2] = [("n_in", 24), ("n_out", 1)];
@@ -67,53 +70,80 @@ pub(super) const FOUND: [&str; 15] = [
 ];
 
 /// Adds to `given` what follows from the series that it names: its columns or tokens, how many windows
-/// it has, and a model and a training that suit them. Fields that are given stay as they are.
+/// it has, and a model and a training that suit them. Fields that are given stay as they are, if the
+/// series has them so.
 ///
 /// # Errors
-/// A file that cannot be read.
-pub(super) fn complete(given: &mut Given) -> Result<()> {
-    if given.has("series") {
-        given.set_open("task", "series".into(), Origin::Follows("--series"));
-    }
-    let is_series = word(&given.fields, "task") == Some(TaskKind::Series);
+/// A file that cannot be read, and a value that is not as the file is.
+pub(super) fn complete(given: &mut Given, reading: Reading) -> Result<()> {
     let is_of_tokens = given.has("series_tokens");
     let needed = &NEEDED[if is_of_tokens { OF_NUMBERS } else { 0 }..];
-    if !is_series || !given.has("series") || needed.iter().all(|field| given.has(field)) {
+    let is_whole = needed.iter().all(|field| given.has(field));
+    let is_series = word(&given.fields, "task") == Some(TaskKind::Series);
+    if !is_series || is_whole && reading == Reading::IfNeeded {
         return Ok(());
     }
-    add(given, WIDTH.map(|(field, steps)| (field, steps.into())));
+    if !is_whole {
+        add(given, WIDTH.map(|(field, steps)| (field, steps.into())));
+        let loss = [("loss", LossKind::Mse.to_string().into())];
+        add(given, loss.into_iter().filter(|_| !is_of_tokens));
+    }
     let config = given.partial()?;
-    check_ranges(given, &config)?;
-    if is_of_tokens { tokens(given, &config) } else { numbers(given, &config) }
+    check_files(given, &config)?;
+    match is_of_tokens {
+        true => tokens(given, &config, is_whole),
+        false => numbers(given, &config, is_whole),
+    }
 }
 
-/// [`complete`] of a series of numbers, of which `config` is what is given.
-fn numbers(given: &mut Given, config: &Config) -> Result<()> {
-    let (inputs, targets) =
-        columns(config, Path::new(config.series.as_deref().unwrap_or_default()))?;
-    add(given, of_columns(&inputs, &targets));
-    let series = Series::read(&given.partial()?)?;
+/// [`complete`] of a series of numbers, of which `config` is what is given: all if it `is_whole`.
+fn numbers(given: &mut Given, config: &Config, is_whole: bool) -> Result<()> {
+    let instead = |error| instead_of_numbers(config, error);
+    let path = Path::new(config.series.as_deref().unwrap_or_default());
+    let (inputs, targets) = columns(config, path).map_err(instead)?;
+    if !is_whole {
+        add(given, of_columns(&inputs, &targets));
+    }
+    let series = Series::read(&given.partial()?).map_err(instead)?;
+    if !is_whole {
+        find_of_numbers(given, config.n_out, &series);
+    }
+    let checked = check_windows(&given.partial()?, &series.windows);
+    Ok(checked.map_err(|invalid| unlike_files(given, invalid))?)
+}
+
+/// Adds what follows from the windows of `series`, whose targets have so many time steps.
+fn find_of_numbers(given: &mut Given, n_out: i64, series: &Series) {
     add(given, of_windows(&series.windows));
     let samples = series.windows.of(Purpose::Training).len() as i64;
-    let family = if config.n_out == 1 { Family::Lstm } else { Family::RepeatVector };
+    let family = if n_out == 1 { Family::Lstm } else { Family::RepeatVector };
     let family = word(&given.fields, "family").unwrap_or(family);
     add(given, model(family, samples));
     let of_decoder = [("feedback", Feedback::Values.to_string().into())];
     add(given, of_decoder.into_iter().filter(|_| family == Family::TeacherForced));
-    add(given, training(samples, batch_size(given, samples), ("val_loss", "min")));
-    Ok(())
+    // It keeps the model that forecasts the validation part best.
+    let (metric, mode) = ("val_loss", "min");
+    add(given, Training { samples, steps: STEPS, metric, mode }.fields(given));
 }
 
-/// [`complete`] of a series of tokens, of which `config` is what is given.
-fn tokens(given: &mut Given, config: &Config) -> Result<()> {
-    token_series::check(config).map_err(|invalid| given.blame(invalid))?;
+/// [`complete`] of a series of tokens, of which `config` is what is given: all if it `is_whole`.
+fn tokens(given: &mut Given, config: &Config, is_whole: bool) -> Result<()> {
     let series = TokenSeries::read(config)?;
+    if !is_whole {
+        find_of_tokens(given, config.n_out, &series);
+    }
+    let checked = check_token_series(&given.partial()?, &series);
+    Ok(checked.map_err(|invalid| unlike_files(given, invalid))?)
+}
+
+/// Adds what follows from the tokens and the windows of `series`, whose targets have so many time steps.
+fn find_of_tokens(given: &mut Given, n_out: i64, series: &TokenSeries) {
     add(given, of_windows(&series.windows));
     add(given, [("vocab", (series.language.vocabulary.len() as i64).into())]);
     let vocab = given.fields.get("vocab").and_then(Value::as_integer).unwrap_or(0);
     add(given, [("id_min", FIRST.into()), ("id_max", vocab.saturating_sub(1).into())]);
     let samples = series.windows.of(Purpose::Training).len() as i64;
-    let family = if config.n_out == 1 { Family::Lstm } else { Family::TeacherForced };
+    let family = if n_out == 1 { Family::Lstm } else { Family::TeacherForced };
     let family = word(&given.fields, "family").unwrap_or(family);
     add(given, model(family, samples));
     add(given, [("embedding", units(samples).into())]);
@@ -123,8 +153,9 @@ fn tokens(given: &mut Given, config: &Config) -> Result<()> {
         ("decoder_start", DecoderStart::Id.to_string().into()),
     ];
     add(given, of_decoder.into_iter().filter(|_| family == Family::TeacherForced));
-    add(given, training(samples, batch_size(given, samples), ("val_accuracy", "max")));
-    Ok(())
+    // It keeps the model that says most tokens of the validation part right.
+    let (metric, mode) = ("val_accuracy", "max");
+    add(given, Training { samples, steps: STEPS, metric, mode }.fields(given));
 }
 
 fn add(given: &mut Given, fields: impl IntoIterator<Item = (&'static str, Value)>) {
@@ -153,7 +184,6 @@ fn of_columns(inputs: &[String], targets: &[String]) -> Vec<(&'static str, Value
         ("vocab", 0.into()),
         ("id_min", 0.into()),
         ("id_max", 0.into()),
-        ("loss", LossKind::Mse.to_string().into()),
     ]
 }
 
@@ -173,27 +203,4 @@ fn model(family: Family, samples: i64) -> Vec<(&'static str, Value)> {
         fields.push(("return_sequences", false.into()));
     }
     fields
-}
-
-/// A training for so many windows, which ends early and keeps the model that forecasts the validation
-/// part best, by this metric and its direction.
-fn training(
-    samples: i64,
-    batch_size: i64,
-    (metric, direction): (&str, &str),
-) -> Vec<(&'static str, Value)> {
-    let steps = (samples / batch_size.max(1)).max(1);
-    let epochs = (STEPS / steps).clamp(5, 200);
-    vec![
-        ("batch_size", batch_size.into()),
-        ("epochs", epochs.into()),
-        ("learning_rate", 2e-3.into()),
-        ("learning_rate_schedule", "cosine".into()),
-        ("global_clipnorm", 1.0.into()),
-        ("validate_every", 1.into()),
-        ("early_stopping", metric.into()),
-        ("early_stopping_mode", direction.into()),
-        ("early_stopping_patience", (epochs / 4).max(3).into()),
-        ("restore_best_weights", true.into()),
-    ]
 }

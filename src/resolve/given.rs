@@ -8,7 +8,7 @@ use toml::{Spanned, Table, Value};
 
 use super::give_way;
 use crate::base::error::UserError;
-use crate::base::input::quoted;
+use crate::base::input::{clipped, quoted};
 use crate::base::spelling::nearest;
 use crate::config::{Config, FIELDS, Invalid, NOT_GIVEN, field};
 
@@ -79,7 +79,20 @@ pub(super) fn text_of<'a>(file: &str, bytes: &'a [u8]) -> Result<&'a str, UserEr
 pub(super) fn misread(file: &str, text: &str, e: &toml::de::Error) -> UserError {
     let place = TextPlace::of(text, e.span().map_or(0, |span| span.start));
     let line = quoted(text.lines().nth(place.line - 1).unwrap_or_default());
-    UserError::usage(format!("{}: {}: {line}", place.within(file), quoted(e.message())))
+    let message = clipped(e.message());
+    let error = UserError::usage(format!("{}: {message}: {line}", place.within(file)));
+    match meant(e.message()) {
+        Some(near) => error.hint(format!("did you mean `{near}`?")),
+        None => error,
+    }
+}
+
+/// What the unknown word that a parser's `message` names most likely stands for, of those that it lists.
+fn meant(message: &str) -> Option<&str> {
+    let named = message.strip_prefix("unknown ")?;
+    let (word, expected) = named.split_once("`, expected ")?;
+    let (_, word) = word.split_once('`')?;
+    nearest(word, expected.split('`').skip(1).step_by(2))
 }
 
 /// `message` about `value` of the file `text`, behind its place.
@@ -172,6 +185,25 @@ impl Given {
     /// can have.
     pub(super) fn partial(&self) -> Result<Config, UserError> {
         Config::partial(&self.fields).map_err(|e| self.complaint(e))
+    }
+
+    /// The error of a field without a default that has no value, of which the deserialiser's `message`
+    /// tells.
+    pub(super) fn missing(&self, message: &str) -> UserError {
+        let name = message.strip_prefix("missing field `").and_then(|name| name.strip_suffix('`'));
+        match (name.and_then(field), &self.file) {
+            (Some(field), None) => {
+                UserError::usage(format!("{} {NOT_GIVEN}: expected a value", field.flag()))
+            }
+            _ => self
+                .complaint(message)
+                .hint("give it a value, or say preset = \"echo\" or another to start from"),
+        }
+    }
+
+    /// Whether the field stands in the file, or was asked for by itself.
+    pub(super) fn is_from_user(&self, name: &str) -> bool {
+        matches!(self.origins.get(name), Some(Origin::Flag | Origin::File(..) | Origin::Swept(..)))
     }
 
     /// Whether the field was asked for by itself: by a flag, or a sweep.

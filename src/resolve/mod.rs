@@ -6,8 +6,10 @@
 mod from_files;
 mod from_series;
 mod given;
+mod mistaken;
 mod recipe;
 mod sweep;
+mod training;
 mod validate;
 
 use anyhow::{Context, Result};
@@ -19,10 +21,13 @@ use crate::base::error::UserError;
 use crate::base::input::quoted;
 use crate::base::spelling::nearest;
 use crate::config::presets::{self, Preset};
-use crate::config::{Alters, CUSTOM, Config, Family, Field, TaskKind, field, written};
-use crate::data::task::Rules;
+use crate::config::{
+    Alters, CUSTOM, Config, Family, Field, Invalid, NOT_GIVEN, TaskKind, field, written,
+};
+use crate::data::task::{LEAVE_OUT, Rules};
 use given::Origin;
 pub use given::{Given, parse};
+pub use mistaken::note;
 pub use recipe::{Beside, Published, Recipe};
 pub use sweep::{Plan, RUNS, Sweep};
 
@@ -35,18 +40,37 @@ pub use sweep::{Plan, RUNS, Sweep};
 ///
 /// # Errors
 /// A field that is missing, unknown, of the wrong type or invalid, and a flag that changes nothing.
-pub fn resolve(mut given: Given) -> Result<Config> {
+pub fn resolve(given: Given) -> Result<Config> {
+    resolve_by(given, Reading::IfNeeded)
+}
+
+/// The same for a training that begins: what is given is also what the files of data have.
+///
+/// # Errors
+/// As [`resolve`], and if it is not.
+pub fn resolve_for_training(given: Given) -> Result<Config> {
+    resolve_by(given, Reading::Always)
+}
+
+/// When files of data are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    /// Where something has to be found from them: a run is shown without its files.
+    IfNeeded,
+    /// Also to check what is given.
+    Always,
+}
+
+fn resolve_by(mut given: Given, reading: Reading) -> Result<Config> {
     given.check()?;
     if let Some(preset) = preset(&given)? {
         check_no_files(&given, &preset)?;
         complete(&mut given, &preset)?;
     }
-    from_files::complete(&mut given)?;
-    from_series::complete(&mut given)?;
-    let missing = |e: toml::de::Error| {
-        let hint = "give it a value, or say preset = \"echo\" or another to start from";
-        given.complaint(e.message()).hint(hint)
-    };
+    check_task(&mut given)?;
+    from_files::complete(&mut given, reading)?;
+    from_series::complete(&mut given, reading)?;
+    let missing = |e: toml::de::Error| given.missing(e.message());
     let config: Config = given.fields.clone().try_into().map_err(missing)?;
     config.validate().map_err(|invalid| given.blame(invalid))?;
     match config.idle().into_iter().find(|idle| given.is_asked(idle.field)) {
@@ -55,11 +79,38 @@ pub fn resolve(mut given: Given) -> Result<Config> {
     }
 }
 
+/// The fields that name the file to train on, each with the task that reads it.
+const FILES: [(&str, TaskKind); 2] = [("train", TaskKind::Pairs), ("series", TaskKind::Series)];
+
+/// Makes the task that of the file that is given, or finds out whether it is, before anything is read.
+fn check_task(given: &mut Given) -> Result<(), UserError> {
+    for (field, of) in FILES {
+        if given.has(field) {
+            let flag = if of == TaskKind::Pairs { "--train" } else { "--series" };
+            given.set_open("task", of.to_string().into(), Origin::Follows(flag));
+        }
+    }
+    let Some(task) = word::<TaskKind>(&given.fields, "task") else { return Ok(()) };
+    let of_others = FILES.into_iter().filter(|(_, of)| *of != task);
+    for (field, of) in of_others {
+        if let Some(path) = given.fields.get(field) {
+            let why = format!(": it applies to task {of} only");
+            return Err(given.blame(Invalid::new(field, written(path), "nothing").because(why)));
+        }
+    }
+    match FILES.into_iter().find(|(field, of)| *of == task && !given.has(field)) {
+        None => Ok(()),
+        Some((field, of)) => {
+            let why = format!(": task {of} needs it");
+            Err(given.blame(Invalid::new(field, NOT_GIVEN, "a file").because(why)))
+        }
+    }
+}
+
 /// A preset has data of its own.
 fn check_no_files(given: &Given, preset: &Preset) -> Result<(), UserError> {
     let task: Option<TaskKind> = word(&given.fields, "task");
-    let files = [("train", TaskKind::Pairs), ("series", TaskKind::Series)];
-    let named = files
+    let named = FILES
         .into_iter()
         .find(|(field, of)| task.map_or_else(|| given.has(field), |task| task == *of));
     let Some((field, of)) = named else { return Ok(()) };
@@ -68,25 +119,22 @@ fn check_no_files(given: &Given, preset: &Preset) -> Result<(), UserError> {
     Err(given.at("preset", error).hint(hint))
 }
 
-/// Checks the ranges of the fields of files, and of the lengths of samples, that are `given`, of which
+/// Checks the fields of files, and the ranges of the lengths of samples, that are `given`, of which
 /// `config` is made, before a file is read.
-fn check_ranges(given: &Given, config: &Config) -> Result<(), UserError> {
+fn check_files(given: &Given, config: &Config) -> Result<(), UserError> {
     let of_files = |field: &Field| {
         let counts = ["Data from files", "Series from a file"].contains(&field.section)
             || ["n_in", "n_out"].contains(&field.name);
         counts && given.has(field.name)
     };
-    config.validate_fields(of_files).map_err(|invalid| given.blame(invalid))
+    let checked = config.validate_fields(of_files);
+    let checked = checked.and_then(|()| (Rules::of(config).check_files)(config));
+    checked.map_err(|invalid| given.blame(invalid))
 }
 
-/// The batch size that is given, or one for so many samples.
-fn batch_size(given: &Given, samples: i64) -> i64 {
-    let found = given.fields.get("batch_size").and_then(Value::as_integer);
-    found.unwrap_or(match samples {
-        ..50_000 => 32,
-        50_000..500_000 => 64,
-        _ => 128,
-    })
+/// The error of a value that is given and that files do not have.
+fn unlike_files(given: &Given, invalid: Invalid) -> UserError {
+    given.blame(invalid).hint(LEAVE_OUT)
 }
 
 /// The preset that `given` names, if it names one.
@@ -354,5 +402,8 @@ mod tests {
     fn without_a_preset_what_is_missing_is_named() {
         assert!(complaint("units = 4").contains("missing field `task`"));
         assert!(complaint("preset = 'echo'\nunit = 4").contains("unknown field `unit`"));
+        let flags = [("units".to_owned(), "4".into())].into_iter().collect();
+        let error = resolve(Given::default().with_flags(&flags).unwrap()).unwrap_err();
+        assert_eq!(error.to_string(), "--task (not given): expected a value");
     }
 }

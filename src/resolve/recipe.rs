@@ -33,7 +33,7 @@ use toml::de::DeTable;
 use toml::{Spanned, Table};
 
 use super::given::{Given, at, misread, section, text_of};
-use super::{changes, resolve, table};
+use super::{changes, resolve_for_training, table};
 use crate::base::error::UserError;
 use crate::base::input::quoted;
 use crate::base::shell;
@@ -233,7 +233,7 @@ impl Recipe {
             };
             flags.insert(field.to_owned(), path.into());
         }
-        resolve(self.given.clone().with_flags(&flags)?)
+        resolve_for_training(self.given.clone().with_flags(&flags)?)
     }
 
     /// Finds out whether `config` is that of `run`, but for its seeds and where the data lie.

@@ -94,7 +94,7 @@ impl Corpus {
         let pairs = read(config, train, &tokenizers)?;
         let mut files = vec![FileRead::of("train", train, &pairs)];
         let split = split(config, &pairs);
-        check_parts(config, train, &split)?;
+        check_parts(config, train, pairs.len(), &split)?;
         let languages = Languages::of(&pairs, &split.training, tokenizers);
         let train = Arc::new(File::new(pairs, &languages));
         let mut other = |field: &str, path: &Option<String>, rows: Vec<u32>| {
@@ -131,9 +131,47 @@ impl Corpus {
         let [training, validation, test] = &self.parts;
         match purpose {
             Purpose::Training => training,
-            Purpose::Evaluation if !test.rows.is_empty() => test,
+            Purpose::Evaluation if self.has_test() => test,
             _ => validation,
         }
+    }
+
+    /// Whether some pairs are kept for the evaluation alone.
+    pub fn has_test(&self) -> bool {
+        let [.., test] = &self.parts;
+        !test.is_empty()
+    }
+
+    /// That the model sees some of what is held out in training, for people: a warning for each part
+    /// with sources that are trained on as well.
+    pub fn warnings(&self) -> Vec<String> {
+        let [_, validation, test] = &self.parts;
+        let parts = match self.has_test() {
+            true => vec![("validate", validation), ("evaluate", test)],
+            false => vec![("validate and evaluate", validation)],
+        };
+        let count = parts.into_iter().map(|(verb, part)| (verb, self.trained_on(part)));
+        let warning = |(verb, pairs)| {
+            format!("warning: the sources of {pairs} pairs to {verb} on are trained on as well")
+        };
+        count.filter(|(_, pairs)| *pairs > 0).map(warning).collect()
+    }
+
+    /// How many pairs of `part` have sources that are trained on.
+    fn trained_on(&self, part: &Part) -> usize {
+        let mut pairs: HashMap<Vec<i64>, usize> = HashMap::new();
+        for index in 0..part.len() {
+            *pairs.entry(part.source(index).collect()).or_default() += 1;
+        }
+        let [training, ..] = &self.parts;
+        let (mut found, mut source) = (0, Vec::new());
+        for index in 0..training.len() {
+            source.clear();
+            source.extend(training.source(index));
+            // Taken out, so that a source that stands there twice counts once.
+            found += pairs.remove(source.as_slice()).unwrap_or(0);
+        }
+        found
     }
 }
 
@@ -334,30 +372,47 @@ fn read(
     Pairs::read(path, &format(config, path), source, target)
 }
 
+/// The shares of the training file that `config` holds out for validation and for evaluation.
+pub fn shares(config: &Config) -> [f64; 2] {
+    let default = if config.validation.is_none() { VALIDATION } else { 0.0 };
+    [config.validation_fraction.unwrap_or(default), config.test_fraction.unwrap_or(0.0)]
+}
+
 /// Which pairs of the training file are held out.
 fn split(config: &Config, pairs: &Pairs) -> Split {
-    let default = if config.validation.is_none() { VALIDATION } else { 0.0 };
-    let validation = config.validation_fraction.unwrap_or(default);
-    let test = config.test_fraction.unwrap_or(0.0);
+    let [validation, test] = shares(config);
     if validation == 0.0 && test == 0.0 {
         return Split::none(pairs.source.len());
     }
     Split::drawn(pairs, validation, test, config.split_seed.unwrap_or(1) as u64)
 }
 
-/// Every part that is asked for has a pair.
-fn check_parts(config: &Config, train: &Path, split: &Split) -> Result<(), UserError> {
-    let shown = train.display();
-    let too_few = |what: &str| {
-        let error = format!("{shown}: no pair is left {what}: it has too few different sources");
-        UserError::usage(error)
-    };
-    if split.training.is_empty() {
-        let hint = "lower --validation-fraction and --test-fraction, or give a file for each";
-        return Err(too_few("to train on").hint(hint));
+/// Every part that is asked for has a pair, of `pairs` in the training file.
+fn check_parts(
+    config: &Config,
+    train: &Path,
+    pairs: usize,
+    split: &Split,
+) -> Result<(), UserError> {
+    let (shown, [validation, test]) = (train.display(), shares(config));
+    for (field, verb, share, part) in [
+        ("test", "evaluate", test, &split.test),
+        ("validation", "validate", validation, &split.validation),
+    ] {
+        if share > 0.0 && part.is_empty() {
+            let why = match (share * pairs as f64).round() {
+                0.0 => format!("--{field}-fraction {share} of {pairs} pairs comes to none"),
+                _ => "it has too few different sources".to_owned(),
+            };
+            let error = format!("{shown}: no pair is left to {verb} on: {why}");
+            let hint = format!("give more pairs, a larger --{field}-fraction, or a file --{field}");
+            return Err(UserError::usage(error).hint(hint));
+        }
     }
-    if split.validation.is_empty() && config.validation.is_none() {
-        return Err(too_few("to validate on").hint("give more pairs, or a file --validation"));
+    if split.training.is_empty() {
+        let error = "no pair is left to train on: it has too few different sources";
+        let hint = "lower --validation-fraction and --test-fraction, or give a file for each";
+        return Err(UserError::usage(format!("{shown}: {error}")).hint(hint));
     }
     Ok(())
 }

@@ -108,31 +108,42 @@ pub fn each_field(
     Ok(lines.rows.identity())
 }
 
+/// What the first rows of a table have in one of its columns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Look {
+    /// The column's name, without white space around it; empty if it has none.
+    pub name: String,
+    /// Fields that are numbers.
+    pub numbers: usize,
+    /// Fields that are neither numbers nor missing values.
+    pub others: usize,
+}
+
+impl Look {
+    /// Whether it holds numbers, and nothing but some missing values besides.
+    pub fn has_numbers(&self) -> bool {
+        self.numbers > 0 && self.others == 0
+    }
+}
+
+/// What the first rows of the file `path` have in each of its columns.
+///
+/// # Errors
+/// Those of [`Rows`] in these rows, and a header with a name twice.
+pub fn look(path: &Path, format: TableFormat) -> Result<Vec<Look>, UserError> {
+    Lines::of(Rows::open(path, format.separator)?, format)?.look()
+}
+
 /// The names of the columns of `path` that hold numbers, or nothing but some missing values, by its
 /// first rows.
 ///
 /// # Errors
-/// Those of [`Rows`] in these rows, a header with a name twice, and if no column holds numbers.
+/// Those of [`look`], and if no column holds numbers.
 pub fn columns_of_numbers(path: &Path, format: TableFormat) -> Result<Vec<String>, UserError> {
     let mut lines = Lines::of(Rows::open(path, format.separator)?, format)?;
-    let mut numbers = vec![0; lines.header.names().len()];
-    let mut others = numbers.clone();
-    for _ in 0..LOOKED_AT {
-        if !lines.next()? {
-            break;
-        }
-        for (column, field) in lines.fields.iter().enumerate() {
-            match number(field, format.decimal) {
-                Ok(_) | Err(Wrong::OutOfRange) => numbers[column] += 1,
-                Err(Wrong::Missing) => {}
-                Err(_) => others[column] += 1,
-            }
-        }
-    }
-    let names = lines.header.names().iter().map(|name| name.trim());
-    let named = names.enumerate().filter(|(_, name)| !name.is_empty());
-    let holds = named.filter(|(column, _)| numbers[*column] > 0 && others[*column] == 0);
-    let names: Vec<String> = holds.map(|(_, name)| name.to_owned()).collect();
+    let looks = lines.look()?.into_iter();
+    let holds = looks.filter(|look| look.has_numbers() && !look.name.is_empty());
+    let names: Vec<String> = holds.map(|look| look.name).collect();
     if names.is_empty() {
         let name = lines.rows.name();
         let error = format!("{name}: expected columns of numbers below a header, found none");
@@ -248,6 +259,27 @@ impl<R: Read> Lines<R> {
             ),
             _ => error.hint("a line has a field for every column of the header; or --separator"),
         })
+    }
+
+    /// What the next rows have in each column.
+    fn look(&mut self) -> Result<Vec<Look>, UserError> {
+        let names = self.header.names().iter();
+        let mut looks: Vec<Look> = names
+            .map(|name| Look { name: name.trim().to_owned(), numbers: 0, others: 0 })
+            .collect();
+        for _ in 0..LOOKED_AT {
+            if !self.next()? {
+                break;
+            }
+            for (look, field) in looks.iter_mut().zip(self.fields.iter()) {
+                match number(field, self.format.decimal) {
+                    Ok(_) | Err(Wrong::OutOfRange) => look.numbers += 1,
+                    Err(Wrong::Missing) => {}
+                    Err(_) => look.others += 1,
+                }
+            }
+        }
+        Ok(looks)
     }
 
     fn field(&self, column: usize) -> &str {

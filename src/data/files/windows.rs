@@ -17,8 +17,8 @@ pub struct Parts {
     pub training: Range<usize>,
     /// Validated on.
     pub validation: Range<usize>,
-    /// Evaluated on; none where that is what is validated on.
-    pub test: Range<usize>,
+    /// Evaluated on; `None` where that is what is validated on.
+    pub test: Option<Range<usize>>,
 }
 
 /// How many time steps a window has.
@@ -31,30 +31,38 @@ pub struct Width {
 }
 
 impl Parts {
-    /// Those of so many rows, of which the shares `validation` and `test` are held out.
-    pub fn of(rows: usize, validation: f64, test: f64) -> Self {
+    /// Those of so many rows, of which the shares `validation` and `test` are held out. A share above 0
+    /// may come to no row.
+    pub fn of(rows: usize, [validation, test]: [f64; 2]) -> Self {
         let share = |of: f64| ((of * rows as f64).round() as usize).min(rows);
         let first_of_test = rows - share(test);
         let first = first_of_test - share(validation).min(first_of_test);
-        Self { training: 0..first, validation: first..first_of_test, test: first_of_test..rows }
+        let test = (test > 0.0).then_some(first_of_test..rows);
+        Self { training: 0..first, validation: first..first_of_test, test }
     }
 
     /// Those of so many rows by `config`.
     pub fn by(config: &Config, rows: usize) -> Self {
-        let validation = config.validation_fraction.unwrap_or(HELD_OUT);
-        Self::of(rows, validation, config.test_fraction.unwrap_or(HELD_OUT))
+        Self::of(rows, shares(config))
     }
 
     /// What is trained on, validated on and evaluated on, which may be the same.
     pub fn used(&self) -> [Option<Range<usize>>; 3] {
-        let evaluated = if self.test.is_empty() { &self.validation } else { &self.test };
+        let evaluated = self.test.as_ref().unwrap_or(&self.validation);
         [&self.training, &self.validation, evaluated].map(|part| Some(part.clone()))
     }
 
     /// All of them, in the order of time.
     pub fn all(&self) -> [Range<usize>; 3] {
-        [self.training.clone(), self.validation.clone(), self.test.clone()]
+        let end = self.validation.end;
+        let test = self.test.clone().unwrap_or(end..end);
+        [self.training.clone(), self.validation.clone(), test]
     }
+}
+
+/// The shares of a series that `config` holds out for validation and for evaluation.
+pub fn shares(config: &Config) -> [f64; 2] {
+    [config.validation_fraction, config.test_fraction].map(|share| share.unwrap_or(HELD_OUT))
 }
 
 impl Width {
@@ -185,10 +193,16 @@ mod tests {
 
     #[test]
     fn parts_follow_each_other() {
-        let parts = Parts::of(10, 0.2, 0.1);
+        let parts = Parts::of(10, [0.2, 0.1]);
         assert_eq!(parts.all(), [0..7, 7..9, 9..10]);
-        assert_eq!(Parts::of(10, 0.1, 0.0).all(), [0..9, 9..10, 10..10]);
-        assert_eq!(Parts::of(1, 0.6, 0.6).all(), [0..0, 0..0, 0..1]);
+        assert_eq!(Parts::of(10, [0.1, 0.0]).all(), [0..9, 9..10, 10..10]);
+        assert_eq!(Parts::of(1, [0.6, 0.6]).all(), [0..0, 0..0, 0..1]);
+    }
+
+    #[test]
+    fn what_is_validated_on_is_evaluated_on_only_where_no_share_is_held_out_for_it() {
+        assert_eq!(Parts::of(10, [0.2, 0.0]).used()[2], Some(8..10));
+        assert_eq!(Parts::of(10, [0.2, 0.04]).used()[2], Some(10..10));
     }
 
     #[test]
@@ -209,7 +223,7 @@ mod tests {
             shares in (0.0..0.5, 0.0..0.5),
             width in (1..8_usize, 1..8_usize),
         ) {
-            let parts = Parts::of(rows, shares.0, shares.1);
+            let parts = Parts::of(rows, [shares.0, shares.1]);
             let width = Width { n_in: width.0, n_out: width.1 };
             let mut expected = [const { Vec::new() }; 3];
             for first in 0..rows {

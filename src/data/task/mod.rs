@@ -34,7 +34,9 @@ use crate::data::files::scaling::{Scale, Scaling, scaled};
 use crate::data::files::vocabulary::{FIRST, Vocabulary};
 use crate::data::writing::{Writing, field, spaced, spaced_numbers};
 
-pub use pairs::Sizes;
+pub use pairs::{Sizes, check_corpus};
+pub use series_tokens::check_token_series;
+pub use windows::check_windows;
 
 /// The files in which runs keep what they know of their data, and how each begins.
 pub const RECORDS: [(&str, &str); 5] = [
@@ -44,6 +46,9 @@ pub const RECORDS: [(&str, &str); 5] = [
     ("scaling.tsv", "role\tmean\tdeviation\tcolumn\n"),
     ("vocabulary.txt", "<padding>\n"),
 ];
+
+/// What helps with a value that files do not have as it was given.
+pub const LEAVE_OUT: &str = "leave it out: it is found from the file; or the file was changed";
 
 /// The last id of a target that has a length of its own.
 pub const END_ID: i64 = 0;
@@ -57,6 +62,19 @@ pub trait Kind: Debug + Send + Sync {
     fn check(config: &Config) -> Result<(), Invalid>
     where
         Self: Sized;
+
+    /// Checks what `config` says of the files to read, before one is read; of all other fields what is
+    /// not given may be anything.
+    ///
+    /// # Errors
+    /// As [`Kind::check`].
+    fn check_files(config: &Config) -> Result<(), Invalid>
+    where
+        Self: Sized,
+    {
+        let _ = config;
+        Ok(())
+    }
 
     /// The task of a configuration that was checked: its sizes, and its data if it draws them.
     fn new(config: &Config) -> Self
@@ -99,9 +117,9 @@ pub trait Kind: Debug + Send + Sync {
         Vec::new()
     }
 
-    /// What the data are, for people; `None`: the configuration tells.
-    fn about(&self) -> Option<String> {
-        None
+    /// What the data are, and warnings of them, for people: lines; none where the configuration tells.
+    fn about(&self) -> Vec<String> {
+        Vec::new()
     }
 
     /// A value of a checked configuration that has no effect on a run.
@@ -279,6 +297,8 @@ type Recorded = fn(&Config, &Record<'_>, Option<&Path>) -> Result<Arc<dyn Kind>,
 pub struct Rules {
     /// [`Kind::check`].
     pub check: fn(&Config) -> Result<(), Invalid>,
+    /// [`Kind::check_files`].
+    pub check_files: fn(&Config) -> Result<(), Invalid>,
     /// [`Kind::idle`].
     pub idle: fn(&Config) -> Option<Invalid>,
     /// [`Kind::follow`].
@@ -309,6 +329,7 @@ impl Rules {
     fn by<K: Kind + 'static>() -> Self {
         Self {
             check: K::check,
+            check_files: K::check_files,
             idle: K::idle,
             follow: K::follow,
             new: |config| Arc::new(K::new(config)),
@@ -611,13 +632,29 @@ fn check_target(config: &Config) -> Result<(), Invalid> {
     Err(invalid.because(", the ids of a source (--n-in)"))
 }
 
+/// The shares of a file that are held out for validation and for evaluation leave something to train on.
+fn check_shares([validation, test]: [f64; 2]) -> Result<(), Invalid> {
+    if validation + test < 1.0 {
+        return Ok(());
+    }
+    let expected = format!("less than 1 together with --validation-fraction {validation}");
+    let why = ", so that something is left to train on";
+    Err(Invalid::new("test_fraction", test, expected).because(why))
+}
+
+/// The loss is one of numbers.
+fn check_loss_of_numbers(config: &Config) -> Result<(), Invalid> {
+    if config.features().is_some() {
+        return Ok(());
+    }
+    let why = format!(": the sequences of task {} are of numbers", config.task);
+    Err(Invalid::new("loss", config.loss, "mse or mae").because(why))
+}
+
 /// The sequences of the task are of numbers.
 fn check_numbers(config: &Config) -> Result<(), Invalid> {
     let task = config.task;
-    if config.features().is_none() {
-        let why = format!(": the sequences of task {task} are of numbers");
-        return Err(Invalid::new("loss", config.loss, "mse or mae").because(why));
-    }
+    check_loss_of_numbers(config)?;
     let ids = [
         ("vocab", config.vocab),
         ("id_min", config.id_min),

@@ -4,13 +4,14 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use super::{
-    Draw, Kind, PARTS, RECORDS, Record, check_vocabulary, data_record, line, recorded_vocabulary,
+    Draw, Kind, LEAVE_OUT, PARTS, RECORDS, Record, check_shares, check_vocabulary, data_record,
+    line, recorded_vocabulary,
 };
 use crate::base::error::UserError;
 use crate::base::rng::{Purpose, Stream};
 use crate::config::{Config, Family, Invalid};
 use crate::data::files::buckets;
-use crate::data::files::corpus::{Corpus, Languages};
+use crate::data::files::corpus::{Corpus, Languages, shares};
 use crate::data::files::vocabulary::{END, UNKNOWN};
 
 /// The files of a run's directory that hold what it knows of its data.
@@ -36,7 +37,7 @@ pub(super) struct Pairs {
 
 impl Kind for Pairs {
     fn check(config: &Config) -> Result<(), Invalid> {
-        check_files(config)?;
+        Self::check_files(config)?;
         check_vocabulary(config)?;
         if config.family == Family::Lstm && config.n_out != 1 {
             let why = ": family lstm says one token, and targets have more";
@@ -44,6 +45,30 @@ impl Kind for Pairs {
             return Err(Invalid::new("family", config.family, others).because(why));
         }
         Ok(())
+    }
+
+    fn check_files(config: &Config) -> Result<(), Invalid> {
+        let both = [
+            ("validation_fraction", config.validation_fraction, &config.validation, "--validation"),
+            ("test_fraction", config.test_fraction, &config.test, "--test"),
+        ];
+        for (field, fraction, file, flag) in both {
+            if let (Some(fraction), Some(_)) = (fraction, file) {
+                let why = format!(": the pairs are those of {flag}");
+                return Err(Invalid::new(field, fraction, "nothing").because(why));
+            }
+        }
+        if config.validation_fraction == Some(0.0) {
+            let why = ": some pairs have to be validated on; or those of a file --validation";
+            return Err(Invalid::new("validation_fraction", 0.0, "a number above 0").because(why));
+        }
+        check_shares(shares(config))
+    }
+
+    fn idle(config: &Config) -> Option<Invalid> {
+        let seed = config.split_seed.filter(|_| shares(config) == [0.0, 0.0])?;
+        let why = ": no pair of --train is held out with --validation and no --test-fraction";
+        Some(Invalid::new("split_seed", seed, "nothing").because(why))
     }
 
     fn new(config: &Config) -> Self {
@@ -60,7 +85,8 @@ impl Kind for Pairs {
 
     fn load(config: &Config) -> Result<Self, UserError> {
         let corpus = Corpus::read(config)?;
-        check_corpus(config, &corpus)?;
+        check_corpus(config, &corpus)
+            .map_err(|invalid| UserError::usage(invalid).hint(LEAVE_OUT))?;
         Ok(Self::new(config).with(corpus))
     }
 
@@ -94,16 +120,17 @@ impl Kind for Pairs {
         ]
     }
 
-    fn about(&self) -> Option<String> {
-        let corpus = self.corpus.as_deref()?;
+    fn about(&self) -> Vec<String> {
+        let Some(corpus) = &self.corpus else { return Vec::new() };
         let [training, validation, evaluation] = PARTS.map(|purpose| corpus.part(purpose).len());
         let skipped: u64 = corpus.files.iter().map(|file| file.skipped).sum();
         let skipped =
             if skipped > 0 { format!("; {skipped} lines left out") } else { String::new() };
-        Some(format!(
+        let about = format!(
             "{training} pairs to train on, {validation} to validate on, {evaluation} to evaluate \
              on{skipped}"
-        ))
+        );
+        std::iter::once(about).chain(corpus.warnings()).collect()
     }
 
     fn samples_per_epoch(&self) -> usize {
@@ -217,52 +244,38 @@ impl Pairs {
     }
 }
 
-/// Fields of files that exclude each other.
-fn check_files(config: &Config) -> Result<(), Invalid> {
-    let both = [
-        ("validation_fraction", config.validation_fraction, &config.validation, "--validation"),
-        ("test_fraction", config.test_fraction, &config.test, "--test"),
-    ];
-    for (field, fraction, file, flag) in both {
-        if let (Some(fraction), Some(_)) = (fraction, file) {
-            let why = format!(": the pairs are those of {flag}");
-            return Err(Invalid::new(field, fraction, "nothing").because(why));
-        }
-    }
-    let held_out = config.validation_fraction.unwrap_or(0.0) + config.test_fraction.unwrap_or(0.0);
-    if held_out >= 1.0 {
-        let why = ", which leaves nothing to train on";
-        let found = config.test_fraction.unwrap_or(0.0);
-        let expected = "less than 1 with --validation-fraction";
-        return Err(Invalid::new("test_fraction", found, expected).because(why));
-    }
-    Ok(())
-}
-
-/// The files are what `config` says of them.
-fn check_corpus(config: &Config, corpus: &Corpus) -> Result<(), UserError> {
+/// The pairs are what `config` says of them.
+///
+/// # Errors
+/// The first value that is not so.
+pub fn check_corpus(config: &Config, corpus: &Corpus) -> Result<(), Invalid> {
     let sizes = Sizes::of(corpus, config.family != Family::Lstm);
-    let exactly = [
+    let train = config.train.as_deref().unwrap_or_default();
+    for (field, found, expected) in [
         ("samples", config.samples.unwrap_or(0), sizes.samples),
         ("vocab", config.vocab, sizes.vocab),
         ("source_vocab", config.vocab_of_sources(), sizes.source_vocab),
-    ];
-    let train = config.train.as_deref().unwrap_or_default();
-    for (field, found, expected) in exactly {
+    ] {
         if found != expected {
-            let invalid = Invalid::new(field, found, expected.to_string());
-            let error = invalid.because(format!(", as {train} has"));
-            let hint = "leave it out: it is found from the file; or the file was changed";
-            return Err(UserError::usage(error).hint(hint));
+            let why = format!(", as {train} has");
+            return Err(Invalid::new(field, found, expected.to_string()).because(why));
         }
     }
     for (field, found, least) in
         [("n_in", config.n_in, sizes.n_in), ("n_out", config.n_out, sizes.n_out)]
     {
         if found < least {
-            let invalid = Invalid::new(field, found, format!("{least} or more"));
-            let error = invalid.because(format!(", the tokens of the longest in {train}"));
-            return Err(UserError::usage(error).hint("leave it out: it is found from the file"));
+            let why = format!(", the tokens of the longest in {train}");
+            return Err(Invalid::new(field, found, format!("{least} or more")).because(why));
+        }
+    }
+    for (field, found, most, verb) in [
+        ("validation_samples", config.validation_samples, sizes.validation, "validate"),
+        ("evaluation_samples", config.evaluation_samples, sizes.evaluation, "evaluate"),
+    ] {
+        if found > most {
+            let why = format!(", the pairs to {verb} on");
+            return Err(Invalid::new(field, found, format!("1 to {most}")).because(why));
         }
     }
     Ok(())

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use super::windows::{Samples, about, check_parts, check_stateless, check_windows};
 use super::{
-    Draw, Follows, GivenNumber, Kind, LastSource, RECORDS, Record, check_numbers, data_record,
-    no_ids,
+    Draw, Follows, GivenNumber, Kind, LEAVE_OUT, LastSource, RECORDS, Record,
+    check_loss_of_numbers, check_numbers, data_record, no_ids,
 };
 use crate::base::error::UserError;
 use crate::base::rng::Purpose;
@@ -43,6 +43,12 @@ impl Kind for Forecast {
     fn check(config: &Config) -> Result<(), Invalid> {
         check_numbers(config)?;
         check_columns(config)?;
+        Self::check_files(config)?;
+        check_stateless(config)
+    }
+
+    fn check_files(config: &Config) -> Result<(), Invalid> {
+        check_loss_of_numbers(config)?;
         check_parts(config)?;
         let comma = config.decimal == Some(Decimal::Comma);
         let file = Path::new(config.series.as_deref().unwrap_or_default());
@@ -50,7 +56,7 @@ impl Kind for Forecast {
             let why = ", since commas separate columns; or --separator semicolon or tab";
             return Err(Invalid::new("decimal", Decimal::Comma, "point").because(why));
         }
-        check_stateless(config)
+        Ok(())
     }
 
     fn new(config: &Config) -> Self {
@@ -59,7 +65,8 @@ impl Kind for Forecast {
 
     fn load(config: &Config) -> Result<Self, UserError> {
         let series = Series::read(config)?;
-        check_windows(config, &series.windows)?;
+        check_windows(config, &series.windows)
+            .map_err(|invalid| UserError::usage(invalid).hint(LEAVE_OUT))?;
         Ok(Self { data: Data::Series(Box::new(series)), ..Self::new(config) })
     }
 
@@ -91,8 +98,8 @@ impl Kind for Forecast {
         vec![(SCALING, series.scaling.to_text()), (DATA, data)]
     }
 
-    fn about(&self) -> Option<String> {
-        let Data::Series(series) = &self.data else { return None };
+    fn about(&self) -> Vec<String> {
+        let Data::Series(series) = &self.data else { return Vec::new() };
         let missing = match (series.file.missing, self.config.missing.unwrap_or_default()) {
             (0, _) => String::new(),
             (values, how) => format!("; {values} missing values ({how})"),
@@ -102,7 +109,7 @@ impl Kind for Forecast {
             true => String::new(),
             false => format!("; constant in training, and not scaled: {}", constant.join(", ")),
         };
-        Some(about(&series.windows) + &missing + &constant)
+        vec![about(&series.windows) + &missing + &constant]
     }
 
     fn follow(_: &GivenNumber<'_>, _: &Config) -> Vec<Follows> {
@@ -269,9 +276,7 @@ mod tests {
         let data = content(DATA).unwrap();
         let data: serde_json::Value = serde_json::from_slice(&data).unwrap();
         assert_eq!((&data["training"], &data["files"][0]["rows"]), (&9.into(), &32.into()));
-        assert!(
-            task.about().unwrap().starts_with("9 windows to train on, 10 to validate on, 10 to")
-        );
+        assert!(task.about()[0].starts_with("9 windows to train on, 10 to validate on, 10 to"));
 
         let path = folder.path().join("t.csv");
         let known = Task::recorded(&config, &content, None).unwrap();

@@ -6,8 +6,8 @@ use serde::Deserialize;
 
 use super::windows::{Samples, about, check_parts, check_stateless, check_windows};
 use super::{
-    Draw, Follows, GivenNumber, Kind, LastSource, RECORDS, Record, check_vocabulary, data_record,
-    line, recorded_vocabulary,
+    Draw, Follows, GivenNumber, Kind, LEAVE_OUT, LastSource, RECORDS, Record, check_vocabulary,
+    data_record, line, recorded_vocabulary,
 };
 use crate::base::error::UserError;
 use crate::base::rng::Purpose;
@@ -42,14 +42,18 @@ enum Data {
 
 impl Kind for Continuation {
     fn check(config: &Config) -> Result<(), Invalid> {
+        Self::check_files(config)?;
+        check_vocabulary(config)?;
+        check_stateless(config)
+    }
+
+    fn check_files(config: &Config) -> Result<(), Invalid> {
         token_series::check(config)?;
         if config.features().is_some() {
             let why = ": tokens have no differences (--series-tokens)";
             return Err(Invalid::new("loss", config.loss, "cross_entropy").because(why));
         }
-        check_vocabulary(config)?;
-        check_parts(config)?;
-        check_stateless(config)
+        check_parts(config)
     }
 
     fn new(config: &Config) -> Self {
@@ -58,14 +62,8 @@ impl Kind for Continuation {
 
     fn load(config: &Config) -> Result<Self, UserError> {
         let series = TokenSeries::read(config)?;
-        check_windows(config, &series.windows)?;
-        let found = series.language.vocabulary.len() as i64;
-        if config.vocab != found {
-            let why = ", the different tokens of the training part, and 4 that stand for none";
-            let invalid = Invalid::new("vocab", config.vocab, found.to_string()).because(why);
-            let hint = "leave it out: it is found from the file; or the file was changed";
-            return Err(UserError::usage(invalid).hint(hint));
-        }
+        check_token_series(config, &series)
+            .map_err(|invalid| UserError::usage(invalid).hint(LEAVE_OUT))?;
         Ok(Self { data: Data::Series(Box::new(series)), ..Self::new(config) })
     }
 
@@ -91,8 +89,8 @@ impl Kind for Continuation {
         vec![(VOCABULARY, series.language.vocabulary.to_text()), (DATA, data)]
     }
 
-    fn about(&self) -> Option<String> {
-        let Data::Series(series) = &self.data else { return None };
+    fn about(&self) -> Vec<String> {
+        let Data::Series(series) = &self.data else { return Vec::new() };
         let unknown = [("validation", Purpose::Validation), ("test", Purpose::Evaluation)]
             .map(|(part, purpose)| (part, series.unknown(purpose)))
             .into_iter()
@@ -103,7 +101,7 @@ impl Kind for Continuation {
             true => String::new(),
             false => format!("; unknown to the training part: {}", unknown.join(", ")),
         };
-        Some(about(&series.windows) + &unknown)
+        vec![about(&series.windows) + &unknown]
     }
 
     fn follow(_: &GivenNumber<'_>, _: &Config) -> Vec<Follows> {
@@ -201,6 +199,20 @@ impl Continuation {
     }
 }
 
+/// The series is what `config` says of it.
+///
+/// # Errors
+/// The first value that is not so.
+pub fn check_token_series(config: &Config, series: &TokenSeries) -> Result<(), Invalid> {
+    check_windows(config, &series.windows)?;
+    let found = series.language.vocabulary.len() as i64;
+    if config.vocab == found {
+        return Ok(());
+    }
+    let why = ", the different tokens of the training part, and 4 that stand for none";
+    Err(Invalid::new("vocab", config.vocab, found.to_string()).because(why))
+}
+
 /// The most frequent token of the training part of a run that kept `record`.
 fn most_frequent(record: &Record<'_>) -> Result<String, UserError> {
     #[derive(Deserialize)]
@@ -276,7 +288,7 @@ mod tests {
         let texts = task.texts(Purpose::Evaluation, 8).unwrap();
         assert_eq!(texts, ["w5 w6 w7", "w8 new"]);
         assert_eq!(task.naive_ids(Purpose::Evaluation, 8), Some([4, 11]));
-        let about = task.about().unwrap();
+        let about = &task.about()[0];
         assert!(
             about.ends_with("unknown to the training part: 1 tokens of the test part"),
             "{about}"

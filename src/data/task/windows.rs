@@ -2,10 +2,10 @@
 
 use rand::seq::SliceRandom;
 
-use crate::base::error::UserError;
+use super::check_shares;
 use crate::base::rng::{Purpose, Stream};
 use crate::config::{Config, Invalid};
-use crate::data::files::windows::{Windows, place};
+use crate::data::files::windows::{Windows, place, shares};
 
 /// How many windows are trained on, validated on and evaluated on, of those that there are.
 #[derive(Debug, Clone, Copy)]
@@ -64,19 +64,11 @@ pub(super) fn about(windows: &Windows) -> String {
 
 /// The parts that are held out are some, and leave one.
 pub(super) fn check_parts(config: &Config) -> Result<(), Invalid> {
-    let &Config { validation_fraction, test_fraction, .. } = config;
-    match (validation_fraction, test_fraction) {
-        (Some(0.0), _) => {
-            let why = ": some rows have to be validated on";
-            Err(Invalid::new("validation_fraction", 0.0, "a number above 0").because(why))
-        }
-        (Some(validation), Some(test)) if validation + test >= 1.0 => {
-            let why = ", which leaves nothing to train on";
-            let expected = "less than 1 with --validation-fraction";
-            Err(Invalid::new("test_fraction", test, expected).because(why))
-        }
-        _ => Ok(()),
+    if config.validation_fraction == Some(0.0) {
+        let why = ": some rows have to be validated on";
+        return Err(Invalid::new("validation_fraction", 0.0, "a number above 0").because(why));
     }
+    check_shares(shares(config))
 }
 
 /// No state is carried from window to window.
@@ -89,14 +81,15 @@ pub(super) fn check_stateless(config: &Config) -> Result<(), Invalid> {
 }
 
 /// There are as many `windows` as `config` says, or enough.
-pub(super) fn check_windows(config: &Config, windows: &Windows) -> Result<(), UserError> {
+///
+/// # Errors
+/// The first value that is not so.
+pub fn check_windows(config: &Config, windows: &Windows) -> Result<(), Invalid> {
     let [training, validation, evaluation] = windows.counts().map(|n| n as i64);
     let samples = config.samples.unwrap_or(0);
-    let hint = "leave it out: it is found from the file; or the file was changed";
     if samples != training {
         let why = ", the windows of the training part";
-        let invalid = Invalid::new("samples", samples, training.to_string()).because(why);
-        return Err(UserError::usage(invalid).hint(hint));
+        return Err(Invalid::new("samples", samples, training.to_string()).because(why));
     }
     for (field, found, most, part) in [
         ("validation_samples", config.validation_samples, validation, "validation"),
@@ -104,8 +97,7 @@ pub(super) fn check_windows(config: &Config, windows: &Windows) -> Result<(), Us
     ] {
         if found > most {
             let why = format!(", the windows of the {part} part");
-            let invalid = Invalid::new(field, found, format!("1 to {most}")).because(why);
-            return Err(UserError::usage(invalid).hint(hint));
+            return Err(Invalid::new(field, found, format!("1 to {most}")).because(why));
         }
     }
     Ok(())

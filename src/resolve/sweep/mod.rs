@@ -25,7 +25,7 @@ use toml::de::DeTable;
 use toml::{Spanned, Table, Value};
 
 use super::given::{Given, TextPlace, at, misread, section, text_of};
-use super::resolve;
+use super::resolve_for_training;
 use crate::base::error::UserError;
 use crate::base::input::quoted;
 use crate::base::spelling::nearest;
@@ -142,7 +142,7 @@ impl Sweep {
         let values = values.iter().zip(places);
         let swept = values.map(|((name, value), place)| (*name, value.clone(), place)).collect();
         let given = self.base.clone().with_swept(swept);
-        let config = resolve(given.clone())?;
+        let config = resolve_for_training(given.clone())?;
         let metric = self.metric;
         if metric != CurveMetric::ValLoss && config.has_numbers() {
             let error = given.complaint(format!("metric = {metric}: numbers have none"));
