@@ -95,7 +95,8 @@ impl Optimizer {
     }
 
     /// [`Optimizer::update`] as libtorch operations, on any device, as [`Optimizer::plan`] has it; what it
-    /// needs of the host is in `factors`, float64 on the device, two of each range, so that the same operations serve every update of these `ranges`.
+    /// needs of the host is in `factors`, float64 on the device, two of each range, so that the same operations
+    /// serve every update of these `ranges`.
     ///
     /// # Errors
     /// libtorch's.
