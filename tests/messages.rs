@@ -15,14 +15,6 @@ fn hinted(said: &str) -> &str {
     hint.split('`').nth(1).unwrap_or_else(|| panic!("no command: {said}"))
 }
 
-/// Standard error of a command that exits with `status`.
-fn said(lab: &Lab, status: i32, arguments: &str) -> String {
-    let output = lab.command(arguments).output().unwrap();
-    let stderr = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(status), "seqlab {arguments}\n{stderr}");
-    stderr
-}
-
 /// Gives a shell in the lab a command that was printed; what it prints.
 fn give(lab: &Lab, command: &str) -> String {
     let mut shell = Command::new("bash");
@@ -75,10 +67,10 @@ fn an_interrupted_run_that_is_trained_again_hints_at_resume() {
     let lab = Lab::new();
     lab.train(ECHO, "'my run'");
     let again = format!("train {ECHO} --out 'my run'");
-    let finished = said(&lab, 2, &again);
+    let finished = lab.said(2, &again);
     assert!(finished.contains("--force") && !finished.contains("resume"), "{finished}");
     unfinish(&lab, "my run");
-    let unfinished = said(&lab, 2, &again);
+    let unfinished = lab.said(2, &again);
     assert!(unfinished.contains("not finished") && !unfinished.contains("--force"), "{unfinished}");
     give(&lab, hinted(&unfinished));
     assert!(lab.path("my run/summary.json").exists());
@@ -90,14 +82,14 @@ fn what_a_run_without_checkpoints_hints_at_helps() {
     lab.train(ECHO, "'my run'");
     fs::remove_dir_all(lab.path("my run/checkpoint")).unwrap();
     for command in ["evaluate 'my run'", "predict 'my run' --source '1 2 3 4 5 6'"] {
-        let finished = said(&lab, 1, command);
+        let finished = lab.said(1, command);
         assert!(finished.contains("holds no checkpoint"), "{finished}");
         give(&lab, hinted(&finished));
     }
-    give(&lab, hinted(&said(&lab, 1, "resume 'my run' --epochs 3")));
+    give(&lab, hinted(&lab.said(1, "resume 'my run' --epochs 3")));
     lab.run("evaluate runs/echo-3");
     unfinish(&lab, "my run");
-    give(&lab, hinted(&said(&lab, 1, "evaluate 'my run'")));
+    give(&lab, hinted(&lab.said(1, "evaluate 'my run'")));
     lab.run("evaluate 'my run'");
 }
 
@@ -105,23 +97,23 @@ fn what_a_run_without_checkpoints_hints_at_helps() {
 fn a_run_that_cannot_go_on_hints_at_a_command_that_trains_it_again() {
     let lab = Lab::new();
     lab.train(&format!("{ECHO} --lr-schedule cosine"), "'my run'");
-    give(&lab, hinted(&said(&lab, 2, "resume 'my run' --epochs 9")));
+    give(&lab, hinted(&lab.said(2, "resume 'my run' --epochs 9")));
     assert!(lab.read("runs/echo/config.toml").contains("epochs = 9\n"));
     unfinish(&lab, "my run");
     lab.write(
         "my run/config.toml",
         lab.read("my run/config.toml").replace("units = 16", "units = 4"),
     );
-    give(&lab, hinted(&said(&lab, 2, "resume 'my run'")));
+    give(&lab, hinted(&lab.said(2, "resume 'my run'")));
     let file = lab.file("my run", "checkpoint/manifest.json");
     lab.write(&file, "{}");
-    give(&lab, hinted(&said(&lab, 1, "resume 'my run'")));
+    give(&lab, hinted(&lab.said(1, "resume 'my run'")));
 }
 
 /// Commands with the first line of what each says and, where there is one, the hint.
 fn each_says(lab: &Lab, cases: &[(&str, &str)]) {
     for (command, expected) in cases {
-        let said = said(lab, 2, command);
+        let said = lab.said(2, command);
         assert!(said.starts_with(&format!("error: {expected}")), "{command}\n{said}");
     }
 }
@@ -251,10 +243,10 @@ fn only_what_is_near_is_suggested() {
         ("predict runs/firs --source 1", "runs/first"),
         ("resume runs/../runs/First", "runs/../runs/first"),
     ] {
-        let said = said(&lab, 2, command);
+        let said = lab.said(2, command);
         assert!(said.ends_with(&format!("\nhint: did you mean '{near}'?\n")), "{said}");
     }
-    let said = said(&lab, 2, "train echo --beam 3");
+    let said = lab.said(2, "train echo --beam 3");
     assert!(!said.contains("--beta"), "{said}");
     let shown = give(&lab, hinted(&said));
     assert!(shown.contains("--batch-size <N>"), "{shown}");

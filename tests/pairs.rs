@@ -250,14 +250,6 @@ fn ten() -> Lab {
     lab
 }
 
-/// What a command that succeeds says on standard error.
-fn said(lab: &Lab, arguments: &str) -> String {
-    let output = lab.command(arguments).output().unwrap();
-    let stderr = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(0), "seqlab {arguments}\n{stderr}");
-    stderr
-}
-
 #[test]
 fn no_more_pairs_are_validated_and_evaluated_on_than_there_are() {
     let lab = ten();
@@ -358,14 +350,14 @@ fn a_training_warns_of_what_is_held_out_and_trained_on_as_well() {
     };
     let both = "--train w.tsv --validation w.tsv --test three.tsv --units 4 --epochs 1";
     for command in [format!("train {both} --dry-run"), format!("train {both} --out run")] {
-        let said = said(&lab, &command);
+        let said = lab.said(0, &command);
         for warning in [warning(10, "validate"), warning(2, "evaluate")] {
             assert!(said.contains(&warning), "{said}");
         }
     }
     let shown = lab.run("data w.tsv --validation three.tsv");
     assert!(shown.contains(&warning(2, "validate and evaluate")), "{shown}");
-    let said = said(&lab, "train --train w.tsv --test-fraction 0.2 --dry-run");
+    let said = lab.said(0, "train --train w.tsv --test-fraction 0.2 --dry-run");
     assert!(!said.contains("warning"), "{said}");
 }
 
@@ -397,15 +389,15 @@ fn a_series_that_is_read_as_pairs_is_told() {
     let note = "note: xy.csv is read as pairs, its first line too, but looks like columns of numbers \
                 below their names\nhint: --series xy.csv";
     for command in ["data xy.csv", "train --train xy.csv --dry-run"] {
-        assert!(said(&lab, command).contains(note), "{command}");
-        assert!(!said(&lab, &format!("{command} --task pairs")).contains("note: "), "{command}");
-        assert!(!said(&lab, &format!("{command} --header true")).contains("note: "), "{command}");
+        assert!(lab.said(0, command).contains(note), "{command}");
+        assert!(!lab.said(0, &format!("{command} --task pairs")).contains("note: "), "{command}");
+        assert!(!lab.said(0, &format!("{command} --header true")).contains("note: "), "{command}");
     }
-    assert_eq!(said(&lab, "train --train xy.csv --units 4 --epochs 5 --quiet"), "");
+    assert_eq!(lab.said(0, "train --train xy.csv --units 4 --epochs 5 --quiet"), "");
     // Pairs of digits are pairs.
     lab.write("squares.tsv", lines("", '\t'));
     lab.write("sums.tsv", "sum\ttotal\n".to_owned() + &"12+3\t15\n4+5\t9\n1+1\t2\n".repeat(9));
     for file in ["squares.tsv", "sums.tsv"] {
-        assert_eq!(said(&lab, &format!("data {file}")), "", "{file}");
+        assert_eq!(lab.said(0, &format!("data {file}")), "", "{file}");
     }
 }

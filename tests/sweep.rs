@@ -57,14 +57,6 @@ fn planned(sweep: &str) -> Lab {
     lab
 }
 
-/// What a command that succeeds says on standard error.
-fn said(lab: &Lab, arguments: &str) -> String {
-    let output = lab.command(arguments).output().unwrap();
-    let stderr = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(0), "seqlab {arguments}\n{stderr}");
-    stderr
-}
-
 fn report(lab: &Lab, path: &str) -> [Vec<u8>; 4] {
     lab.run(&format!("sweep report {path}"));
     REPORT.map(|file| lab.bytes(&format!("{path}/{file}")))
@@ -205,10 +197,10 @@ fn a_task_is_begun_resumed_or_skipped() {
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(130), "{stderr}");
     assert!(stderr.contains("state saved in all/0001"), "{stderr}");
-    let stderr = said(&lab, task);
+    let stderr = lab.said(0, task);
     assert!(stderr.contains("resuming echo after step "), "{stderr}");
     let before = lab.bytes("all/0001/curves.csv");
-    assert_eq!(said(&lab, task), "all/0001: finished\n");
+    assert_eq!(lab.said(0, task), "all/0001: finished\n");
     assert!(lab.bytes("all/0001/curves.csv") == before);
     // As train does it.
     lab.run("train --config all/0001/config.toml --out alone --quiet");
@@ -248,7 +240,7 @@ fn all_runs_side_by_side_are_those_done_one_by_one() {
     assert!(report(&lab, "all") == report(&lab, "single"));
     // Nothing is left to do, and nothing is done.
     let before = common::tree(&lab.path("all"));
-    let stderr = said(&lab, "sweep run all --all --jobs 3");
+    let stderr = lab.said(0, "sweep run all --all --jobs 3");
     assert!(!stderr.contains("] 000"), "{stderr}");
     assert!(common::tree(&lab.path("all")) == before);
 }

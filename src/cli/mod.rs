@@ -28,7 +28,7 @@ use crate::config::{self, Config, DeviceChoice, Invalid, MANY, TaskKind, within}
 use crate::engine;
 use crate::files::directory::Directory;
 use crate::reports::tables;
-use crate::resolve::{self, Given};
+use crate::resolve::{self, FILES, Given};
 use crate::run::progress::say;
 use crate::run::run_dir;
 use crate::run::run_dir::RunDir;
@@ -452,15 +452,12 @@ impl TrainArgs {
     }
 }
 
-/// The fields that name the file of data, which `data` is given as an operand.
-const FILES: [&str; 2] = ["train", "series"];
-
 /// The fields that tell that a file holds a series.
 const OF_SERIES: [&str; 5] = ["inputs", "targets", "series_tokens", "decimal", "missing"];
 
-/// A flag of `data`, which knows those of [`FILES`] only to refuse them.
+/// A flag of `data`, which has its file as an operand and knows those of [`FILES`] only to refuse them.
 fn without_files(flag: Arg) -> Arg {
-    let names_file = FILES.contains(&flag.get_id().as_str());
+    let names_file = FILES.iter().any(|(field, _)| flag.get_id() == field);
     flag.hide(names_file)
 }
 
@@ -468,23 +465,19 @@ impl DataArgs {
     fn given(&self) -> Result<Given> {
         let mut flags = self.fields.0.clone();
         let text = |field: &str| flags.get(field).and_then(toml::Value::as_str);
-        if let Some((field, path)) = FILES.into_iter().find_map(|of| Some((of, text(of)?))) {
+        if let Some((field, path)) = FILES.into_iter().find_map(|(of, _)| Some((of, text(of)?))) {
             let why = format!(": the file that is read is FILE, {}", quoted(&self.file));
             let invalid = Invalid::new(field, quoted(path), "nothing").because(why);
             return Err(UserError::usage(invalid).into());
         }
-        let [pairs, series] = [TaskKind::Pairs, TaskKind::Series].map(|task| task.to_string());
-        let is_series = match text("task") {
-            Some(task) if task == series => true,
-            Some(task) if task == pairs => false,
-            Some(task) => {
-                let expected = format!("{pairs} or {series}");
-                let invalid = Invalid::new("task", task, expected).because(", which read a file");
-                return Err(UserError::usage(invalid).into());
-            }
-            None => OF_SERIES.iter().any(|of| flags.contains_key(*of)),
+        let is_series = OF_SERIES.iter().any(|of| flags.contains_key(*of));
+        let likely = if is_series { TaskKind::Series } else { TaskKind::Pairs };
+        let task = text("task").map_or_else(|| likely.to_string(), str::to_owned);
+        let Some((field, _)) = FILES.into_iter().find(|(_, of)| of.to_string() == task) else {
+            let expected = FILES.map(|(_, of)| of.to_string()).join(" or ");
+            let invalid = Invalid::new("task", task, expected).because(", which read a file");
+            return Err(UserError::usage(invalid).into());
         };
-        let field = FILES[usize::from(is_series)];
         flags.insert(field.to_owned(), self.file.clone().into());
         Given::default().with_flags(&flags)
     }

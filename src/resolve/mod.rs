@@ -80,7 +80,7 @@ fn resolve_by(mut given: Given, reading: Reading) -> Result<Config> {
 }
 
 /// The fields that name the file to train on, each with the task that reads it.
-const FILES: [(&str, TaskKind); 2] = [("train", TaskKind::Pairs), ("series", TaskKind::Series)];
+pub const FILES: [(&str, TaskKind); 2] = [("train", TaskKind::Pairs), ("series", TaskKind::Series)];
 
 /// Makes the task that of the file that is given, or finds out whether it is, before anything is read.
 fn check_task(given: &mut Given) -> Result<(), UserError> {

@@ -138,6 +138,14 @@ impl Lab {
         self.run_with_input(arguments, "")
     }
 
+    /// What a command that ends with `status` says on standard error.
+    pub fn said(&self, status: i32, arguments: &str) -> String {
+        let output = self.command(arguments).output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(status), "seqlab {arguments}\n{stderr}");
+        stderr
+    }
+
     pub fn run_with_input(&self, arguments: &str, input: &str) -> String {
         let output = self.command(arguments).write_stdin(input).output().unwrap();
         let stderr = String::from_utf8(output.stderr).unwrap();
@@ -230,10 +238,13 @@ pub fn timeless(curves: &str) -> Vec<u8> {
     lines.collect::<Vec<_>>().join("\n").into_bytes()
 }
 
-/// A summary or a manifest without times and what follows from them, as the threads do that most steps had.
+/// A summary or a manifest without times and what follows from them, as the number of threads does unless it was
+/// asked for.
 fn essence(text: &str) -> Vec<u8> {
     let mut value = json(text);
-    value.as_object_mut().map(|fields| fields.remove("threads"));
+    if value.pointer("/config/threads").is_some_and(serde_json::Value::is_null) {
+        value.as_object_mut().map(|fields| fields.remove("threads"));
+    }
     for path in ["", "/position", "/config"] {
         let Some(serde_json::Value::Object(fields)) = value.pointer_mut(path) else { continue };
         for field in ["startup_seconds", "train_seconds", "seconds", "crc32"] {
