@@ -58,7 +58,7 @@ fn build_cpp(lib_dir: &Path) {
     let Some(libtorch) = include_root(lib_dir).map(|root| root.join("include")) else { return };
     let mut build = cc::Build::new();
     build.cpp(true).std("c++17").warnings(false);
-    build.files(["src/tensor/cpp/adam.cpp", "src/tensor/cpp/lstm.cpp"]);
+    build.files(["adam", "lstm", "operations"].map(|name| format!("src/tensor/cpp/{name}.cpp")));
     build.includes([&libtorch, &libtorch.join("torch/csrc/api/include")]);
     if lib_dir.join("libtorch_cuda.so").exists() {
         match cuda_headers(lib_dir) {

@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 
-STAGES = ("machine", "tests", "compare", "repeat", "steps", "auto", "memory")
+STAGES = ("machine", "tests", "compare", "repeat", "steps", "launches", "twin", "auto", "memory")
 
 # Losses in float32 may be this far apart between a GPU and the CPU, TF32 off.
 BOUND = 1e-5
@@ -49,12 +49,27 @@ TIMED = {
     "reverse": "reverse --samples 100000000",
 }
 
+# Presets with flags for some steps, whose launches are counted.
+COUNTED = {
+    "echo": lambda steps: f"echo --epochs {steps} --length 10",
+    "partial-echo-2": lambda steps: f"partial-echo-2 --epochs {steps}",
+    "partial-echo-4": lambda steps: f"partial-echo-4 --epochs {steps}",
+    "reverse": lambda steps: f"reverse --epochs 1 --samples {32 * steps}",
+}
+
+# Steps of two trainings, whose difference is a step's: none is a CUDA graph yet, or nearly all are.
+FEW, MANY = (2, 3), (40, 80)
+
+# What PyTorch's layers train as well, by their name in the benchmark.
+TWINS = ("echo", "partial-echo-2", "partial-echo-4", "reverse-32", "reverse-256")
+
 
 class Check:
     """The program, where it computes, and where results go."""
 
     def __init__(self, arguments):
         self.program, self.tests = os.path.abspath(arguments.program), arguments.tests
+        self.counter, self.python = arguments.counter, arguments.python
         self.device, self.out, self.quick = arguments.device, os.path.abspath(arguments.out), arguments.quick
         self.seconds = 0.4 if self.quick else arguments.seconds
         self.replicas = (1, 2) if self.quick else (1, 16, 64, 256)
@@ -70,9 +85,11 @@ class Check:
         self.good = False
         self.say("**FAILED:** " + text)
 
-    def run(self, words, limit=600):
-        command = [self.program, *words.split()]
-        return subprocess.run(command, cwd=self.folder, capture_output=True, text=True, timeout=limit)
+    def run(self, words, limit=600, **environment):
+        command, environment = [self.program, *words.split()], {**os.environ, **environment}
+        return subprocess.run(
+            command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=limit
+        )
 
     def train(self, words, name="run"):
         """The rows and the summary of a training, and what it said."""
@@ -216,6 +233,64 @@ def steps(check):
     check.table("steps", ["preset", "gates", "R", f"ms, {check.device}", "ms, CPU"], table)
 
 
+def launches(check):
+    check.say("\n## Launches a step\n\nKernels, copies and recorded steps, in the first steps and once they are recorded.\n")
+    if check.device == "cpu" or not check.counter:
+        check.say("Skipped: " + ("there is no GPU to launch on." if check.device == "cpu" else "nothing counts them."))
+        return
+    table = []
+    for name, words in COUNTED.items():
+        for replicas in (1, 64):
+            by_steps = []
+            for pair in (FEW, MANY):
+                before, after = (launched(check, f"{words(steps)} --replicas {replicas}") for steps in pair)
+                by_steps.append(f"{(after - before) / (pair[1] - pair[0]):.1f}")
+            table.append([name, replicas, *by_steps])
+    check.table("launches", ["preset", "R", "a step", "a recorded step"], table)
+
+
+def launched(check, words):
+    """What a training launches in all."""
+    path = os.path.join(check.folder, "launches")
+    shutil.rmtree(os.path.join(check.folder, "counted"), ignore_errors=True)
+    done = check.run(
+        f"train {words} --log-every 1000 --evaluation-samples 20 --quiet --out counted"
+        f" --device {check.device} --engine libtorch",
+        CUDA_INJECTION64_PATH=os.path.abspath(check.counter),
+        SEQLAB_LAUNCHES=path,
+    )
+    if done.returncode:
+        raise RuntimeError(f"train {words}: {done.stderr.strip()}")
+    with open(path) as file:
+        found = int(file.read())
+    if not found:
+        raise RuntimeError(f"no launch was counted: {done.stderr.strip()}")
+    return found
+
+
+def twin(check):
+    check.say("\n## Beside PyTorch\n\nms a step of nn.LSTM, run eagerly, and of seqlab on the same model, with sigmoid gates.\n")
+    peer = os.path.join(os.path.dirname(os.path.abspath(__file__)), "benchmark", "peer.py")
+    if subprocess.run([check.python, "-c", "import numpy, torch"], capture_output=True).returncode:
+        check.say(f"Skipped: {check.python} has no PyTorch.")
+        return
+    sys.path.insert(0, os.path.dirname(peer))
+    import experiments
+
+    table = []
+    for name in TWINS[: 1 if check.quick else None]:
+        command = [check.python, "-B", peer, "pytorch", name, "1", str(os.cpu_count()), check.device]
+        asked = f"warm {check.seconds} 0\nrun {check.seconds}\n"
+        done = subprocess.run(command, input=asked, capture_output=True, text=True, timeout=600)
+        if done.returncode:
+            raise RuntimeError(f"PyTorch, {name}: {done.stderr.strip()[-500:]}")
+        seconds, steps = json.loads(done.stdout.splitlines()[-1])
+        flags = " ".join(experiments.BY_NAME[name].seqlab_flags(1_000_000))
+        ours = milliseconds(check, f"{flags} --device {check.device} --engine libtorch")
+        table.append([name, shown(1e3 * seconds / steps), shown(ours)])
+    check.table("twin", ["model", "ms, PyTorch", "ms, seqlab"], table)
+
+
 def auto(check):
     check.say("\n## What --device auto takes\n")
     if check.device == "cpu":
@@ -267,6 +342,8 @@ def arguments_of(words):
     parser.add_argument("stages", nargs="*", metavar="STAGE", help=f"of {', '.join(STAGES)}; default: all")
     parser.add_argument("--program", required=True, help=argparse.SUPPRESS)
     parser.add_argument("--tests", help=argparse.SUPPRESS)
+    parser.add_argument("--counter", help=argparse.SUPPRESS)
+    parser.add_argument("--python", default=sys.executable, help="whose PyTorch is timed beside (%(default)s)")
     parser.add_argument("--check-usage", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--device", default="cuda", help="cuda, cuda:N, or cpu to try the stages (cuda)")
     parser.add_argument("--out", default="results/cuda-check", help="folder of report.md and CSV files (%(default)s)")

@@ -4,13 +4,39 @@ import contextlib
 import csv
 import io
 import os
+import shutil
 import stat
+import subprocess
 import sys
 import tempfile
 import unittest
 from pathlib import Path
 
 import cuda_check
+
+# Stands for CUPTI and a program that it watches: a call of the runtime that launches by the driver, a call of the
+# driver, and one that launches nothing.
+CUPTI = """
+#include <stdint.h>
+#include <stddef.h>
+struct call { int site; const char *name; };
+typedef void called(void *, int, uint32_t, const struct call *);
+int InitializeInjection(void);
+static called *back;
+int cuptiSubscribe(void **to, called *callback, void *data) { *to = data; back = callback; return 0; }
+int cuptiEnableDomain(uint32_t on, void *to, int domain) { return to != NULL || !on || domain < 1 || domain > 2; }
+static void tell(int domain, int site, const char *name) {
+    struct call call = {site, name};
+    back(NULL, domain, 0, &call);
+}
+int main(void) {
+    if (!InitializeInjection()) return 1;
+    tell(2, 0, "cudaLaunchKernel"), tell(1, 0, "cuLaunchKernel"), tell(1, 1, "cuLaunchKernel");
+    tell(2, 1, "cudaLaunchKernel"), tell(1, 0, "cuGraphLaunch"), tell(1, 1, "cuGraphLaunch");
+    tell(2, 0, "cudaGetDevice"), tell(2, 1, "cudaGetDevice");
+    return 0;
+}
+"""
 
 # Trains without training: two rows a replica, whose losses a GPU may have a little off.
 PROGRAM = """#!{python}
@@ -32,6 +58,10 @@ if words[0] == "train":
                 print(replica, step, 1.0 / step + off, 0.002 * step, sep=",", file=file)
     with open(flag("--out") + "/summary.json", "w") as file:
         json.dump({{}}, file)
+    if os.environ.get("SEQLAB_LAUNCHES"):
+        steps = int(flag("--samples", "0")) // 32 or int(flag("--epochs"))
+        with open(os.environ["SEQLAB_LAUNCHES"], "w") as file:
+            print(900 + (50 * min(steps, 3) + max(steps - 3, 0)) * int(os.environ["LAUNCHES"]), file=file)
     if os.environ.get("NOTE") and flag("--device") != "cpu":
         print("steps took longer than they should: " + os.environ["NOTE"], file=sys.stderr)
     if "1000000" in words or "100000000" in words:
@@ -95,10 +125,29 @@ class CudaCheck(unittest.TestCase):
         self.assertIn("**FAILED:** compare: train echo", report)
         self.assertIn("no such preset", report)
 
-    def test_without_a_gpu_the_stages_that_need_one_say_so(self):
-        status, report, _ = self.check("tests", "auto", "--device", "cpu")
+    def test_launches_of_a_step_are_those_that_one_more_takes(self):
+        words = ["launches", "--device", "cuda", "--counter", "count_launches.so"]
+        status, report, tables = self.check(*words, LAUNCHES="2")
         self.assertEqual(status, 0, report)
-        self.assertEqual(report.count("Skipped: "), 2)
+        self.assertEqual(len(tables["launches"]), 1 + 2 * len(cuda_check.COUNTED))
+        self.assertEqual({tuple(line[2:]) for line in tables["launches"][1:]}, {("100.0", "2.0")})
+        status, report, _ = self.check(*words, LAUNCHES="-9")
+        self.assertEqual(status, 1)
+
+    @unittest.skipUnless(shutil.which("cc"), "there is no C compiler")
+    def test_a_launch_is_counted_once(self):
+        (self.folder / "cupti.c").write_text(CUPTI)
+        counter = Path(__file__).parent / "count_launches.c"
+        subprocess.run(["cc", "-o", "watched", "cupti.c", counter, "-ldl", "-rdynamic"], cwd=self.folder, check=True)
+        environment = {**os.environ, "SEQLAB_LAUNCHES": "count"}
+        subprocess.run(["./watched"], cwd=self.folder, env=environment, check=True)
+        self.assertEqual((self.folder / "count").read_text(), "2\n")
+
+    def test_without_a_gpu_the_stages_that_need_one_say_so(self):
+        python = ["--python", "/bin/false"]
+        status, report, _ = self.check("tests", "launches", "twin", "auto", "--device", "cpu", *python)
+        self.assertEqual(status, 0, report)
+        self.assertEqual(report.count("Skipped: "), 4)
 
     def test_a_stage_that_there_is_not_is_refused(self):
         with self.assertRaises(SystemExit) as refused, contextlib.redirect_stderr(io.StringIO()):

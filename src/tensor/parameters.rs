@@ -165,10 +165,10 @@ impl Parameters {
         let flat = Tensor::f_zeros([total], (kind, device))?;
         let gradient = flat.f_zeros_like()?;
         let mut parameters = Self { specs, replicas, flat, gradient, leaves: Vec::new() };
-        let values = parameters.split(&parameters.flat)?;
-        for (value, gradient) in values.iter().zip(parameters.split(&parameters.gradient)?) {
-            parameters.leaves.push(leaf(value, &gradient)?);
-        }
+        // Leaves of autograd's graph in the memory of all.
+        let values = parameters.split(&parameters.flat)?.into_iter();
+        let leaves = values.map(|value| value.f_detach()?.f_set_requires_grad(true));
+        parameters.leaves = leaves.collect::<Result<_, _>>()?;
         Ok(parameters)
     }
 
@@ -301,23 +301,21 @@ impl Parameters {
         Ok(())
     }
 
-    /// Computes the gradient of the scalar `loss`.
+    /// Computes the gradient of the sum of all `losses`.
     ///
     /// # Errors
-    /// If `loss` is no scalar or depends on no parameter, or memory is short.
-    pub fn backward(&mut self, loss: &Tensor) -> Result<(), TchError> {
-        let _ = self.gradient.f_zero_()?;
-        loss.f_backward()
+    /// If `losses` depend on no parameter, or memory is short.
+    pub fn backward(&mut self, losses: &Tensor) -> Result<(), TchError> {
+        let found = Tensor::f_run_backward(&[losses], &self.leaves, false, false)?;
+        let parts = found.into_iter().zip(&self.leaves).map(|(gradient, leaf)| {
+            // Of a parameter that no loss depends on there is none.
+            let gradient = if gradient.defined() { gradient } else { leaf.f_zeros_like()? };
+            gradient.f_reshape([-1])
+        });
+        let parts = parts.collect::<Result<Vec<_>, _>>()?;
+        let _ = Tensor::f_cat_out(&self.gradient, &parts, 0)?;
+        Ok(())
     }
-}
-
-/// A leaf of the autograd graph in the memory of `value`, with its gradient in that of `gradient`.
-fn leaf(value: &Tensor, gradient: &Tensor) -> Result<Tensor, TchError> {
-    let leaf = value.f_detach()?.f_set_requires_grad(true)?;
-    // `grad` exists, and its memory can be replaced, only after a first backward pass.
-    leaf.f_sum(value.kind())?.f_backward()?;
-    leaf.f_grad()?.f_set_data(gradient)?;
-    Ok(leaf)
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use crate::config::{Config, DeviceChoice, EngineChoice, GateActivation};
 use crate::engine::fused::{BLOCK_ROWS, split};
 use crate::model::Model;
 use crate::tensor::cpp::graph;
-use crate::tensor::cpp::lstm::MOST_UNITS;
+use crate::tensor::cpp::lstm::MOST_TOGETHER;
 use crate::tensor::device::{self, Chosen};
 use crate::train::memory;
 use crate::train::trainer::Trainer;
@@ -37,7 +37,8 @@ const OWN_STEP: f64 = 5e-6;
 const OWN_UNIT: f64 = 0.42e-6;
 /// Kernels of a step besides those of its time steps: upload, loss, optimiser.
 const LAUNCHES: f64 = 35.0;
-/// Kernels of a time step, there and back, with each of the gates.
+/// Kernels of a time step, there and back, with each of the gates. An LSTM of more than [`MOST_TOGETHER`] units has
+/// kernels of its own as well, which no GPU has been timed with: these are more than it takes.
 const LAUNCHES_HARD_SIGMOID: f64 = 42.0;
 const LAUNCHES_SIGMOID: f64 = 28.0;
 /// How many launches a layer of cuDNN's takes as long as; it has some 25, and more to do for each.
@@ -91,7 +92,7 @@ impl StepSeconds {
         };
         let launch = if recorded { RECORDED_LAUNCH } else { LAUNCH };
         let cudnn = sigmoid && config.replicas == 1;
-        let own = recorded && !cudnn && config.units <= MOST_UNITS;
+        let own = recorded && !cudnn && config.units <= MOST_TOGETHER;
         let recurrences = match own {
             true => time_steps * (OWN_STEP + OWN_UNIT * config.units as f64),
             false => launches * launch,
@@ -305,7 +306,7 @@ mod tests {
             let [name, replicas, gates, recorded, by, ms, _] = fields[..] else { panic!("{line}") };
             let config = preset(name, replicas.parse().unwrap());
             // The measurement had its own kernels for any number of units, and also left them out.
-            let in_program = match (gates, replicas, config.units <= MOST_UNITS) {
+            let in_program = match (gates, replicas, config.units <= MOST_TOGETHER) {
                 ("sigmoid", "1", _) => "cuDNN",
                 (_, _, true) => "own",
                 (_, _, false) => "operations",

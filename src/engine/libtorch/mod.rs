@@ -85,7 +85,7 @@ fn differentiate(
     let target = Target { steps: &batch.target, valid };
     let score = network.loss().of_tensors(&logits, target)?;
     // Replicas share no parameter, so the gradient of the sum is each one's own.
-    parameters.backward(&score.loss.f_sum(logits.kind())?)?;
+    parameters.backward(&score.loss)?;
     Ok((score, next.detach()?))
 }
 
@@ -160,12 +160,16 @@ impl Engine for Libtorch {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::config::{Attention, Dtype, EngineChoice, Family, presets};
     use crate::data::epochs::Epochs;
     use crate::data::loader::{Batches, Prefetch};
     use crate::data::task::Task;
     use crate::model::Model;
+    use crate::tensor::cpp::lstm::{EMULATED, Launches, MOST_TOGETHER};
+    use crate::tensor::cpp::operations;
 
     /// Small models of every family with all that a step may read, of which some batches are smaller.
     fn configs() -> Vec<Config> {
@@ -190,16 +194,29 @@ mod tests {
         ]
     }
 
+    /// What a training begins with.
+    fn beginning(
+        config: &Config,
+        task: &Task,
+        repeat: Repeat,
+    ) -> (Parameters, Optimizer, Rc<Network>, Libtorch) {
+        let (host, replicas) = (device::host(), config.replicas);
+        let specs = Model::new(config).parameters();
+        let kind = device::kind(config.dtype);
+        let mut parameters = Parameters::zeros(specs, replicas, kind, host).unwrap();
+        parameters.initialise(&config.seeds(), 1, &|_| Ok(())).unwrap();
+        let network = Rc::new(Network::new(config, &parameters).unwrap());
+        let steps = Epochs::new(config, task).steps();
+        let optimizer = Optimizer::new(config, steps, &parameters).unwrap();
+        let engine = Libtorch::new(config, &network, host).repeating(repeat);
+        (parameters, optimizer, network, engine)
+    }
+
     /// Weights, the optimiser's slots and all scores after a training, in which a replica stops.
     fn trained(config: &Config, repeat: Repeat) -> Vec<Vec<f64>> {
         let (host, task) = (device::host(), Task::new(config));
-        let specs = Model::new(config).parameters();
-        let mut parameters = Parameters::zeros(specs, 3, device::kind(config.dtype), host).unwrap();
-        parameters.initialise(&config.seeds(), 1, &|_| Ok(())).unwrap();
-        let network = Rc::new(Network::new(config, &parameters).unwrap());
+        let (mut parameters, mut optimizer, network, mut engine) = beginning(config, &task, repeat);
         let steps_of_all = Epochs::new(config, &task).steps();
-        let mut optimizer = Optimizer::new(config, steps_of_all, &parameters).unwrap();
-        let mut engine = Libtorch::new(config, &network, host).repeating(repeat);
         let (mut carried, mut told) = (None, Vec::new());
         let batches = Batches::new(config, &task, 0);
         for step in batches.feed(Prefetch::Off, host).unwrap() {
@@ -237,6 +254,45 @@ mod tests {
                 assert!(close, "{}: {one:e} and {other:e}", config.preset);
             }
             assert!(computed.iter().map(Vec::len).eq(in_place.iter().map(Vec::len)));
+        }
+    }
+
+    /// Launches of a step without a recording, by operation.
+    fn launches(config: &Config, of: Launches) -> BTreeMap<String, usize> {
+        EMULATED.set(Some(of));
+        let (host, task) = (device::host(), Task::new(config));
+        let (mut parameters, mut optimizer, network, mut engine) =
+            beginning(config, &task, Repeat::ComputeInPlace);
+        let batches = Batches::new(config, &task, 0);
+        let step = batches.feed(Prefetch::On, host).unwrap().next().unwrap().unwrap();
+        let state = network.zero_state(step.ids.size() as i64).unwrap();
+        let counted = operations::count(|| {
+            engine.learn(&mut parameters, &mut optimizer, &[step], state).map(|_| ())
+        });
+        EMULATED.set(None);
+        counted.unwrap()
+    }
+
+    #[test]
+    fn a_step_takes_few_launches_on_a_gpu() {
+        for (name, of, most) in [
+            ("echo", Launches::Together, 60),
+            ("partial-echo-2", Launches::Together, 80),
+            ("partial-echo-4", Launches::Each, 80),
+            ("reverse", Launches::Together, 80),
+        ] {
+            for replicas in [1, 64] {
+                let config = presets::find(name).unwrap().config;
+                assert_eq!(config.units > MOST_TOGETHER, of == Launches::Each, "{name}");
+                let batch_size = config.batch_size.min(3);
+                let engine = EngineChoice::Libtorch;
+                // How many units and rows there are makes no difference, but in the emulation's time.
+                let config = Config { units: 2, batch_size, engine, replicas, ..config };
+                let found = launches(&config, of);
+                let sum: usize = found.values().sum();
+                assert!(sum <= most, "{name}, R = {replicas}: {sum} launches: {found:?}");
+                println!("{name}, R = {replicas}: {sum} launches: {found:?}");
+            }
         }
     }
 }

@@ -52,7 +52,7 @@ constexpr int rows = 2;
 namespace sigmoid {
 using std::exp;
 using std::tanh;
-using F = double;
+using F = float;
 constexpr bool HARD = false;
 constexpr int ROWS = rows;
 #include "sequence.cuh"
@@ -61,15 +61,53 @@ constexpr int ROWS = rows;
 namespace hard {
 using std::exp;
 using std::tanh;
-using F = double;
+using F = float;
 constexpr bool HARD = true;
 constexpr int ROWS = rows;
 #include "sequence.cuh"
 }  // namespace hard
 
+namespace wide_sigmoid {
+using std::exp;
+using std::tanh;
+using F = double;
+constexpr bool HARD = false;
+constexpr int ROWS = rows;
+#include "sequence.cuh"
+}  // namespace wide_sigmoid
+
+namespace wide_hard {
+using std::exp;
+using std::tanh;
+using F = double;
+constexpr bool HARD = true;
+constexpr int ROWS = rows;
+#include "sequence.cuh"
+}  // namespace wide_hard
+
+// Calls a kernel, whose argument has one layout for every type and kind of gate.
+using Function = void (*)(const void* argument);
+
+template <typename Argument, void (*kernel)(Argument)>
+void call(const void* argument) {
+  kernel(*static_cast<const Argument*>(argument));
+}
+
+// The compiled form that `kernel` names.
+inline Function find(const Kernel& kernel) {
+  static const Function forward[] = {
+      call<sigmoid::Forward, sigmoid::forward>, call<hard::Forward, hard::forward>,
+      call<wide_sigmoid::Forward, wide_sigmoid::forward>, call<wide_hard::Forward, wide_hard::forward>};
+  static const Function backward[] = {
+      call<sigmoid::Backward, sigmoid::backward>, call<hard::Backward, hard::backward>,
+      call<wide_sigmoid::Backward, wide_sigmoid::backward>, call<wide_hard::Backward, wide_hard::backward>};
+  const int form = 2 * kernel.wide + kernel.hard;
+  return kernel.name == std::string("forward") ? forward[form] : backward[form];
+}
+
 // Does all blocks of `kernel`. One at a time in the whole process.
-template <typename Argument>
-void run(void (*function)(Argument), const Kernel& kernel, const Argument& argument) {
+inline void run(const Kernel& kernel, const void* argument) {
+  const Function function = find(kernel);
   static std::mutex process;
   std::lock_guard<std::mutex> alone(process);
   std::vector<char> shared(kernel.shared_bytes);

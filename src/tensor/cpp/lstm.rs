@@ -1,4 +1,4 @@
-//! An LSTM's recurrence with a gradient of its own: on a GPU one kernel for all time steps.
+//! An LSTM's recurrence with a gradient of its own: on a GPU one kernel for all time steps, or for each.
 
 use std::ffi::c_int;
 use std::ptr;
@@ -19,17 +19,44 @@ unsafe extern "C" {
         valid: *const C_tensor,
         mask: *const C_tensor,
         hard: c_int,
+        together: c_int,
     ) -> c_int;
 }
 
-/// The most units for which one kernel for all time steps is the fastest way: each of its blocks reads the whole
-/// recurrent kernel in every step. On an H100, for one model as a CUDA graph, a step of `reverse` with 128 units took .51 ms
-/// with it and .64 ms by libtorch's operations, one of `partial-echo-4` with 300 units .98 and .72 ms.
-pub const MOST_UNITS: i64 = 192;
+/// The most units that a kernel serves: a block has a thread for each.
+const MOST_UNITS: i64 = 1024;
 
-/// Whether [`recurrence`] computes on `device`: a GPU, in a build with CUDA.
-pub fn serves(device: Device) -> bool {
-    device::gpu(device).is_some() && kernels().is_ok()
+/// The most units for which one kernel does all time steps with their products: each of its blocks reads the whole
+/// recurrent kernel in every step. On an H100, for one model as a CUDA graph, a step of `reverse` with 128 units took
+/// .51 ms with it and .64 ms by libtorch's operations, one of `partial-echo-4` with 300 units .98 and .72 ms.
+pub const MOST_TOGETHER: i64 = 192;
+
+/// How the time steps of [`recurrence`] are launched.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Launches {
+    /// One kernel, products included, for all of them.
+    Together,
+    /// For each one, a product of libtorch's and a kernel for the rest.
+    Each,
+}
+
+#[cfg(test)]
+thread_local! {
+    /// How this thread's models launch the kernels that the CPU emulates; `None`: they do not.
+    pub static EMULATED: std::cell::Cell<Option<Launches>> = const { std::cell::Cell::new(None) };
+}
+
+impl Launches {
+    /// The faster way for so many units on `device`; `None` where [`recurrence`] does not serve: it wants a GPU,
+    /// a build with CUDA and at most 1,024 units.
+    pub fn on(device: Device, units: i64) -> Option<Self> {
+        #[cfg(test)]
+        if let Some(emulated) = EMULATED.get() {
+            return Some(emulated);
+        }
+        let served = units <= MOST_UNITS && device::gpu(device).is_some() && kernels().is_ok();
+        served.then_some(if units <= MOST_TOGETHER { Self::Together } else { Self::Each })
+    }
 }
 
 /// Finds what compiles and launches kernels.
@@ -67,6 +94,7 @@ pub fn recurrence(
     [h, c]: [&Tensor; 2],
     [valid, mask]: [Option<&Tensor>; 2],
     hard: bool,
+    launches: Launches,
 ) -> Result<[Tensor; 3], TchError> {
     let (mut results, given) =
         ([ptr::null_mut(); 3], |of: Option<&Tensor>| of.map_or(ptr::null(), Tensor::as_ptr));
@@ -81,6 +109,7 @@ pub fn recurrence(
             given(valid),
             given(mask),
             c_int::from(hard),
+            c_int::from(launches == Launches::Together),
         )
     })?;
     // SAFETY: each is a new tensor, and nothing else owns it.

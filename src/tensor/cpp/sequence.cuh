@@ -1,37 +1,40 @@
-// An LSTM over all time steps, there and back, one kernel each. NVRTC compiles this on the machine with the
+// An LSTM over time steps, there and back, one kernel each: with the products, over all of them, or without,
+// over one whose product is libtorch's. NVRTC compiles this on the machine with the
 // GPU, for a type F, gates that are HARD sigmoids or not, and ROWS of a batch a block; lstm.cpp includes it
 // for the CPU, where threads stand for a GPU's.
 //
 // A block has some rows of one replica, and a thread one unit of these rows: it keeps their cells in
 // registers and does the products for its unit's four gates, so that a time step needs no other launch and
-// all that threads hand each other is h, or the gradient of the gates, in shared memory. Rows are numbered
-// over replicas; blocks of gates are i, f, g, o. Pointers may be null where marked.
+// all that threads hand each other is h, or the gradient of the gates, in shared memory. Blocks of gates are
+// i, f, g, o. A replica's time steps lie side by side, as the products over all of them want it. Pointers may be
+// null where marked; they point at the first of the steps that are done, of `every` time steps in all.
 
 struct Forward {
-  F* gates;                    // (T, R, B, 4H): x·kernel + bias, replaced by the activated gates
-  const F* kernel;             // (R, H, 4H): the recurrent one
+  F* gates;                    // (R, T, B, 4H): x·kernel + bias, replaced by the activated gates
+  const F* kernel;             // (R, H, 4H): the recurrent one, null: the gates have its product already
   const unsigned char* valid;  // (T, R, B), null: all steps are
   const F* mask;               // (R, B, H): of what enters the product, null: no dropout
-  F* c;                        // (T + 1, R, B, H): the first is given
-  F* h;                        // (T + 1, R, B, H): the state, the first is given
-  F* tanh_c;                   // (T, R, B, H)
-  F* outputs;                  // (T, R, B, H), null: these are h
-  F* entering;                 // (T, R, B, H): what enters the product, null: that is h
-  long long steps, replicas, rows, units;
+  F* c;                        // (R, T + 1, B, H): the first is given
+  F* h;                        // (R, T + 1, B, H): the state, the first is given
+  F* tanh_c;                   // (R, T, B, H)
+  F* outputs;                  // (R, T, B, H), null: these are h
+  F* entering;                 // (R, T, B, H): what enters the product, null: that is h
+  long long steps, every, replicas, rows, units;
 };
 
 struct Backward {
-  const F* gates;              // (T, R, B, 4H), activated
-  const F* transposed;         // (R, 4H, H): the recurrent kernel
+  const F* gates;              // (R, T, B, 4H), activated
+  const F* transposed;         // (R, 4H, H): the recurrent kernel, null: d_h gets no product with it
   const unsigned char* valid;  // (T, R, B), null: all steps are
   const F* mask;               // (R, B, H), null: no dropout
-  const F* c;                  // (T + 1, R, B, H)
-  const F* tanh_c;             // (T, R, B, H)
-  const F* d_outputs;          // (T, R, B, H)
+  const F* c;                  // (R, T + 1, B, H)
+  const F* tanh_c;             // (R, T, B, H)
+  const F* d_outputs;          // (R, T, B, H), null: zero
   F* d_h;                      // (R, B, H): of the last state, replaced by that of the first
   F* d_c;                      // (R, B, H): the same
-  F* d_z;                      // (T, R, B, 4H)
-  long long steps, replicas, rows, units;
+  long long has_d_h, has_d_c;  // whether they are there; 0: zero
+  F* d_z;                      // (R, T, B, 4H)
+  long long steps, every, replicas, rows, units;
 };
 
 SEQLAB_DEVICE F gate(F x) {
@@ -48,20 +51,21 @@ SEQLAB_DEVICE F slope(F y) {
 
 SEQLAB_KERNEL void forward(Forward a) {
   F* shared = reinterpret_cast<F*>(seqlab_shared);  // (2, ROWS, H): what enters a step's product, and the next's
-  const long long units = a.units, unit = threadIdx.x, all = a.replicas * a.rows;
-  const long long replica = blockIdx.y, first = replica * a.rows + (long long)blockIdx.x * ROWS;
-  const long long end = (replica + 1) * a.rows;
+  const long long units = a.units, unit = threadIdx.x, replica = blockIdx.y;
+  const long long first = (long long)blockIdx.x * ROWS, end = a.rows;
+  const long long steps = replica * a.every, states = replica * (a.every + 1);  // before this replica's
   const F* kernel = a.kernel + replica * units * 4 * units + unit;
   const bool works = unit < units;
+  const long long product = a.kernel ? units : 0;
   F c[ROWS], h[ROWS], mask[ROWS];
   for (int r = 0; r < ROWS; ++r) {
     const bool is = works && first + r < end;
-    const long long at = (first + r) * units + unit;
+    const long long at = (states * end + first + r) * units + unit;
     c[r] = is ? a.c[at] : F(0);
     h[r] = is ? a.h[at] : F(0);
-    mask[r] = is && a.mask ? a.mask[at] : F(1);
-    if (works) shared[r * units + unit] = h[r] * mask[r];
-    if (is && a.entering && a.steps > 0) a.entering[at] = h[r] * mask[r];
+    mask[r] = is && a.mask ? a.mask[(replica * end + first + r) * units + unit] : F(1);
+    if (works && product) shared[r * units + unit] = h[r] * mask[r];
+    if (is && a.entering && a.steps > 0) a.entering[(steps * end + first + r) * units + unit] = h[r] * mask[r];
   }
   SEQLAB_SYNC();
   for (long long t = 0; t < a.steps; ++t) {
@@ -71,11 +75,11 @@ SEQLAB_KERNEL void forward(Forward a) {
       F z[4][ROWS];
       for (int r = 0; r < ROWS; ++r) {
         const bool is = first + r < end;
-        const F* row = a.gates + (t * all + first + r) * 4 * units + unit;
+        const F* row = a.gates + ((steps + t) * end + first + r) * 4 * units + unit;
         for (int g = 0; g < 4; ++g) z[g][r] = is ? row[g * units] : F(0);
       }
 #pragma unroll 8
-      for (long long k = 0; k < units; ++k) {
+      for (long long k = 0; k < product; ++k) {
         const F* w = kernel + k * 4 * units;
         const F i = w[0], f = w[units], g = w[2 * units], o = w[3 * units];
         for (int r = 0; r < ROWS; ++r) {
@@ -88,19 +92,20 @@ SEQLAB_KERNEL void forward(Forward a) {
       }
       for (int r = 0; r < ROWS; ++r) {
         if (first + r >= end) continue;
-        const long long row = t * all + first + r, at = row * units + unit;
+        const long long row = (steps + t) * end + first + r, at = row * units + unit;
+        const long long after = ((states + t + 1) * end + first + r) * units + unit;
         const F i = gate(z[0][r]), f = gate(z[1][r]), g = tanh(z[2][r]), o = gate(z[3][r]);
         F* gates = a.gates + row * 4 * units + unit;
         gates[0] = i, gates[units] = f, gates[2 * units] = g, gates[3 * units] = o;
-        const bool live = !a.valid || a.valid[row];
+        const bool live = !a.valid || a.valid[(t * a.replicas + replica) * end + first + r];
         const F now = f * c[r] + i * g, y = tanh(now);
         if (live) c[r] = now, h[r] = o * y;
         a.tanh_c[at] = y;
-        a.c[all * units + at] = c[r];
-        a.h[all * units + at] = h[r];
+        a.c[after] = c[r];
+        a.h[after] = h[r];
         if (a.outputs) a.outputs[at] = live ? h[r] : F(0);
-        if (a.entering && t + 1 < a.steps) a.entering[all * units + at] = h[r] * mask[r];
-        next[r * units + unit] = h[r] * mask[r];
+        if (a.entering && t + 1 < a.steps) a.entering[end * units + at] = h[r] * mask[r];
+        if (product) next[r * units + unit] = h[r] * mask[r];
       }
     }
     SEQLAB_SYNC();
@@ -109,31 +114,32 @@ SEQLAB_KERNEL void forward(Forward a) {
 
 SEQLAB_KERNEL void backward(Backward a) {
   F* shared = reinterpret_cast<F*>(seqlab_shared);  // (ROWS, 4H): the gradient of a step's z
-  const long long units = a.units, unit = threadIdx.x, all = a.replicas * a.rows;
-  const long long replica = blockIdx.y, first = replica * a.rows + (long long)blockIdx.x * ROWS;
-  const long long end = (replica + 1) * a.rows;
+  const long long units = a.units, unit = threadIdx.x, replica = blockIdx.y;
+  const long long first = (long long)blockIdx.x * ROWS, end = a.rows;
+  const long long steps = replica * a.every, states = replica * (a.every + 1);  // before this replica's
   const F* transposed = a.transposed + replica * units * 4 * units + unit;
   const bool works = unit < units;
+  const long long product = a.transposed ? 4 * units : 0;
   F d_h[ROWS], d_c[ROWS], mask[ROWS];
   for (int r = 0; r < ROWS; ++r) {
     const bool is = works && first + r < end;
-    const long long at = (first + r) * units + unit;
-    d_h[r] = is ? a.d_h[at] : F(0);
-    d_c[r] = is ? a.d_c[at] : F(0);
+    const long long at = (replica * end + first + r) * units + unit;
+    d_h[r] = is && a.has_d_h ? a.d_h[at] : F(0);
+    d_c[r] = is && a.has_d_c ? a.d_c[at] : F(0);
     mask[r] = is && a.mask ? a.mask[at] : F(1);
   }
   for (long long t = a.steps - 1; t >= 0; --t) {
     for (int r = 0; works && r < ROWS; ++r) {
       F d[4] = {F(0), F(0), F(0), F(0)};
-      const long long row = t * all + first + r, at = row * units + unit;
+      const long long row = (steps + t) * end + first + r, at = row * units + unit;
       if (first + r < end) {
         const F* gates = a.gates + row * 4 * units + unit;
-        if (!a.valid || a.valid[row]) {
+        if (!a.valid || a.valid[(t * a.replicas + replica) * end + first + r]) {
           const F i = gates[0], f = gates[units], g = gates[2 * units], o = gates[3 * units];
-          const F y = a.tanh_c[at], of_h = d_h[r] + a.d_outputs[at];
+          const F y = a.tanh_c[at], of_h = d_h[r] + (a.d_outputs ? a.d_outputs[at] : F(0));
           const F of_c = d_c[r] + of_h * o * (F(1) - y * y);
           d[0] = of_c * g * slope(i);
-          d[1] = of_c * a.c[at] * slope(f);
+          d[1] = of_c * a.c[((states + t) * end + first + r) * units + unit] * slope(f);
           d[2] = of_c * i * (F(1) - g * g);
           d[3] = of_h * y * slope(o);
           d_c[r] = of_c * f;
@@ -142,14 +148,14 @@ SEQLAB_KERNEL void backward(Backward a) {
         F* d_z = a.d_z + row * 4 * units + unit;
         for (int g = 0; g < 4; ++g) d_z[g * units] = d[g];
       }
-      for (int g = 0; g < 4; ++g) shared[(r * 4 + g) * units + unit] = d[g];
+      for (int g = 0; product && g < 4; ++g) shared[(r * 4 + g) * units + unit] = d[g];
     }
     SEQLAB_SYNC();
     if (works) {
       F sum[ROWS];
       for (int r = 0; r < ROWS; ++r) sum[r] = F(0);
 #pragma unroll 16
-      for (long long k = 0; k < 4 * units; ++k) {
+      for (long long k = 0; k < product; ++k) {
         const F w = transposed[k * units];
         for (int r = 0; r < ROWS; ++r) sum[r] += w * shared[r * 4 * units + k];
       }
@@ -159,7 +165,7 @@ SEQLAB_KERNEL void backward(Backward a) {
   }
   for (int r = 0; works && r < ROWS; ++r) {
     if (first + r >= end) continue;
-    const long long at = (first + r) * units + unit;
+    const long long at = (replica * end + first + r) * units + unit;
     a.d_h[at] = d_h[r];
     a.d_c[at] = d_c[r];
   }

@@ -4,7 +4,7 @@ use tch::{TchError, Tensor};
 
 use crate::config::GateActivation;
 use crate::model::layers::twin::LstmState;
-use crate::tensor::cpp;
+use crate::tensor::cpp::lstm::{self, Launches};
 
 /// All time steps of an LSTM, given the input projections `(T, R, B, 4H)` (x·kernel + bias, blocks
 /// i, f, g, o), the recurrent kernel `(R, H, 4H)` and the state before the first step. Returns all
@@ -64,11 +64,12 @@ pub fn by_kernels(
     activation: GateActivation,
     valid: Option<&Tensor>,
     dropped: Option<&Tensor>,
+    launches: Launches,
 ) -> Result<(Tensor, LstmState), TchError> {
     let hard = activation == GateActivation::HardSigmoid;
-    let start = [&state.h, &state.c];
+    let (start, masks) = ([&state.h, &state.c], [valid, dropped]);
     let [outputs, h, c] =
-        cpp::lstm::recurrence(projected, recurrent_kernel, start, [valid, dropped], hard)?;
+        lstm::recurrence(projected, recurrent_kernel, start, masks, hard, launches)?;
     Ok((outputs, LstmState { h, c }))
 }
 
@@ -88,18 +89,21 @@ mod tests {
     use super::*;
     use crate::tensor::device;
 
-    /// Outputs, the last state and the gradient of every input.
+    /// Outputs, the last state and the gradient of every input, where a loss reads these of them: outputs, last h
+    /// and last c.
     fn results(
         run: impl Fn(&[Tensor; 4], Option<&Tensor>, Option<&Tensor>) -> (Tensor, LstmState),
         given: &[Tensor; 4],
         valid: Option<&Tensor>,
         mask: Option<&Tensor>,
+        read: [bool; 3],
     ) -> Vec<Tensor> {
         let given = given.each_ref().map(|of| of.copy().set_requires_grad(true));
         let (outputs, last) = run(&given, valid, mask);
         let weighted = &outputs * outputs.detach().cumsum(0, Kind::Double);
-        let loss = weighted.sum(Kind::Double) + (&last.h * 2.0 - &last.c).sum(Kind::Double);
-        loss.backward();
+        let parts = [weighted, &last.h * 2.0, -&last.c].into_iter().zip(read);
+        let parts = parts.filter(|(_, read)| *read).map(|(part, _)| part.sum(Kind::Double));
+        parts.reduce(|sum, part| sum + part).unwrap().backward();
         [outputs, last.h, last.c].into_iter().chain(given.iter().map(Tensor::grad)).collect()
     }
 
@@ -128,23 +132,37 @@ mod tests {
                 (None, Some(&mask)),
                 (Some(&valid), Some(&mask)),
             ];
-            for (valid, mask) in both {
-                let [operations, kernels] = [recurrence, by_kernels].map(|of| {
-                    let run = |[projected, kernel, h, c]: &[Tensor; 4],
+            let reads =
+                [[true; 3], [true, false, false], [false, true, false], [true, false, true]];
+            for ((valid, mask), read) in
+                both.into_iter().flat_map(|of| reads.map(|read| (of, read)))
+            {
+                let run = |launches: Option<Launches>| {
+                    let one = |[projected, kernel, h, c]: &[Tensor; 4],
                                valid: Option<&Tensor>,
                                mask: Option<&Tensor>| {
                         let start = LstmState { h: h.shallow_clone(), c: c.shallow_clone() };
-                        of(projected, kernel, &start, activation, valid, mask).unwrap()
+                        match launches {
+                            None => recurrence(projected, kernel, &start, activation, valid, mask),
+                            Some(launches) => by_kernels(
+                                projected, kernel, &start, activation, valid, mask, launches,
+                            ),
+                        }
+                        .unwrap()
                     };
-                    results(run, &given, valid, mask)
-                });
-                for (number, (one, other)) in operations.iter().zip(&kernels).enumerate() {
-                    assert_eq!(one.size(), other.size());
-                    assert!(
-                        one.allclose(other, 1e-12, 1e-13, false),
-                        "{activation} {number}: {}",
-                        (one - other).abs().max()
-                    );
+                    results(one, &given, valid, mask, read)
+                };
+                let operations = run(None);
+                for launches in [Launches::Together, Launches::Each] {
+                    let kernels = run(Some(launches));
+                    for (number, (one, other)) in operations.iter().zip(&kernels).enumerate() {
+                        assert_eq!(one.size(), other.size());
+                        assert!(
+                            one.allclose(other, 1e-12, 1e-13, false),
+                            "{activation} {launches:?} {read:?} {number}: {}",
+                            (one - other).abs().max()
+                        );
+                    }
                 }
             }
         }

@@ -2,10 +2,11 @@
 
 use tch::{TchError, Tensor};
 
-use super::{InputKind, Lstm, native, recurrence};
+use super::recurrence::{by_kernels, recurrence};
+use super::{InputKind, Lstm, native};
 use crate::config::GateActivation;
 use crate::model::layers::twin::{DropoutMasks, Input, LstmState, Mask, Output, Table, Twin};
-use crate::tensor::cpp;
+use crate::tensor::cpp::lstm::Launches;
 use crate::tensor::parameters::Parameters;
 
 /// An LSTM of R replicas.
@@ -23,8 +24,8 @@ pub struct LstmTwin {
     identity: Option<Tensor>,
     /// Whether libtorch's own LSTM is used.
     native: bool,
-    /// Whether the recurrence is our own, with kernels of its own.
-    own: bool,
+    /// How the kernels of our own are launched, where they do the recurrence.
+    own: Option<Launches>,
 }
 
 /// The layer whose parameters are called `name.…`.
@@ -45,7 +46,7 @@ pub fn twin(layer: &Lstm, parameters: &Parameters, name: &str) -> Result<LstmTwi
     Ok(LstmTwin {
         identity: ids.then(|| Tensor::f_eye(inputs, options)).transpose()?,
         native,
-        own: layer.units <= cpp::lstm::MOST_UNITS && cpp::lstm::serves(kernel.device()),
+        own: Launches::on(kernel.device(), layer.units),
         recurrent_kernel: leaf("recurrent_kernel"),
         bias: leaf("bias").f_unsqueeze(1)?,
         kernel: Table::new(kernel)?,
@@ -101,8 +102,12 @@ impl LstmTwin {
                 let projected = self.flip(self.project(input, read)?)?;
                 let (kernel, activation) = (&self.recurrent_kernel, self.activation);
                 let mask = mask.as_ref();
-                let run = if self.own { recurrence::by_kernels } else { recurrence::recurrence };
-                run(&projected, kernel, state, activation, mask, recurrent)?
+                match self.own {
+                    None => recurrence(&projected, kernel, state, activation, mask, recurrent)?,
+                    Some(launches) => by_kernels(
+                        &projected, kernel, state, activation, mask, recurrent, launches,
+                    )?,
+                }
             }
         };
         Ok((self.flip(outputs)?, last))
@@ -228,8 +233,9 @@ mod tests {
                 let (outputs, last) = lstm.steps(&input, &state, &masks).unwrap();
                 let weighted = &outputs * outputs.detach().cumsum(0, Kind::Double);
                 let loss = weighted.sum(Kind::Double) + (&last.h * 2.0 - &last.c).sum(Kind::Double);
+                let of_state = Tensor::run_backward(&[&loss], &[&state.h, &state.c], true, false);
                 parameters.backward(&loss).unwrap();
-                let gradients = [parameters.gradient().copy(), state.h.grad(), state.c.grad()];
+                let gradients = [parameters.gradient().copy()].into_iter().chain(of_state);
                 [outputs, last.h, last.c].into_iter().chain(gradients).collect::<Vec<_>>()
             });
             for (native, separate) in results[0].iter().zip(&results[1]) {
