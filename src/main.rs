@@ -11,6 +11,7 @@ use seqlab::tensor::device::TF32_SWITCH;
 
 fn main() -> ExitCode {
     switch_off_tf32();
+    keep_memory();
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(|place| format!(" ({place})")).unwrap_or_default();
         let payload = panic.payload();
@@ -44,3 +45,17 @@ fn switch_off_tf32() {
         unsafe { std::env::set_var(TF32_SWITCH, "0") };
     }
 }
+
+/// Has the allocator keep what a step of libtorch's operations frees, up to 256 MiB, for the next step. glibc would give it
+/// back to the system and take it again in every step, page by page.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+fn keep_memory() {
+    // SAFETY: no other thread allocates yet.
+    unsafe {
+        libc::mallopt(libc::M_TRIM_THRESHOLD, 256 << 20);
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 32 << 20);
+    }
+}
+
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+fn keep_memory() {}

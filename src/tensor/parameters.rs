@@ -165,10 +165,10 @@ impl Parameters {
         let flat = Tensor::f_zeros([total], (kind, device))?;
         let gradient = flat.f_zeros_like()?;
         let mut parameters = Self { specs, replicas, flat, gradient, leaves: Vec::new() };
-        // Leaves of autograd's graph in the memory of all.
-        let values = parameters.split(&parameters.flat)?.into_iter();
-        let leaves = values.map(|value| value.f_detach()?.f_set_requires_grad(true));
-        parameters.leaves = leaves.collect::<Result<_, _>>()?;
+        let values = parameters.split(&parameters.flat)?;
+        for (value, gradient) in values.iter().zip(parameters.split(&parameters.gradient)?) {
+            parameters.leaves.push(leaf(value, &gradient)?);
+        }
         Ok(parameters)
     }
 
@@ -306,6 +306,16 @@ impl Parameters {
     /// # Errors
     /// If `losses` depend on no parameter, or memory is short.
     pub fn backward(&mut self, losses: &Tensor) -> Result<(), TchError> {
+        let _ = self.gradient.f_zero_()?;
+        losses.f_sum(losses.kind())?.f_backward()
+    }
+
+    /// The same by fewer operations, each of which is a launch on a GPU. A CPU takes longer, since the gradients of all
+    /// parameters are there at the same time.
+    ///
+    /// # Errors
+    /// As [`Parameters::backward`].
+    pub fn backward_in_few_launches(&mut self, losses: &Tensor) -> Result<(), TchError> {
         let found = Tensor::f_run_backward(&[losses], &self.leaves, false, false)?;
         let parts = found.into_iter().zip(&self.leaves).map(|(gradient, leaf)| {
             // Of a parameter that no loss depends on there is none.
@@ -316,6 +326,15 @@ impl Parameters {
         let _ = Tensor::f_cat_out(&self.gradient, &parts, 0)?;
         Ok(())
     }
+}
+
+/// A leaf of the autograd graph in the memory of `value`, with its gradient in that of `gradient`.
+fn leaf(value: &Tensor, gradient: &Tensor) -> Result<Tensor, TchError> {
+    let leaf = value.f_detach()?.f_set_requires_grad(true)?;
+    // `grad` exists, and its memory can be replaced, only after a first backward pass.
+    leaf.f_sum(value.kind())?.f_backward()?;
+    leaf.f_grad()?.f_set_data(gradient)?;
+    Ok(leaf)
 }
 
 #[cfg(test)]

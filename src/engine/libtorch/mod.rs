@@ -71,10 +71,9 @@ impl Libtorch {
     }
 }
 
-/// Leaves the gradient of a step in `parameters`. Returns its scores and the next step's state.
-fn differentiate(
+/// Computes a step's scores, whose loss the gradient is of, and the next step's state.
+fn forward(
     network: &Network,
-    parameters: &mut Parameters,
     Inputs { batch, masks, state, .. }: &Inputs,
 ) -> Result<(BatchScore, State), TchError> {
     let mask = batch.valid.as_ref().map(|valid| Mask::new(&valid.source)).transpose()?;
@@ -84,8 +83,6 @@ fn differentiate(
     let valid = batch.valid.as_ref().map(|valid| &valid.target);
     let target = Target { steps: &batch.target, valid };
     let score = network.loss().of_tensors(&logits, target)?;
-    // Replicas share no parameter, so the gradient of the sum is each one's own.
-    parameters.backward(&score.loss)?;
     Ok((score, next.detach()?))
 }
 
@@ -141,7 +138,9 @@ impl Engine for Libtorch {
         let masks = self.network.masks(batch.size as i64, masks)?;
         if self.updates_in_one_pass() {
             let inputs = Inputs { batch, masks, state, factors: Tensor::f_from_slice::<f64>(&[])? };
-            let (score, state) = differentiate(&self.network, parameters, &inputs)?;
+            let (score, state) = forward(&self.network, &inputs)?;
+            // Replicas share no parameter, so the gradient of the sum is each one's own.
+            parameters.backward(&score.loss)?;
             let norm = optimizer.update(parameters, &self.pool)?;
             return Computed::new(score, norm, state)?.results(clipped);
         }
@@ -150,7 +149,8 @@ impl Engine for Libtorch {
         let inputs = Inputs { batch, masks, state, factors };
         let network = &self.network;
         let computed = self.recordings.step(inputs, &ranges, |inputs| {
-            let (score, state) = differentiate(network, parameters, inputs)?;
+            let (score, state) = forward(network, inputs)?;
+            parameters.backward_in_few_launches(&score.loss)?;
             let norm = optimizer.update_by_operations(parameters, &ranges, &inputs.factors)?;
             Computed::new(score, norm, state)
         });
