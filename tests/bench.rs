@@ -8,7 +8,7 @@ use common::python;
 
 #[test]
 fn bench_md_follows_from_the_measurements() {
-    for machine in ["bench", "bench-xeon"] {
+    for machine in ["bench", "bench-epyc", "bench-xeon"] {
         let results = Path::new(env!("CARGO_MANIFEST_DIR")).join("results").join(machine);
         if !results.join("bench.csv").exists() {
             eprintln!(
