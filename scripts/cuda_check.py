@@ -234,7 +234,7 @@ def steps(check):
 
 
 def launches(check):
-    check.say("\n## Launches a step\n\nKernels, copies and recorded steps, in the first steps and once they are recorded.\n")
+    check.say("\n## Launches a step\n\nKernels, copies and recordings, of the first steps and once they are recorded.\n")
     if check.device == "cpu" or not check.counter:
         check.say("Skipped: " + ("there is no GPU to launch on." if check.device == "cpu" else "nothing counts them."))
         return
@@ -269,7 +269,7 @@ def launched(check, words):
 
 
 def twin(check):
-    check.say("\n## Beside PyTorch\n\nms a step of nn.LSTM, run eagerly, and of seqlab on the same model, with sigmoid gates.\n")
+    check.say("\n## Beside PyTorch\n\nms a step of nn.LSTM, eager, and of seqlab on the same model, gates sigmoid.\n")
     peer = os.path.join(os.path.dirname(os.path.abspath(__file__)), "benchmark", "peer.py")
     if subprocess.run([check.python, "-c", "import numpy, torch"], capture_output=True).returncode:
         check.say(f"Skipped: {check.python} has no PyTorch.")

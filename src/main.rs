@@ -46,8 +46,8 @@ fn switch_off_tf32() {
     }
 }
 
-/// Has the allocator keep what a step of libtorch's operations frees, up to 256 MiB, for the next step. glibc would give it
-/// back to the system and take it again in every step, page by page.
+/// Has the allocator keep what a step of libtorch's operations frees, up to 256 MiB, for the next step. glibc would
+/// give it back to the system and take it again in every step, page by page.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 fn keep_memory() {
     // SAFETY: no other thread allocates yet.

@@ -111,12 +111,21 @@ impl StepSeconds {
     /// The faster device, and why it is; `how` they were found.
     fn faster(self, how: &str) -> Result<Chosen, UserError> {
         let choice = if self.gpu < self.cpu { DeviceChoice::Cuda(0) } else { DeviceChoice::Cpu };
-        let note = format!(
-            "a step is {how} to take {} on the CPU and {} on the GPU",
-            milliseconds(self.cpu),
-            milliseconds(self.gpu)
-        );
-        Ok(Chosen { note: Some(note), ..device::choose(choice)? })
+        Ok(Chosen { note: Some(self.note(how)), ..device::choose(choice)? })
+    }
+
+    /// The same in words; a device with infinitely many seconds cannot do a step.
+    fn note(self, how: &str) -> String {
+        let [cpu, gpu] = [self.cpu, self.gpu].map(milliseconds);
+        match self.cpu.max(self.gpu).is_finite() {
+            true => format!("a step is {how} to take {cpu} on the CPU and {gpu} on the GPU"),
+            false if self.cpu < self.gpu => {
+                format!("a step is {how} to take {cpu} on the CPU and cannot be done on the GPU")
+            }
+            false => {
+                format!("a step is {how} to take {gpu} on the GPU and cannot be done on the CPU")
+            }
+        }
     }
 }
 
@@ -343,6 +352,19 @@ mod tests {
         assert!(StepSeconds::estimate(&base, 16).cpu < before.cpu);
         let words = before.faster("estimated").map(|chosen| chosen.note.unwrap_or_default());
         assert!(words.is_err() || words.unwrap().starts_with("a step is estimated to take "));
+    }
+
+    #[test]
+    fn a_device_that_cannot_do_a_step_is_told() {
+        let note = |cpu, gpu| StepSeconds { cpu, gpu }.note("measured");
+        assert_eq!(
+            note(2e-3, 5e-4),
+            "a step is measured to take 2.0 ms on the CPU and 0.500 ms on the GPU"
+        );
+        let on_cpu = "a step is measured to take 2.0 ms on the CPU and cannot be done on the GPU";
+        assert_eq!(note(2e-3, f64::INFINITY), on_cpu);
+        let on_gpu = "a step is measured to take 2.0 ms on the GPU and cannot be done on the CPU";
+        assert_eq!(note(f64::INFINITY, 2e-3), on_gpu);
     }
 
     #[test]

@@ -243,17 +243,35 @@ mod tests {
         [told].into_iter().chain(slots.map(|slot| device::download(slot).unwrap())).collect()
     }
 
+    /// That two trainings came to the same.
+    fn assert_close(config: &Config, one: &[Vec<f64>], other: &[Vec<f64>]) {
+        assert!(one.iter().map(Vec::len).eq(other.iter().map(Vec::len)));
+        for (one, other) in one.iter().flatten().zip(other.iter().flatten()) {
+            let close = (one - other).abs() <= 1e-12 * (1.0 + one.abs());
+            assert!(close, "{}: {one:e} and {other:e}", config.preset);
+        }
+    }
+
     #[test]
     fn steps_in_the_places_of_a_recording_are_the_same() {
         for config in configs() {
             assert!(config.family != Family::Lstm || config.stateful, "a state is carried");
             let [computed, in_place] =
                 [Repeat::Compute, Repeat::ComputeInPlace].map(|repeat| trained(&config, repeat));
-            for (one, other) in computed.iter().flatten().zip(in_place.iter().flatten()) {
-                let close = (one - other).abs() <= 1e-12 * (1.0 + one.abs());
-                assert!(close, "{}: {one:e} and {other:e}", config.preset);
+            assert_close(&config, &computed, &in_place);
+        }
+    }
+
+    #[test]
+    fn the_kernels_of_a_gpu_train_as_operations_do() {
+        for config in configs() {
+            let computed = trained(&config, Repeat::Compute);
+            for launches in [Launches::Together, Launches::Each] {
+                EMULATED.set(Some(launches));
+                let emulated = trained(&config, Repeat::ComputeInPlace);
+                EMULATED.set(None);
+                assert_close(&config, &computed, &emulated);
             }
-            assert!(computed.iter().map(Vec::len).eq(in_place.iter().map(Vec::len)));
         }
     }
 

@@ -1,6 +1,6 @@
 // An LSTM's recurrence with a gradient of its own: one kernel for all time steps there and one back, or a product
-// of libtorch's and a kernel for each; and one product for the gradient of the recurrent kernel. On a GPU, cuda.cpp launches the kernels; on the CPU, where
-// libtorch's own operations are faster, they are emulated for tests.
+// of libtorch's and a kernel for each; and one product for the gradient of the recurrent kernel. On a GPU, cuda.cpp
+// launches the kernels; on the CPU, where libtorch's own operations are faster, they are emulated for tests.
 
 #include <ATen/record_function.h>
 #include <torch/csrc/autograd/custom_function.h>
@@ -70,7 +70,9 @@ const unsigned char* flags(const Tensor& tensor) {
 }
 
 // Where the numbers of `all` (R, T, …) begin at a time step, if it is there.
-double* from_step(const Tensor& all, int64_t t) { return numbers(all.defined() ? all.narrow(1, t, all.size(1) - t) : all); }
+double* from_step(const Tensor& all, int64_t t) {
+  return numbers(all.defined() ? all.narrow(1, t, all.size(1) - t) : all);
+}
 
 // (T, R, B, 4H) projections, (R, H, 4H) kernel, (R, B, H) state, (T, R, B, 1) bool, (R, B, H) mask. One kernel does
 // all time steps, or one each. What is here has a replica's time steps side by side, (R, T, …).

@@ -1,8 +1,9 @@
 //! What tch does not bind, in C++ of our own against libtorch's headers: an LSTM with a gradient of its own, Adam in
 //! one pass and, in builds with CUDA, kernels, streams and graphs.
 //!
-//! `lstm.cpp`, `adam.cpp` and `operations.cpp`, which counts launches for tests, are in every build. `cuda.cpp` wants a libtorch with CUDA and the headers of CUDA's
-//! runtime; `build.rs` says where it looks for them, and without them the program does as well, more slowly on a GPU.
+//! `lstm.cpp`, `adam.cpp` and `operations.cpp`, which counts launches for tests, are in every build. `cuda.cpp` wants a
+//! libtorch with CUDA and the headers of CUDA's runtime; `build.rs` says where it looks for them, and without them the
+//! program does as well, more slowly on a GPU.
 //! `sequence.cuh` has the kernels. NVRTC, which libtorch brings, compiles them when they are first used: so no CUDA
 //! compiler is needed, and they are made for the card that is there. `emulated.h` runs them on the CPU in tests.
 

@@ -1,7 +1,7 @@
 // An LSTM over time steps, there and back, one kernel each: with the products, over all of them, or without,
-// over one whose product is libtorch's. NVRTC compiles this on the machine with the
-// GPU, for a type F, gates that are HARD sigmoids or not, and ROWS of a batch a block; lstm.cpp includes it
-// for the CPU, where threads stand for a GPU's.
+// over one whose product is libtorch's. NVRTC compiles this on the machine with the GPU, for a type F, gates that
+// are HARD sigmoids or not, and ROWS of a batch a block; lstm.cpp includes it for the CPU, where threads stand for
+// a GPU's.
 //
 // A block has some rows of one replica, and a thread one unit of these rows: it keeps their cells in
 // registers and does the products for its unit's four gates, so that a time step needs no other launch and
@@ -30,7 +30,7 @@ struct Backward {
   const F* c;                  // (R, T + 1, B, H)
   const F* tanh_c;             // (R, T, B, H)
   const F* d_outputs;          // (R, T, B, H), null: zero
-  F* d_h;                      // (R, B, H): of the last state, replaced by that of the first
+  F* d_h;                      // (R, B, H): of the state after the steps, replaced by that of the one before
   F* d_c;                      // (R, B, H): the same
   long long has_d_h, has_d_c;  // whether they are there; 0: zero
   F* d_z;                      // (R, T, B, 4H)
