@@ -161,7 +161,9 @@ fn attention_of_each_step_sums_to_one_beside_what_is_read_and_said() {
     assert_ne!(weights("first"), weights("second"));
     // One source alone, and the same replica as the run of its seed.
     lab.run(&format!("inspect run --out alone --source '{}'", SOURCES[0]));
-    assert!(weights("first").starts_with(&weights("alone")));
+    // libtorch's products of one row may differ from those of several in the last bit.
+    let [first, alone] = ["first", "alone"].map(|run| Csv::parse(&weights(run), WEIGHTS));
+    close(&values(&alone, "weight", 0), &values(&first, "weight", 0), "alone");
     let seed = ATTENTION.replace("--replicas 2", "--seed 2");
     lab.train(&seed, "solo");
     lab.run_with_input("inspect solo --out of-seed", &SOURCES.join("\n"));
