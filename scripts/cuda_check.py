@@ -72,7 +72,9 @@ class Check:
         self.counter, self.python = arguments.counter, arguments.python
         self.device, self.out, self.quick = arguments.device, os.path.abspath(arguments.out), arguments.quick
         self.seconds = 0.4 if self.quick else arguments.seconds
-        self.replicas = (1, 2) if self.quick else (1, 16, 64, 256)
+        # Many replicas take a CPU minutes that plays a GPU's part.
+        many = (1, 16) if self.device == "cpu" else (1, 16, 64, 256)
+        self.replicas = (1, 2) if self.quick else many
         self.folder = tempfile.mkdtemp(prefix="seqlab-cuda-check-")
         self.report = []
         self.good = True
