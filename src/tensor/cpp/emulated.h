@@ -49,65 +49,34 @@ inline Barrier barrier;
 #define SEQLAB_SYNC() barrier.wait()
 constexpr int rows = 2;
 
-namespace sigmoid {
 using std::exp;
 using std::tanh;
-using F = float;
-constexpr bool HARD = false;
-constexpr int ROWS = rows;
+
+template <typename Number, bool hard>
+struct Kernels {
+  using F = Number;
+  static constexpr bool HARD = hard;
+  static constexpr int ROWS = rows;
 #include "sequence.cuh"
-}  // namespace sigmoid
 
-namespace hard {
-using std::exp;
-using std::tanh;
-using F = float;
-constexpr bool HARD = true;
-constexpr int ROWS = rows;
-#include "sequence.cuh"
-}  // namespace hard
+  // Does `name` with its argument, which has one layout for every type and kind of gate.
+  static void call(const char* name, const void* argument) {
+    if (name == std::string("forward")) return forward(*static_cast<const Forward*>(argument));
+    backward(*static_cast<const Backward*>(argument));
+  }
+};
 
-namespace wide_sigmoid {
-using std::exp;
-using std::tanh;
-using F = double;
-constexpr bool HARD = false;
-constexpr int ROWS = rows;
-#include "sequence.cuh"
-}  // namespace wide_sigmoid
+// How to call the compiled form that `kernel` is of.
+using Call = void (*)(const char* name, const void* argument);
 
-namespace wide_hard {
-using std::exp;
-using std::tanh;
-using F = double;
-constexpr bool HARD = true;
-constexpr int ROWS = rows;
-#include "sequence.cuh"
-}  // namespace wide_hard
-
-// Calls a kernel, whose argument has one layout for every type and kind of gate.
-using Function = void (*)(const void* argument);
-
-template <typename Argument, void (*kernel)(Argument)>
-void call(const void* argument) {
-  kernel(*static_cast<const Argument*>(argument));
-}
-
-// The compiled form that `kernel` names.
-inline Function find(const Kernel& kernel) {
-  static const Function forward[] = {
-      call<sigmoid::Forward, sigmoid::forward>, call<hard::Forward, hard::forward>,
-      call<wide_sigmoid::Forward, wide_sigmoid::forward>, call<wide_hard::Forward, wide_hard::forward>};
-  static const Function backward[] = {
-      call<sigmoid::Backward, sigmoid::backward>, call<hard::Backward, hard::backward>,
-      call<wide_sigmoid::Backward, wide_sigmoid::backward>, call<wide_hard::Backward, wide_hard::backward>};
-  const int form = 2 * kernel.wide + kernel.hard;
-  return kernel.name == std::string("forward") ? forward[form] : backward[form];
+inline Call find(const Kernel& kernel) {
+  if (kernel.wide) return kernel.hard ? Kernels<double, true>::call : Kernels<double, false>::call;
+  return kernel.hard ? Kernels<float, true>::call : Kernels<float, false>::call;
 }
 
 // Does all blocks of `kernel`. One at a time in the whole process.
 inline void run(const Kernel& kernel, const void* argument) {
-  const Function function = find(kernel);
+  const Call call = find(kernel);
   static std::mutex process;
   std::lock_guard<std::mutex> alone(process);
   std::vector<char> shared(kernel.shared_bytes);
@@ -119,7 +88,7 @@ inline void run(const Kernel& kernel, const void* argument) {
       for (unsigned thread = 0; thread < kernel.threads; ++thread) {
         threads.emplace_back([&, thread] {
           threadIdx = {thread, 0}, blockIdx = {block, replica};
-          function(argument);
+          call(kernel.name, argument);
         });
       }
       for (std::thread& thread : threads) thread.join();

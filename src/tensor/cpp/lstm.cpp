@@ -22,8 +22,8 @@ using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
 // The arguments of the kernels, alike for every type, kind of gate and number of rows.
-using Forward = emulated::wide_sigmoid::Forward;
-using Backward = emulated::wide_sigmoid::Backward;
+using Forward = emulated::Kernels<double, false>::Forward;
+using Backward = emulated::Kernels<double, false>::Backward;
 
 // Rows of a block: they share what it reads of the weights, and their numbers are in registers.
 constexpr int64_t kRows = 8;
