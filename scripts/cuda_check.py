@@ -60,9 +60,6 @@ COUNTED = {
 # Steps of two trainings, whose difference is a step's: none is a CUDA graph yet, or nearly all are.
 FEW, MANY = (2, 3), (40, 80)
 
-# What PyTorch's layers train as well, by their name in the benchmark.
-TWINS = ("echo", "partial-echo-2", "partial-echo-4", "reverse-32", "reverse-256")
-
 
 class Check:
     """The program, where it computes, and where results go."""
@@ -280,14 +277,15 @@ def twin(check):
     import experiments
 
     table = []
-    for name in TWINS[: 1 if check.quick else None]:
+    for experiment in experiments.ALL[: 1 if check.quick else None]:
+        name = experiment.name
         command = [check.python, "-B", peer, "pytorch", name, "1", str(os.cpu_count()), check.device]
         asked = f"warm {check.seconds} 0\nrun {check.seconds}\n"
         done = subprocess.run(command, input=asked, capture_output=True, text=True, timeout=600)
         if done.returncode:
             raise RuntimeError(f"PyTorch, {name}: {done.stderr.strip()[-500:]}")
         seconds, steps = json.loads(done.stdout.splitlines()[-1])
-        flags = " ".join(experiments.BY_NAME[name].seqlab_flags(1_000_000))
+        flags = " ".join(experiment.seqlab_flags(1_000_000))
         ours = milliseconds(check, f"{flags} --device {check.device} --engine libtorch")
         table.append([name, shown(1e3 * seconds / steps), shown(ours)])
     check.table("twin", ["model", "ms, PyTorch", "ms, seqlab"], table)
