@@ -1,14 +1,15 @@
 //! The flags of `seqlab import`.
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::builder::PossibleValuesParser;
 use clap::{ArgGroup, Args};
 
-use super::Named;
-use crate::commands::{Import, ModelOf, WeightsFormat};
+use super::named::Named;
+use crate::commands::{self, Import, ModelOf, WeightsFormat};
 use crate::resolve::{self, Given};
 use crate::run::run_dir;
 
@@ -39,11 +40,19 @@ pub(super) struct ImportArgs {
 }
 
 impl ImportArgs {
+    /// Does it; what it prints as its result goes to `out`.
+    ///
+    /// # Errors
+    /// Those of the command.
+    pub(super) fn run(self, out: &mut dyn Write) -> Result<()> {
+        commands::import(&self.what()?, out)
+    }
+
     /// What is to be imported.
     ///
     /// # Errors
     /// If it is not said what the model is.
-    pub(super) fn what(self) -> Result<Import> {
+    fn what(self) -> Result<Import> {
         let model = self.model()?;
         let Self { format, weights, out, force, quiet, .. } = self;
         let format = if format == "keras" { WeightsFormat::Keras } else { WeightsFormat::PyTorch };

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{ArgGroup, Args, Subcommand};
 
-use super::{number, whole};
+use super::values::{number, whole};
 use crate::base::error::UserError;
 use crate::commands::{self, MOST_JOBS, SweepPlan, SweepRun, Tasks};
 use crate::config::{range, within};
