@@ -4,44 +4,36 @@ use anyhow::Result;
 use tch::{Device, TchError, Tensor};
 
 use super::greedy::free_running;
+use super::reader::Reader;
 use crate::config::Config;
 use crate::data::batch::{Batch, Sequences};
-use crate::data::loader::UploadedBatch;
 use crate::engine::{Answers, Inference};
-use crate::model::layers::twin::{Input, Mask};
 use crate::model::losses::Target;
-use crate::model::network::{Network, State};
+use crate::model::network::Network;
 use crate::tensor::device;
 
 /// Inference by libtorch's operations.
 pub struct LibtorchInference<'a> {
     config: &'a Config,
     network: &'a Network,
-    device: Device,
-    /// After the batch before, of stateful models.
-    state: Option<State>,
+    reader: Reader<'a>,
 }
 
 impl<'a> LibtorchInference<'a> {
     /// That of `network`, the models of the validated `config`, on `device`.
     pub fn new(config: &'a Config, network: &'a Network, device: Device) -> Self {
-        Self { config, network, device, state: None }
+        Self { config, network, reader: Reader::new(config, network, device) }
     }
 }
 
 impl Inference for LibtorchInference<'_> {
     fn answer(&mut self, batch: &Batch, goes_on: bool) -> Result<Answers> {
-        let _guard = tch::no_grad_guard();
-        let &mut Self { config, network, device, .. } = self;
-        let uploaded = UploadedBatch::of(batch, device, device::kind(config.dtype))?;
-        let valid = uploaded.valid.as_ref();
-        let mask = valid.map(|valid| Mask::new(&valid.source)).transpose()?;
-        let source = Input::new(&uploaded.source, mask.as_ref());
-        let state = self.state.take().filter(|_| goes_on);
-        let state = state.map_or_else(|| network.zero_state(batch.size as i64), Ok)?;
-        let (answers, next) = free_running(network, config.feedback, source, &state)?;
-        self.state = config.stateful.then_some(next);
-        let target = first_steps(&uploaded.target, config.n_out)?;
+        let &mut Self { config, network, ref mut reader } = self;
+        let (answers, batch) = reader.read(batch, goes_on, |network, source, state| {
+            free_running(network, config.feedback, source, state)
+        })?;
+        let target = first_steps(&batch.target, config.n_out)?;
+        let valid = batch.valid.as_ref();
         let valid = valid.map(|valid| first_steps(&valid.target, config.n_out)).transpose()?;
         let target = Target { steps: &target, valid: valid.as_ref() };
         let losses = device::download(&network.loss().of_answers(&answers, target)?)?;

@@ -5,6 +5,7 @@ mod recordings;
 
 mod greedy;
 mod inputs;
+mod reader;
 
 use std::rc::Rc;
 
@@ -25,6 +26,7 @@ use crate::tensor::parameters::Parameters;
 pub use greedy::{free_running, watched};
 pub use inference::{LibtorchInference, most_probable};
 use inputs::Inputs;
+pub use reader::Reader;
 use recordings::Recordings;
 pub use recordings::Repeat;
 
