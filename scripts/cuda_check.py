@@ -220,7 +220,7 @@ def shown(ms):
 
 
 def steps(check):
-    check.say("\n## Time of a step\n\nms a step of all replicas in the training loop, the later half of a short time.\n")
+    check.say("\n## Time of a step\n\nms a step of all replicas in the training loop, the later half of a short time; empty where there were fewer than 20.\n")
     table = []
     for name, words in TIMED.items():
         for replicas in check.replicas:

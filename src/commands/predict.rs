@@ -16,7 +16,6 @@ use crate::run::progress;
 use crate::run::run_dir::RunDir;
 use crate::train::checkpoint::Which;
 use crate::train::decode::{Hypothesis, Search};
-use crate::train::evaluate::rows_at_once;
 use crate::train::placement;
 
 /// What to predict, and with what.
@@ -194,7 +193,7 @@ fn answer(
 ) -> Result<()> {
     let unreadable = |e| UserError::usage(format!("{}, {e}", answers.input));
     let hypotheses = answers.search.as_ref().map_or(1, |search| search.width);
-    let most = rows_at_once(&answers.trained.config, hypotheses);
+    let most = answers.trained.rows_at_once(hypotheses);
     let mut out = BufWriter::new(out);
     let (mut all, mut bad) = (0, 0);
     if prompt {

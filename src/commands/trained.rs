@@ -26,7 +26,7 @@ use crate::tensor::parameters::{ParameterSpec, Parameters};
 use crate::train::checkpoint;
 use crate::train::checkpoint::{Checkpoint, Found, Which};
 use crate::train::decode::{Hypothesis, Search};
-use crate::train::evaluate::Evaluator;
+use crate::train::evaluate::{Evaluator, rows_at_once};
 use crate::train::inspection::{Inspection, inspect};
 
 /// The newest whole checkpoint of `run`, which is `finished` or not. Damaged ones that are newer are told of.
@@ -201,6 +201,11 @@ impl Trained {
     pub fn evaluator<'a>(&'a self, task: &'a Task, search: Option<Search>) -> Evaluator<'a> {
         let &Self { ref config, ref parameters, ref network, device, .. } = self;
         Evaluator { config, task, parameters, network, device, search }
+    }
+
+    /// How many sources are answered at a time, with so many hypotheses each.
+    pub fn rows_at_once(&self, hypotheses: i64) -> usize {
+        rows_at_once(&self.config, hypotheses, device::is_host(self.device))
     }
 
     /// The ids `(B, Tout)`, row-major, that the one replica predicts for `sources` `(B, Tin)`, each

@@ -15,6 +15,7 @@ use crate::engine::{self, Answers, Inference};
 use crate::model::network::Network;
 use crate::run::curves::PredictionRow;
 use crate::run::summary::{Evaluation, Frequent};
+use crate::tensor::device;
 use crate::tensor::parameters::Parameters;
 use crate::train::decode::{Search, Searching};
 use crate::train::forecast::{Errors, Naive};
@@ -166,7 +167,8 @@ impl Evaluator<'_> {
         let &Config { n_in, n_out, .. } = self.config;
         let wide =
             Config { n_in: n_in.max(source), n_out: n_out.max(target), ..self.config.clone() };
-        Plan::new(&wide, hypotheses, self.task.fresh_set(purpose, samples))
+        let most = rows_at_once(&wide, hypotheses, device::is_host(self.device));
+        Plan::new(&wide, most, self.task.fresh_set(purpose, samples))
     }
 
     fn ensemble(&self) -> bool {
@@ -214,9 +216,8 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// For a set of so many epochs with so many samples each, and so many hypotheses of a sample.
-    pub fn new(config: &Config, hypotheses: i64, (epochs, mut per_epoch): (u64, usize)) -> Self {
-        let most = rows_at_once(config, hypotheses);
+    /// For a set of so many epochs with so many samples each, at most `most` rows at once.
+    pub fn new(config: &Config, most: usize, (epochs, mut per_epoch): (u64, usize)) -> Self {
         let stride = if config.stateful {
             let batch_size = config.batch_size as usize;
             // A state that is carried on fits whole batches only.
@@ -233,8 +234,8 @@ impl Plan {
 /// Rows of a batch of each replica, with so many hypotheses each, that keep its probabilities within
 /// some tens of megabytes, the gates of an LSTM and the outputs of further layers within half a
 /// gigabyte, and its products within some tenths of a second, for which an end that was asked for
-/// waits.
-pub fn rows_at_once(config: &Config, hypotheses: i64) -> usize {
+/// waits. A GPU, which is not `on_host`, multiplies faster and has two gigabytes for the gates.
+pub fn rows_at_once(config: &Config, hypotheses: i64, on_host: bool) -> usize {
     let models = config.replicas.saturating_mul(hypotheses);
     let row = |width: i64| models.saturating_mul(width).max(1);
     let features = config.features();
@@ -250,7 +251,8 @@ pub fn rows_at_once(config: &Config, hypotheses: i64) -> usize {
         steps.saturating_mul(4 * config.units).saturating_mul(ways * config.layers * config.units);
     let pairs = config.n_in.saturating_mul(config.n_out);
     let products = row(products.saturating_add(pairs.saturating_mul(attended)));
-    let most = ((1 << 22) / probabilities).min((1 << 27) / gates).min((1 << 34) / products);
+    let (most_gates, most_products) = if on_host { (1 << 27, 1 << 34) } else { (1 << 29, 1 << 38) };
+    let most = ((1 << 22) / probabilities).min(most_gates / gates).min(most_products / products);
     most.clamp(1, 4096) as usize
 }
 
@@ -308,11 +310,21 @@ mod tests {
     fn a_batch_has_as_many_rows_less_as_there_are_hypotheses_more() {
         let config = presets::find("reverse").unwrap().config;
         let long = Config { n_in: 400, units: 256, ..config };
-        let [one, eight] = [1, 8].map(|hypotheses| rows_at_once(&long, hypotheses));
+        let rows = |hypotheses| rows_at_once(&long, hypotheses, true);
+        let [one, eight] = [1, 8].map(rows);
         assert!((one / 8 - 1..=one / 8 + 1).contains(&eight), "{one}, {eight}");
-        assert!(one < 4096 && rows_at_once(&long, 1 << 30) == 1);
+        assert!(one < 4096 && rows(1 << 30) == 1);
         let set = (1, one);
-        assert_eq!(Plan::new(&long, 1, set).stride, one);
-        assert_eq!(Plan::new(&long, 8, set).stride, eight);
+        assert_eq!(Plan::new(&long, one, set).stride, one);
+        assert_eq!(Plan::new(&long, eight, set).stride, eight);
+    }
+
+    #[test]
+    fn a_gpu_has_more_rows_at_once_where_products_limit_them() {
+        let reverse = presets::find("reverse").unwrap().config;
+        let long = Config { n_in: 400, units: 256, ..reverse.clone() };
+        let [[host, gpu], [short, short_too]] = [long, reverse]
+            .map(|config| [true, false].map(|on_host| rows_at_once(&config, 1, on_host)));
+        assert!(gpu > 4 * host && short == short_too, "{host}, {gpu}, {short}, {short_too}");
     }
 }

@@ -19,7 +19,6 @@ use crate::model::Along;
 use crate::run::curves::CsvFile;
 use crate::run::run_dir::RunDir;
 use crate::train::checkpoint::Which;
-use crate::train::evaluate::rows_at_once;
 use crate::train::inspection::{AttentionWeights, Inspection, LayerStates};
 use crate::train::placement;
 pub use array::Format;
@@ -90,7 +89,7 @@ pub fn inspect(what: &Inspect, input: &mut dyn Read, out: &mut dyn Write) -> Res
     let mut files = Files { directory: &directory, trained: &trained, format, arrays: Vec::new() };
     let path = what.out.join("predictions.csv");
     let mut index = CsvFile::create(&directory, &path)?;
-    let most = rows_at_once(&trained.config, 1);
+    let most = trained.rows_at_once(1);
     let mut number = 0;
     for batch in sources.chunks(most) {
         let ids: Vec<&[i64]> = batch.iter().map(|source| &source.ids[..]).collect();

@@ -19,7 +19,7 @@ use crate::optim::rule::Rule;
 use crate::tensor::device;
 use crate::tensor::parameters::drawing_bytes;
 use crate::train::checkpoint;
-use crate::train::evaluate::Plan;
+use crate::train::evaluate::{Plan, rows_at_once};
 pub use available::available;
 
 /// What the program takes before it trains, most of it libtorch, in bytes.
@@ -304,7 +304,7 @@ impl<'a> Sizes<'a> {
             None => self.config.evaluation_samples,
         };
         let set = Task::new(self.config).fresh_set(Purpose::Evaluation, samples as usize);
-        let plan = Plan::new(self.config, 1, set);
+        let plan = Plan::new(self.config, rows_at_once(self.config, 1, true), set);
         let rows = plan.stride.saturating_mul(plan.side_by_side);
         let activations = match engine {
             EngineChoice::Fused => {
