@@ -184,11 +184,12 @@ class Seqlab:
         return summary["train_seconds"]
 
     def warm(self):
-        """Finds how many epochs a block has."""
+        """Finds how many epochs a block has. A short run is mostly what comes besides its steps: the first look at
+        memory, and the checkpoint at its end."""
         spent = self.timed()
-        while spent < self.bench.seconds / 8:
-            growth = self.bench.seconds / 4 / spent
-            self.epochs = max(self.epochs + 1, int(self.epochs * min(growth, 50)))
+        while spent < 0.7 * self.bench.seconds:
+            growth = min(self.bench.seconds / spent, 50)
+            self.epochs = max(self.epochs + 1, int(self.epochs * growth))
             spent = self.timed()
         self.epochs = max(1, round(self.epochs * self.bench.seconds / spent))
 
