@@ -71,18 +71,19 @@ class Module {
     check(driver().device(&device, ordinal), "cuDeviceGet");
     check(driver().attribute(&major, 75, device), "cuDeviceGetAttribute");
     check(driver().attribute(&minor, 76, device), "cuDeviceGetAttribute");
-    const std::string text =
-        std::string("#define SEQLAB_DEVICE __device__ __forceinline__\n#define SEQLAB_SYNC() __syncthreads()\n") +
-        "#define SEQLAB_KERNEL extern \"C\" __global__ __launch_bounds__(" + std::to_string(kernel.threads) + ")\n" +
-        "extern __shared__ __align__(16) char seqlab_shared[];\n" +
-        "using F = " + (kernel.wide ? "double" : "float") + ";\n" +
-        "constexpr bool HARD = " + (kernel.hard ? "true" : "false") + ";\n" +
-        "constexpr int ROWS = " + std::to_string(kernel.rows) + ";\n#line 1\n" + source;
-    const std::string target = "--gpu-architecture=sm_" + std::to_string(10 * major + minor);
-    const char* const options[] = {target.c_str(), "--std=c++17"};
+    const std::string options[] = {
+        "--gpu-architecture=sm_" + std::to_string(10 * major + minor),
+        "--std=c++17",
+        std::string("-DSEQLAB_NUMBER=") + (kernel.wide ? "double" : "float"),
+        std::string("-DSEQLAB_HARD=") + (kernel.hard ? "true" : "false"),
+        "-DSEQLAB_ROWS=" + std::to_string(kernel.rows),
+        "-DSEQLAB_THREADS=" + std::to_string(kernel.threads),
+    };
+    std::vector<const char*> words;
+    for (const std::string& option : options) words.push_back(option.c_str());
     Driver::Program program = nullptr;
-    check(driver().create(&program, text.c_str(), "sequence.cuh", 0, nullptr, nullptr), "nvrtcCreateProgram");
-    const int status = driver().compile(program, 2, options);
+    check(driver().create(&program, source.c_str(), "sequence.cuh", 0, nullptr, nullptr), "nvrtcCreateProgram");
+    const int status = driver().compile(program, static_cast<int>(words.size()), words.data());
     size_t size = 0;
     driver().log_size(program, &size);
     std::string log(size, ' ');

@@ -9,6 +9,16 @@
 // i, f, g, o. A replica's time steps lie side by side, as the products over all of them want it. Pointers may be
 // null where marked; they point at the first of the steps that are done, of `every` time steps in all.
 
+#ifdef __CUDACC_RTC__
+#define SEQLAB_DEVICE __device__ __forceinline__
+#define SEQLAB_KERNEL extern "C" __global__ __launch_bounds__(SEQLAB_THREADS)
+#define SEQLAB_SYNC() __syncthreads()
+extern __shared__ __align__(16) char seqlab_shared[];
+using F = SEQLAB_NUMBER;
+constexpr bool HARD = SEQLAB_HARD;
+constexpr int ROWS = SEQLAB_ROWS;
+#endif
+
 struct Forward {
   F* gates;                    // (R, T, B, 4H): x·kernel + bias, replaced by the activated gates
   const F* kernel;             // (R, H, 4H): the recurrent one, null: the gates have its product already
