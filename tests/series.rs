@@ -261,11 +261,13 @@ fn a_value_of_a_file_that_the_series_refutes_is_named_with_its_place() {
 fn a_series_of_tokens_that_is_read_as_numbers_is_told() {
     let lab = Lab::new();
     lab.write("notes.txt", "do re mi\nfa sol la\n");
+    lab.write("verses.txt", "do re mi\nfa sol\n\nla ti\n");
     lab.write("notes.csv", "day,note\n1,do\n2,re\n".to_owned() + &"3,mi\n".repeat(98));
     lab.write("ids.txt", "7\n100\n12\n".repeat(60));
     let text = "if it is a text, a series of words or ids: --series-tokens words or ids\n";
     let column = "; if the column is a series of words: --series-tokens words --targets note\n";
-    for (flags, hint) in [("notes.txt", text), ("notes.csv --targets note", column)] {
+    let flags = [("notes.txt", text), ("verses.txt", text), ("notes.csv --targets note", column)];
+    for (flags, hint) in flags {
         lab.refuses(2, &format!("train --series {flags}"), &["\nhint: ", hint]);
         lab.refuses(2, &format!("data {flags} --task series"), &["\nhint: ", hint]);
     }

@@ -126,23 +126,27 @@ impl Look {
     }
 }
 
-/// What the first rows of the file `path` have in each of its columns.
+/// What the first rows of the file `path`, before one that cannot be read, have in each of its columns.
 ///
 /// # Errors
-/// Those of [`Rows`] in these rows, and a header with a name twice.
+/// Those of [`Rows`] in the first line, and a header with a name twice.
 pub fn look(path: &Path, format: TableFormat) -> Result<Vec<Look>, UserError> {
-    Lines::of(Rows::open(path, format.separator)?, format)?.look()
+    let (looks, _) = Lines::of(Rows::open(path, format.separator)?, format)?.look();
+    Ok(looks)
 }
 
 /// The names of the columns of `path` that hold numbers, or nothing but some missing values, by its
 /// first rows.
 ///
 /// # Errors
-/// Those of [`look`], and if no column holds numbers.
+/// Those of [`look`] and of [`Rows`] in these rows, and if no column holds numbers.
 pub fn columns_of_numbers(path: &Path, format: TableFormat) -> Result<Vec<String>, UserError> {
     let mut lines = Lines::of(Rows::open(path, format.separator)?, format)?;
-    let looks = lines.look()?.into_iter();
-    let holds = looks.filter(|look| look.has_numbers() && !look.name.is_empty());
+    let (looks, unreadable) = lines.look();
+    if let Some(error) = unreadable {
+        return Err(error);
+    }
+    let holds = looks.into_iter().filter(|look| look.has_numbers() && !look.name.is_empty());
     let names: Vec<String> = holds.map(|look| look.name).collect();
     if names.is_empty() {
         let name = lines.rows.name();
@@ -261,15 +265,17 @@ impl<R: Read> Lines<R> {
         })
     }
 
-    /// What the next rows have in each column.
-    fn look(&mut self) -> Result<Vec<Look>, UserError> {
+    /// What the next rows have in each column, and why it looked no further, if a row cannot be read.
+    fn look(&mut self) -> (Vec<Look>, Option<UserError>) {
         let names = self.header.names().iter();
         let mut looks: Vec<Look> = names
             .map(|name| Look { name: name.trim().to_owned(), numbers: 0, others: 0 })
             .collect();
         for _ in 0..LOOKED_AT {
-            if !self.next()? {
-                break;
+            match self.next() {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => return (looks, Some(error)),
             }
             for (look, field) in looks.iter_mut().zip(self.fields.iter()) {
                 match number(field, self.format.decimal) {
@@ -279,7 +285,7 @@ impl<R: Read> Lines<R> {
                 }
             }
         }
-        Ok(looks)
+        (looks, None)
     }
 
     fn field(&self, column: usize) -> &str {
