@@ -8,7 +8,7 @@ use tch::Device;
 use crate::base::error::UserError;
 use crate::base::rng::Purpose;
 use crate::config::{Config, DeviceChoice, EngineChoice, GateActivation};
-use crate::engine::fused::{BLOCK_ROWS, split};
+use crate::engine::fused::{block_count, split};
 use crate::model::Model;
 use crate::tensor::cpp::graph;
 use crate::tensor::cpp::lstm::MOST_TOGETHER;
@@ -78,11 +78,8 @@ impl StepSeconds {
         let (forward, time_steps) = forward(&model);
         // The backward pass has a product for what is read and one for the weights.
         let work = 3.0 * forward * rows;
-        let shares = match model.parts() {
-            1 => (rows / BLOCK_ROWS as f64).ceil(),
-            parts => parts as f64,
-        };
-        let helpers = (replicas * shares).min(cores as f64) - 1.0;
+        let shares = block_count(&model, config.batch_size as usize).max(model.parts());
+        let helpers = (replicas * shares as f64).min(cores as f64) - 1.0;
         let layers = model.costs().filter(|costs| costs.sequential_steps > 0.0).count() as f64;
         let sigmoid = config.gate_activation == GateActivation::Sigmoid;
         let launches = match (sigmoid, config.replicas) {

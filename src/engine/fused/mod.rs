@@ -40,7 +40,7 @@ use crate::kernels::product::panel;
 use crate::kernels::thread_pool::ThreadPool;
 use crate::model::layers::Weight;
 use crate::model::layers::dropout::{Masks, StepMasks};
-use crate::model::layers::pass::{Pass, WEIGHTS, Weights};
+use crate::model::layers::pass::{Pass, Weights};
 use crate::model::losses::Scores;
 use crate::model::network::State;
 use crate::model::{Model, Node, Read};
@@ -52,8 +52,8 @@ use crate::tensor::slices::{slice, slice_mut};
 use block::Block;
 use inference::FusedInference;
 use packed::Packed;
-pub use rows::{BLOCK_ROWS, block_ranges};
-use rows::{block_count, orders};
+use rows::orders;
+pub use rows::{block_count, block_ranges};
 use step::{Learnt, StepInput, learn_steps};
 use transposed::Transposed;
 
@@ -146,12 +146,10 @@ impl<'a, F: Real> Context<'a, F> {
     where
         'a: 'b,
     {
-        let mut values: [&[F]; WEIGHTS] = [&[]; WEIGHTS];
-        for (value, layout) in values.iter_mut().zip(&self.layouts[replica].parts[part][node]) {
-            // SAFETY: nobody writes to a replica's weights while its blocks learn.
-            *value = unsafe { self.memory.weights(&layout.range) };
-        }
-        Weights { values, transposed: &transposed[part].nodes[node] }
+        let layouts = self.layouts[replica].parts[part][node].iter();
+        // SAFETY: nobody writes to a replica's weights while its blocks learn.
+        let values = layouts.map(|layout| unsafe { self.memory.weights(&layout.range) });
+        Weights::new(values, &transposed[part].nodes[node])
     }
 }
 

@@ -8,7 +8,7 @@ use crate::model::Model;
 
 /// Rows of a block: enough for products to be fast, and few enough for the activations of its
 /// forward pass to be in the cache still on the backward pass.
-pub const BLOCK_ROWS: usize = 16;
+const BLOCK_ROWS: usize = 16;
 
 /// How many blocks a replica's batch of `rows` rows is split into.
 pub fn block_count(model: &Model, rows: usize) -> usize {

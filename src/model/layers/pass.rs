@@ -23,7 +23,7 @@ use super::dropout::LayerMasks;
 use super::rows::Rows;
 
 /// The most weights of any layer.
-pub const WEIGHTS: usize = 4;
+const WEIGHTS: usize = 4;
 
 /// A layer with its buffers for N rows.
 pub trait Pass<F>: Send + Sync {
@@ -182,6 +182,13 @@ pub struct Weights<'a, F> {
 }
 
 impl<'a, F: Real> Weights<'a, F> {
+    /// Those with such `values`, in the order of the layer's `weights`, and such copies.
+    pub fn new(values: impl IntoIterator<Item = &'a [F]>, transposed: &'a [Vec<F>]) -> Self {
+        let mut all: [&[F]; WEIGHTS] = [&[]; WEIGHTS];
+        all.iter_mut().zip(values).for_each(|(place, values)| *place = values);
+        Self { values: all, transposed }
+    }
+
     /// Weight number `weight` as a matrix of `columns` columns.
     pub fn matrix(&self, weight: usize, columns: usize) -> Matrix<'a, F> {
         Matrix::new(self.values[weight], columns)

@@ -11,7 +11,7 @@ use crate::kernels::float::Real;
 use crate::kernels::rows::largest;
 use crate::kernels::thread_pool::ThreadPool;
 use crate::model::Model;
-use crate::model::layers::pass::{Begin, BlockInputs, Inputs, Pass, WEIGHTS, Weights};
+use crate::model::layers::pass::{Begin, BlockInputs, Inputs, Pass, Weights};
 use crate::model::layers::rows::Rows;
 use crate::model::losses::Targets;
 
@@ -34,11 +34,8 @@ pub struct Context<'a, F> {
 impl<F: Real> Context<'_, F> {
     /// The weights of a replica's node.
     fn weights(&self, replica: usize, node: usize) -> Weights<'_, F> {
-        let mut values: [&[F]; WEIGHTS] = [&[]; WEIGHTS];
-        for (value, layout) in values.iter_mut().zip(&self.layouts[replica].parts[0][node]) {
-            *value = &self.weights[layout.range.clone()];
-        }
-        Weights { values, transposed: &[] }
+        let layouts = self.layouts[replica].parts[0][node].iter();
+        Weights::new(layouts.map(|layout| &self.weights[layout.range.clone()]), &[])
     }
 
     /// The rows of `block` with the time steps that they have at a time.
