@@ -1,5 +1,8 @@
 //! The training loop.
 
+mod rows;
+mod watch;
+
 use std::collections::VecDeque;
 use std::iter::Peekable;
 use std::rc::Rc;
@@ -10,7 +13,6 @@ use anyhow::Result;
 use tch::{Device, TchError, Tensor};
 
 use crate::base::error::Interrupted;
-use crate::base::rng::Purpose;
 use crate::config::{Config, CurveMetric, EngineChoice};
 use crate::data::batch::Batch;
 use crate::data::epochs::Epochs;
@@ -20,12 +22,11 @@ use crate::engine::pace::Pace;
 use crate::engine::{self, Engine, Scored, StepResults};
 use crate::model::Model;
 use crate::model::layers::dropout::Masks;
-use crate::model::losses::{Metric, Scores};
+use crate::model::losses::Scores;
 use crate::model::network::{Network, State};
 use crate::optim::optimizer::Optimizer;
 use crate::run::curves::CurveRow;
 use crate::run::manifest::{Best, InitFrom, Position};
-use crate::run::summary::{Evaluation, Stopping};
 use crate::tensor::cpp::graph::Stream;
 use crate::tensor::device;
 use crate::tensor::orthogonal::Watch;
@@ -34,6 +35,7 @@ use crate::train::early_stopping::EarlyStopping;
 use crate::train::evaluate::Evaluator;
 use crate::train::meter::{Means, Meter};
 use crate::train::plateau::Plateau;
+use rows::RowHead;
 
 /// How long rows of a training on another device than the host wait for the next.
 const ROWS_WAIT: Duration = Duration::from_millis(50);
@@ -139,15 +141,6 @@ pub struct Trainer {
     clock: Clock,
     /// The step and the rows of the last checkpoint.
     saved: Option<(i64, i64)>,
-}
-
-/// What a logging point's rows have in common, and each replica's validation where there was one.
-struct RowHead {
-    epoch: i64,
-    step: i64,
-    samples: i64,
-    seconds: f64,
-    validation: Option<Vec<Evaluation>>,
 }
 
 /// Time spent in the loop, all sessions together.
@@ -516,178 +509,6 @@ impl Trainer {
             device: self.device,
             search: None,
         }
-    }
-
-    /// Whether row `row`, from 1, has a metric that early stopping or the learning rate goes by.
-    fn metric_is_due(&self, row: i64) -> bool {
-        let rules = self.early_stopping.iter().map(|stopping| stopping.rule);
-        let rules = rules.chain(self.plateau.iter().map(|plateau| plateau.rule));
-        rules.into_iter().any(|rule| !rule.metric.needs_validation() || self.validation_is_due(row))
-    }
-
-    /// Has early stopping and the learning rate follow the metrics in `rows`.
-    fn watch(&mut self, rows: &[CurveRow], observer: &mut dyn Observer) -> Result<()> {
-        self.check_weights()?;
-        let (step, diverged) = (self.step, self.diverged());
-        let here = rows.iter().filter(|row| row.step == step);
-        for row in here.filter(|row| diverged[row.replica].is_none()) {
-            if let Some(plateau) = &mut self.plateau
-                && let Some(value) = plateau.rule.value(row)
-            {
-                plateau.observe(row.replica, value);
-            }
-            self.watch_for_the_end(row)?;
-            self.follow(row.replica);
-            if let Some(stopped) = self.stopped(row.replica) {
-                observer.stopped(&stopped);
-            }
-        }
-        Ok(())
-    }
-
-    /// Has early stopping follow the metric in `row`, and keeps the weights if they are to be restored
-    /// and are the best so far.
-    fn watch_for_the_end(&mut self, row: &CurveRow) -> Result<()> {
-        let Some(stopping) = &mut self.early_stopping else { return Ok(()) };
-        let Some(value) = stopping.rule.value(row) else { return Ok(()) };
-        let best = stopping.observe(row.replica, value, row.step);
-        if best && stopping.restores {
-            let flat = self.parameters.flat();
-            match &self.to_restore {
-                // At the first row all are the best so far.
-                None => self.to_restore = Some(flat.f_detach_copy()?),
-                Some(kept) => self.parameters.copy_replica(row.replica, flat, kept)?,
-            }
-        }
-        Ok(())
-    }
-
-    /// Has the replica learn as early stopping and its learning rate say.
-    fn follow(&mut self, replica: usize) {
-        if let Some(plateau) = &self.plateau {
-            self.optimizer.rates.lower(replica, plateau.learning_rate(replica));
-        }
-        if self.stopped(replica).is_some() {
-            self.optimizer.rates.stop(replica);
-            self.meter.stop(replica);
-        }
-    }
-
-    /// What early stopping has come to for the replica, if it is on and there was a row.
-    pub fn stopping(&self, replica: usize) -> Option<Stopping> {
-        let stopping = self.early_stopping.as_ref()?;
-        let ((best, best_step), stopped_at_step) =
-            (stopping.best(replica)?, stopping.stopped(replica));
-        Some(Stopping { stopped_at_step, best_step, best })
-    }
-
-    /// Where the replica stopped early, if it has.
-    fn stopped(&self, replica: usize) -> Option<Stopped> {
-        let stopping = self.early_stopping.as_ref()?;
-        let (step, (best, best_step)) = (stopping.stopped(replica)?, stopping.best(replica)?);
-        let (seed, metric) = (self.seeds[replica], stopping.rule.metric);
-        Some(Stopped { replica, seed, step, metric, best, best_step })
-    }
-
-    /// Whether the models are validated for row `row`, from 1.
-    fn validation_is_due(&self, row: i64) -> bool {
-        self.config.validate_every.is_some_and(|every| row % every == 0)
-    }
-
-    /// Ends the rows that are due, if any, and hands them on, or has them wait for others. Returns false,
-    /// and leaves them due, if `stop` was set while they were validated.
-    fn log(&mut self, observer: &mut dyn Observer, stop: &AtomicBool) -> Result<bool> {
-        if self.rows_ended < self.epochs.rows_due(self.step) {
-            match self.end_rows(observer, stop) {
-                Err(error) if error.is::<Interrupted>() => return Ok(false),
-                ended => ended?,
-            }
-        }
-        if !self.waiting.is_empty() && self.handed_on.elapsed() >= self.rows_wait {
-            self.hand_on(observer)?;
-        }
-        Ok(true)
-    }
-
-    /// Ends the rows of this logging point.
-    fn end_rows(&mut self, observer: &mut dyn Observer, stop: &AtomicBool) -> Result<()> {
-        let validation = if self.validation_is_due(self.rows_ended + 1) {
-            self.hand_on(observer)?;
-            Some(self.validate(stop)?)
-        } else {
-            None
-        };
-        self.meter.end_row();
-        self.rows_ended += 1;
-        self.waiting.push_back(RowHead {
-            epoch: self.epochs.done(self.step - 1).0 + 1,
-            step: self.step,
-            samples: self.samples,
-            seconds: (self.seconds() * 1e3).round() / 1e3,
-            validation,
-        });
-        if self.metric_is_due(self.rows_ended) {
-            let rows = self.hand_on(observer)?;
-            self.watch(&rows, observer)?;
-        }
-        Ok(())
-    }
-
-    /// Hands on all rows so far, and returns them. Waits for the device.
-    fn hand_on(&mut self, observer: &mut dyn Observer) -> Result<Vec<CurveRow>> {
-        // Rows from before a divergence are handed on all the same.
-        let fetched = self.meter.fetch();
-        let ended = self.meter.take_rows();
-        let points = self.waiting.drain(..ended.len()).collect::<Vec<_>>();
-        let rows: Vec<CurveRow> =
-            points.iter().zip(&ended).flat_map(|(head, means)| self.rows(head, means)).collect();
-        self.handed_on = Instant::now();
-        if !rows.is_empty() {
-            observer.rows(rows.clone())?;
-        }
-        fetched.map(|()| rows)
-    }
-
-    /// What a validation comes to.
-    fn validate(&mut self, stop: &AtomicBool) -> Result<Vec<Evaluation>> {
-        self.check_weights()?;
-        let samples = self.config.validation_samples as usize;
-        let found = self.evaluator().run(Purpose::Validation, samples, |_| go_on(stop))?;
-        let left = found.iter().zip(self.diverged()).filter(|(_, diverged)| diverged.is_none());
-        let losses: Vec<f64> = left.filter_map(|(evaluation, _)| evaluation.loss).collect();
-        let val_loss = losses.iter().sum::<f64>() / losses.len() as f64;
-        let lowest = self.best.as_ref().map_or(f64::INFINITY, |(best, _)| best.val_loss);
-        if val_loss < lowest {
-            let weights = self.parameters.flat().f_detach_copy()?;
-            self.best = Some((Best { step: self.step, val_loss }, weights));
-        }
-        Ok(found)
-    }
-
-    /// The rows of a logging point, of the replicas that had neither diverged nor stopped before.
-    fn rows(&self, head: &RowHead, means: &[Option<Means>]) -> Vec<CurveRow> {
-        let loss = self.network.loss();
-        let row = |(replica, means): (usize, &Option<Means>)| {
-            let means = means.as_ref()?;
-            let validation = head.validation.as_ref().filter(|_| !means.loss.is_nan());
-            let validation = validation.map(|all| &all[replica]);
-            Some(CurveRow {
-                replica,
-                seed: self.seeds[replica],
-                epoch: head.epoch,
-                step: head.step,
-                samples: head.samples,
-                loss: means.loss,
-                accuracy: loss.value(Metric::Accuracy, &means.values),
-                val_loss: validation.and_then(|v| v.loss),
-                val_accuracy: validation.and_then(|v| v.token_accuracy),
-                val_sequence_accuracy: validation.and_then(|v| v.sequence_accuracy),
-                learning_rate: self.optimizer.learning_rate(head.step, replica)?,
-                grad_norm: means.grad_norm,
-                seconds: head.seconds,
-            })
-        };
-        means.iter().enumerate().filter_map(row).collect()
     }
 }
 
