@@ -25,6 +25,12 @@ pub fn spaced(ids: &[i64]) -> String {
     ids.iter().map(i64::to_string).collect::<Vec<_>>().join(" ")
 }
 
+/// `text` without the end of its line.
+pub fn line(text: &str) -> &str {
+    let text = text.strip_suffix('\n').unwrap_or(text);
+    text.strip_suffix('\r').unwrap_or(text)
+}
+
 /// A field of a delimited file, in quotes where it could be taken for several.
 pub fn field(text: &str) -> String {
     match text.contains([',', ';', '\t', '"']) {

@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rand::RngExt;
 use rand::seq::SliceRandom;
 
-use super::{Draw, Follows, GivenNumber, Kind, check_target};
+use super::checks::check_target;
+use super::epoch::Draw;
+use super::kind::{Follows, GivenNumber, Kind};
 use crate::base::input::quoted;
 use crate::base::rng::{Purpose, Stream};
 use crate::config::{Config, Family, Invalid, MANY, within};

@@ -2,7 +2,10 @@
 
 use std::ops::RangeInclusive;
 
-use super::{Draw, Kind, check_window, ids, sequence};
+use super::checks::check_window;
+use super::epoch::Draw;
+use super::kind::Kind;
+use super::random::{ids, sequence};
 use crate::base::rng::{Purpose, Stream};
 use crate::config::{Config, Invalid};
 

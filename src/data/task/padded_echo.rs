@@ -2,7 +2,9 @@
 
 use std::ops::RangeInclusive;
 
-use super::{Draw, Kind, fill, ids};
+use super::epoch::Draw;
+use super::kind::Kind;
+use super::random::{fill, ids};
 use crate::base::rng::{Purpose, Stream};
 use crate::config::{Config, Invalid};
 

@@ -3,16 +3,18 @@
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use super::{
-    Draw, Kind, LEAVE_OUT, PARTS, RECORDS, Record, check_shares, check_vocabulary, data_record,
-    line, recorded_vocabulary,
-};
+use super::LEAVE_OUT;
+use super::checks::{check_shares, check_vocabulary};
+use super::epoch::Draw;
+use super::kind::{Kind, Record};
+use super::records::{PARTS, RECORDS, data_record, recorded_vocabulary};
 use crate::base::error::UserError;
 use crate::base::rng::{Purpose, Stream};
 use crate::config::{Config, Family, Invalid};
 use crate::data::files::buckets;
 use crate::data::files::corpus::{Corpus, Languages, shares};
 use crate::data::files::vocabulary::{END, UNKNOWN};
+use crate::data::writing::line;
 
 /// The files of a run's directory that hold what it knows of its data.
 const DATA: &str = RECORDS[0].0;

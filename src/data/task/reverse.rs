@@ -4,7 +4,11 @@ use std::ops::RangeInclusive;
 
 use rand::RngExt;
 
-use super::{Draw, END_ID, Kind, check_target, fill, ids};
+use super::END_ID;
+use super::checks::check_target;
+use super::epoch::Draw;
+use super::kind::Kind;
+use super::random::{fill, ids};
 use crate::base::rng::{Purpose, Stream};
 use crate::config::{Config, Invalid};
 

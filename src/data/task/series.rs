@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
+use super::LEAVE_OUT;
+use super::checks::{check_loss_of_numbers, check_numbers, no_ids};
+use super::epoch::Draw;
+use super::kind::{Follows, GivenNumber, Kind, LastSource, Record};
+use super::records::{RECORDS, data_record};
 use super::windows::{Samples, about, check_parts, check_stateless, check_windows};
-use super::{
-    Draw, Follows, GivenNumber, Kind, LEAVE_OUT, LastSource, RECORDS, Record,
-    check_loss_of_numbers, check_numbers, data_record, no_ids,
-};
 use crate::base::error::UserError;
 use crate::base::rng::Purpose;
 use crate::config::{Config, Decimal, Features, Invalid, NOT_GIVEN, Separator};

@@ -4,17 +4,19 @@ use std::path::Path;
 
 use serde::Deserialize;
 
+use super::LEAVE_OUT;
+use super::checks::check_vocabulary;
+use super::epoch::Draw;
+use super::kind::{Follows, GivenNumber, Kind, LastSource, Record};
+use super::records::{RECORDS, data_record, recorded_vocabulary};
 use super::windows::{Samples, about, check_parts, check_stateless, check_windows};
-use super::{
-    Draw, Follows, GivenNumber, Kind, LEAVE_OUT, LastSource, RECORDS, Record, check_vocabulary,
-    data_record, line, recorded_vocabulary,
-};
 use crate::base::error::UserError;
 use crate::base::rng::Purpose;
 use crate::config::{Config, Invalid};
 use crate::data::files::corpus::Language;
 use crate::data::files::token_series::{self, TokenFile, TokenSeries, language, last_tokens};
 use crate::data::files::vocabulary::UNKNOWN;
+use crate::data::writing::line;
 
 /// The files of a run's directory that hold what it knows of its data.
 const DATA: &str = RECORDS[0].0;

@@ -5,7 +5,9 @@ use std::ops::Range;
 
 use rand::RngExt;
 
-use super::{Draw, Follows, GivenNumber, Kind, check_numbers, no_ids};
+use super::checks::{check_numbers, no_ids};
+use super::epoch::Draw;
+use super::kind::{Follows, GivenNumber, Kind};
 use crate::base::rng::{Purpose, Stream};
 use crate::config::{Config, Features, Invalid};
 

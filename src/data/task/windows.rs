@@ -2,7 +2,7 @@
 
 use rand::seq::SliceRandom;
 
-use super::check_shares;
+use super::checks::check_shares;
 use crate::base::rng::{Purpose, Stream};
 use crate::config::{Config, Invalid};
 use crate::data::files::windows::{Windows, place, shares};
