@@ -7,10 +7,9 @@ use anyhow::Result;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 
-use super::values::{which, whole};
+use super::values::{replica, which};
 use crate::base::error::UserError;
 use crate::commands::{self, ExportFormat, ModelFormat};
-use crate::config;
 
 #[derive(Debug, Args)]
 pub(super) struct ExportArgs {
@@ -33,7 +32,7 @@ pub(super) struct ExportArgs {
         long,
         value_name = "K",
         allow_negative_numbers = true,
-        value_parser = whole("replica", 0, config::range("replicas").1 - 1)
+        value_parser = replica()
     )]
     replica: Option<i64>,
     /// The weights where val_loss was lowest, not the last; of a run with --validate-every

@@ -7,9 +7,9 @@ use anyhow::Result;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 
-use super::values::{device, which, whole};
+use super::values::{device, replica, which};
 use crate::commands::{self, Format};
-use crate::config::{self, DeviceChoice};
+use crate::config::DeviceChoice;
 
 #[derive(Debug, Args)]
 pub(super) struct InspectArgs {
@@ -32,7 +32,7 @@ pub(super) struct InspectArgs {
         value_name = "K",
         default_value = "0",
         allow_negative_numbers = true,
-        value_parser = whole("replica", 0, config::range("replicas").1 - 1)
+        value_parser = replica()
     )]
     replica: i64,
     /// The weights where val_loss was lowest, not the last; of a run with --validate-every

@@ -7,9 +7,9 @@ use anyhow::Result;
 use clap::Args;
 
 use super::search::SearchArgs;
-use super::values::{device, which, whole};
+use super::values::{device, replica, which, whole};
 use crate::commands::{self, WIDEST};
-use crate::config::{self, DeviceChoice};
+use crate::config::DeviceChoice;
 
 #[derive(Debug, Args)]
 pub(super) struct PredictArgs {
@@ -29,7 +29,7 @@ pub(super) struct PredictArgs {
         value_name = "K",
         default_value = "0",
         allow_negative_numbers = true,
-        value_parser = whole("replica", 0, config::range("replicas").1 - 1),
+        value_parser = replica(),
         conflicts_with = "ensemble"
     )]
     replica: i64,

@@ -29,7 +29,7 @@ pub(super) struct SearchArgs {
 }
 
 impl SearchArgs {
-    /// The same for a command that may be asked for the `n_best` answers.
+    /// How they are searched by a command that may be asked for the `n_best` of them.
     ///
     /// # Errors
     /// A number that is out of its range.

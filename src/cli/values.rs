@@ -29,6 +29,11 @@ pub(super) fn number(field: &'static str) -> impl Fn(&str) -> Result<i64, Invali
     whole(field, low, high)
 }
 
+/// As [`whole`], for the number of a replica.
+pub(super) fn replica() -> impl Fn(&str) -> Result<i64, Invalid> + Clone {
+    whole("replica", 0, config::range("replicas").1 - 1)
+}
+
 /// The exponent `text` of a length.
 pub(super) fn length_penalty(text: &str) -> Result<f64, Invalid> {
     let alpha = text.parse().ok().filter(|alpha| (0.0..=10.0).contains(alpha));
