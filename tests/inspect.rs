@@ -369,7 +369,7 @@ fn every_model_shows_what_its_layers_compute_and_an_end_ends_it() {
         let zero = network.zero_state(ROWS).unwrap();
         let what = layers_of(&config);
         let source = Input::Ids(&ids, None);
-        let of = |end| inspect(&network, Some(Feedback::Argmax), end, source, &zero).unwrap();
+        let of = |end| inspect(&network, Some(Feedback::Argmax), end, source, &zero).unwrap().0;
         let found = of(None);
         assert_eq!(found.predicted.len() as i64, REPLICAS * ROWS);
         let names: Vec<&str> = found.layers.iter().map(|layer| &layer.name[..]).collect();

@@ -3,19 +3,19 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
-use tch::{Device, Tensor};
+use tch::{Device, TchError, Tensor};
 
 use crate::base::error::UserError;
 use crate::config::{Config, DeviceChoice};
 use crate::data::batch::{Batch, Lengths, Sequences};
 use crate::data::epochs::Epochs;
-use crate::data::loader::no_padding;
 use crate::data::task::Task;
 use crate::engine;
+use crate::engine::libtorch::Reader;
 use crate::export::weights::{Weight, Weights};
 use crate::model::Model;
-use crate::model::layers::twin::{Input, Mask};
-use crate::model::network::Network;
+use crate::model::layers::twin::Input;
+use crate::model::network::{Network, State};
 use crate::resolve;
 use crate::run::progress::say;
 use crate::run::run_dir::RunDir;
@@ -214,32 +214,39 @@ impl Trained {
     /// # Errors
     /// If memory is short.
     pub fn predict(&self, sources: &[&[i64]], end: Option<i64>) -> Result<Vec<i64>> {
+        Ok(self.answer(self.batch(sources), end)?.ids().to_vec())
+    }
+
+    /// `sources` `(B, Tin)` as a batch of one replica.
+    fn batch(&self, sources: &[&[i64]]) -> Batch {
         let rows = sources.len();
         let lengths = self.config.has_lengths().then(|| Lengths {
             source: sources.iter().map(|ids| ids.len() as i64).collect(),
             target: vec![1; rows],
         });
-        let (source, target) = (padded(sources).into(), vec![0; rows].into());
-        Ok(self.answer(rows, source, target, lengths, end)?.ids().to_vec())
+        unanswered(rows, padded(sources).into(), vec![0; rows].into(), lengths)
     }
 
-    /// What the one replica answers to a `source` of so many rows. The `target` is one time step of each,
-    /// which nobody looks at.
-    fn answer(
-        &self,
-        size: usize,
-        source: Sequences,
-        target: Sequences,
-        lengths: Option<Lengths>,
-        end: Option<i64>,
-    ) -> Result<Sequences> {
-        if size == 0 {
-            return Ok(target);
+    /// What the one replica answers to the sources of `batch`.
+    fn answer(&self, batch: Batch, end: Option<i64>) -> Result<Sequences> {
+        if batch.size == 0 {
+            return Ok(batch.target);
         }
         let &Self { ref config, ref parameters, ref network, device, .. } = self;
         let mut model = engine::inference(config, parameters, network, device, end)?;
-        let batch = Batch { replicas: 1, size, source, decoder_input: None, target, lengths };
         Ok(model.answer(&batch, false)?.answers)
+    }
+
+    /// What `answer` answers to `sources` by libtorch's operations, each from the zero state and every replica to
+    /// the same.
+    fn read<T>(
+        &self,
+        sources: &[&[i64]],
+        answer: impl FnOnce(&Network, Input<'_>, &State) -> Result<(T, State), TchError>,
+    ) -> Result<T> {
+        let mut reader = Reader::new(&self.config, &self.network, self.device);
+        let (answered, _) = reader.read(&self.batch(sources), false, answer)?;
+        Ok(answered)
     }
 
     /// What the one replica computes while it predicts the targets of `sources` `(B, Tin)`, each from
@@ -248,10 +255,9 @@ impl Trained {
     /// # Errors
     /// If memory is short.
     pub fn inspect(&self, sources: &[&[i64]], end: Option<i64>) -> Result<Inspection> {
-        let zero = self.network.zero_state(sources.len() as i64)?;
-        let (steps, mask) = self.read(sources)?;
-        let source = Input::new(&steps, mask.as_ref());
-        Ok(inspect(&self.network, self.config.feedback, end, source, &zero)?)
+        self.read(sources, |network, source, state| {
+            inspect(network, self.config.feedback, end, source, state)
+        })
     }
 
     /// The numbers `(B, Tout, features)`, row-major, that the one replica predicts for `sources`
@@ -265,7 +271,8 @@ impl Trained {
         let source = Sequences::Numbers { values: sources.concat(), features: read };
         let values = vec![0.0; sources.len() * said];
         let target = Sequences::Numbers { values, features: said };
-        Ok(self.answer(sources.len(), source, target, None, None)?.numbers().to_vec())
+        let batch = unanswered(sources.len(), source, target, None);
+        Ok(self.answer(batch, None)?.numbers().to_vec())
     }
 
     /// The `most` best hypotheses that `search`, of the one replica or of an ensemble, finds for each
@@ -282,27 +289,20 @@ impl Trained {
         if sources.is_empty() {
             return Ok(Vec::new());
         }
-        let _guard = tch::no_grad_guard();
-        let zero = self.network.zero_state(sources.len() as i64)?;
-        let (steps, mask) = self.read(sources)?;
-        let (found, _) = search.run(&self.network, Input::new(&steps, mask.as_ref()), &zero)?;
-        Ok(found.hypotheses(most)?)
+        let found = self.read(sources, |network, source, state| search.run(network, source, state));
+        Ok(found?.hypotheses(most)?)
     }
+}
 
-    /// `sources` `(R, B, Tin)`, the same for every replica, with their mask.
-    fn read(&self, sources: &[&[i64]]) -> Result<(Tensor, Option<Mask>)> {
-        let (padded, rows) = (padded(sources), sources.len() as i64);
-        let longest = (padded.len() as i64).checked_div(rows).unwrap_or(0);
-        let of_each = |steps: &Tensor| steps.f_expand([self.config.replicas, -1, -1], false);
-        let steps = of_each(&device::upload(&padded, &[1, rows, longest], self.device)?)?;
-        if !self.config.has_lengths() {
-            return Ok((steps, None));
-        }
-        let lengths: Vec<i64> = sources.iter().map(|ids| ids.len() as i64).collect();
-        let lengths = device::upload(&lengths, &[1, rows, 1], self.device)?;
-        let valid = no_padding(&lengths, longest)?;
-        Ok((steps, Some(Mask::new(&of_each(&valid)?)?)))
-    }
+/// A batch of one replica with so many rows of `source`. The `target` is one time step of each, which nobody looks
+/// at.
+fn unanswered(
+    size: usize,
+    source: Sequences,
+    target: Sequences,
+    lengths: Option<Lengths>,
+) -> Batch {
+    Batch { replicas: 1, size, source, decoder_input: None, target, lengths }
 }
 
 /// `sources`, all as long as the longest of them.

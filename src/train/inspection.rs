@@ -80,7 +80,7 @@ impl LayerStates {
 }
 
 /// What `network` computes for `source` from `state`, while it answers greedily as in validation, fed by
-/// itself as `feedback` says. Answers end with the id `end`, if there is one.
+/// itself as `feedback` says, and the state after it. Answers end with the id `end`, if there is one.
 ///
 /// # Errors
 /// If shapes do not match, or memory is short.
@@ -90,10 +90,10 @@ pub fn inspect(
     end: Option<i64>,
     source: Input<'_>,
     state: &State,
-) -> Result<Inspection, TchError> {
+) -> Result<(Inspection, State), TchError> {
     let _guard = tch::no_grad_guard();
     let mut seen: Vec<Seen> = network.nodes().iter().map(|_| Seen::default()).collect();
-    let (probabilities, _) = watched(network, feedback, source, state, &mut |outputs| {
+    let (probabilities, next) = watched(network, feedback, source, state, &mut |outputs| {
         for (node, seen) in seen.iter_mut().enumerate() {
             match outputs.node(node) {
                 Some(output) if network.decoder()[node] || seen.outputs.is_empty() => {
@@ -123,7 +123,7 @@ pub fn inspect(
             found.layers.push(LayerStates { name, along: node.along, sequences, states });
         }
     }
-    Ok(found)
+    Ok((found, next))
 }
 
 /// What was seen of a layer, all at once or step by step: of one with a state, or an attention.

@@ -202,7 +202,7 @@ fn sources(config: &Config, reads: &Reads, lines: &[String]) -> (Tensor, Option<
 fn inspect_attention(network: &Network, config: &Config, input: Input<'_>) -> Option<Tensor> {
     let zero = network.zero_state(ROWS as i64).unwrap();
     config.features().is_none().then_some(())?;
-    let found = inspect(network, config.feedback, None, input, &zero).unwrap();
+    let (found, _) = inspect(network, config.feedback, None, input, &zero).unwrap();
     let weights = found.attention?.weights;
     let steps = config.n_out as usize;
     let of_row = |row: usize| {
